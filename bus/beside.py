@@ -1,0 +1,50 @@
+"""What lives beside the log because it is much and its loss costs nothing: beats, output, hints."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from fleetlog.schemas.beats import Beat, OutputChunk, StoredBeat
+
+
+class Beats(Protocol):
+    """The heartbeats of all agents, kept for a short while."""
+
+    async def publish(self, beat: Beat) -> None:
+        """Sends a beat; not acknowledged, never blocks on a server that is away."""
+        ...
+
+    def follow(self) -> AsyncIterator[list[StoredBeat]]:
+        """New beats of every agent from now on, for ever."""
+        ...
+
+    async def last(self, agent_id: str) -> StoredBeat | None:
+        """The agent's last beat; None when the server holds none."""
+        ...
+
+
+class Outputs(Protocol):
+    """The output of attempts."""
+
+    async def publish(self, task_id: str, attempt: int, chunks: list[OutputChunk]) -> None:
+        """Sends output; not acknowledged."""
+        ...
+
+    def read(
+        self, task_id: str, *, attempt: int | None = None, follow: bool = False
+    ) -> AsyncIterator[tuple[int, OutputChunk]]:
+        """Output of a task in order, as (attempt, chunk); `follow` goes on for ever."""
+        ...
+
+
+class Hints(Protocol):
+    """A word to whoever waits that a task settled or shall end; may be lost, so it is confirmed from the log."""
+
+    async def publish(self, task_id: str, seq: int) -> None:
+        """Says that event `seq` of the task is worth reading."""
+        ...
+
+    def follow(self, task_id: str = "*") -> AsyncIterator[tuple[str, int]]:
+        """(task id, sequence) of hints from now on; the subscription stands when the first await returns."""
+        ...

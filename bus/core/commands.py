@@ -1,0 +1,109 @@
+"""What someone wants of a task. A command's id becomes its event's id: sending it again is the same act."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fleetlog.schemas.events import Usage
+from fleetlog.schemas.specs import TaskSpec
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """What every command carries."""
+
+    id: str
+    """Becomes the id of the event."""
+    cause: str | None = None
+    """The id of what led to it."""
+    actor: str | None = None
+    """Who acts, where a person or another program does."""
+    reason: str | None = None
+    """Why, in the actor's words."""
+
+
+class Submit(Command, frozen=True, kw_only=True):
+    """Make the task."""
+
+    spec: TaskSpec
+    """Checked by `check_spec` before."""
+    digest: str
+    """`payload_digest(spec)`."""
+
+
+class Queue(Command, frozen=True, kw_only=True):
+    """Offer a held or waiting task whose time has come."""
+
+
+class Claim(Command, frozen=True, kw_only=True):
+    """Take an offer."""
+
+    offer: int
+    """Log sequence of the `queued` event."""
+    agent_id: str
+    """Who takes it."""
+    worker_id: str
+    """Which worker will run it."""
+    host: str
+    """Where."""
+    ack: str | None = None
+    """The ack subject of the delivery."""
+    is_holder_dead: bool = False
+    """The caller has evidence, as the design defines it, that the present holder of this offer is gone."""
+
+
+class Ending(Command, frozen=True, kw_only=True):
+    """What the end of an attempt carries."""
+
+    fence: int
+    """The lease it belongs to."""
+    ran_ms: int | None = None
+    """From start to end of the attempt, on the worker's clock."""
+    exit_code: int | None = None
+    """Of the process, negative for a signal."""
+    usage: Usage | None = None
+    """Tokens and cost."""
+
+
+class Complete(Ending, frozen=True, kw_only=True):
+    """Record success."""
+
+    result: msgspec.Raw
+    """One JSON value."""
+
+
+class Fail(Ending, frozen=True, kw_only=True):
+    """Record a failed attempt: another one follows, or the task has failed."""
+
+    error_class: str
+    """One of `ErrorClass`."""
+    error: str
+    """For people."""
+    jitter: float
+    """In [0, 1): the part of the longest wait that counts."""
+    is_permanent: bool = False
+    """Trying again is useless."""
+    delay_ms: int | None = None
+    """The attempt's own wish, instead of the backoff."""
+
+
+class Return(Ending, frozen=True, kw_only=True):
+    """Give an attempt back that ended through no fault of the task."""
+
+    error_class: str
+    """`lost` counts against the bound on losses."""
+    error: str
+    """For people."""
+    delay_ms: int = 0
+    """Not to be offered again before this."""
+
+
+class RequestCancel(Command, frozen=True, kw_only=True):
+    """End the task: at once if it does not run, else by its agent."""
+
+
+class Cancel(Ending, frozen=True, kw_only=True):
+    """Record that a running task was ended on request and nothing of it runs any more."""
+
+
+class Expire(Command, frozen=True, kw_only=True):
+    """Settle a task that did not start in time."""

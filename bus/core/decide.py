@@ -1,0 +1,292 @@
+"""`decide`: the one event that a command leads to in a task's present state, or why it is refused."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Literal, assert_never
+
+import msgspec
+
+from fleetlog.bus.core.commands import (
+    Cancel,
+    Claim,
+    Command,
+    Complete,
+    Ending,
+    Expire,
+    Fail,
+    Queue,
+    RequestCancel,
+    Return,
+    Submit,
+)
+from fleetlog.bus.core.task import LOSSES_MAX, Lease, Task
+from fleetlog.schemas.events import (
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskClaimed,
+    TaskCompleted,
+    TaskEvent,
+    TaskExpired,
+    TaskFailed,
+    TaskHeld,
+    TaskQueued,
+    TaskRetried,
+    TaskReturned,
+)
+from fleetlog.schemas.specs import Backoff, TaskSpec
+
+RefusalCode = Literal[
+    "duplicate",  # the same task was submitted before: the caller has what it wanted
+    "key_taken",  # the id or key belongs to another payload
+    "not_found",  # no such task
+    "already_settled",  # nothing can change it any more
+    "cancel_pending",  # its end has been asked for already
+    "stale_offer",  # the offer was taken and done with, or offered anew
+    "offer_held",  # a living holder may be running this offer
+    "lease_lost",  # the live claim is another one
+    "not_due",  # its time has not come, or it is past waiting
+    "unreadable",  # its first event cannot be understood by this version
+]
+
+AnyCommand = Submit | Queue | Claim | Complete | Fail | Return | RequestCancel | Cancel | Expire
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a command leads to no event; nothing was or will be written for it."""
+
+    code: RefusalCode
+    """For programs."""
+    task: Task
+    """The state it was decided in."""
+
+
+def decide(command: AnyCommand, task: Task, now: datetime) -> TaskEvent | Refusal:
+    """The event to append with `task.version` as the guard's sequence, or a refusal.
+
+    Args:
+        command: what is wanted.
+        task: the fold of the task's events.
+        now: the log's time as well as the caller knows it.
+    """
+    match command:
+        case Submit():
+            return _submit(command, task, now)
+        case Queue():
+            return _queue(command, task, now)
+        case Claim():
+            return _claim(command, task, now)
+        case RequestCancel():
+            return _request_cancel(command, task, now)
+        case Expire():
+            return _expire(command, task, now)
+        case Complete() | Fail() | Return() | Cancel():
+            return _end(command, task, now)
+        case _:
+            assert_never(command)
+
+
+def passed_limit(task: Task, now: datetime) -> Literal["start_within", "expires"] | None:
+    """The time that a task not yet started has let pass, if any."""
+    if task.spec is None or task.submitted_at is None or task.since is None:
+        return None
+    if _is_past(task.submitted_at, task.spec.expires_ms, now):
+        return "expires"
+    if task.status == "queued" and _is_past(task.since, task.spec.start_within_ms, now):
+        return "start_within"
+    return None
+
+
+def backoff_ms(backoff: Backoff, failures: int, jitter: float) -> int:
+    """The wait after failure number `failures` (from 1), with full jitter: any part of the longest wait."""
+    longest = min(backoff.max_ms, backoff.first_ms << min(failures - 1, 40))
+    return round(longest * jitter)
+
+
+def _is_past(start: datetime, limit_ms: int | None, now: datetime) -> bool:
+    return limit_ms is not None and start + timedelta(milliseconds=limit_ms) <= now
+
+
+def _stamp(command: Command, now: datetime) -> dict[str, Any]:
+    return {
+        "id": command.id,
+        "occurred_at": now,
+        "cause": command.cause,
+        "actor": command.actor,
+        "reason": command.reason,
+    }
+
+
+def _submit(command: Submit, task: Task, now: datetime) -> TaskEvent | Refusal:
+    if task.status == "absent" and task.version == 0:
+        kind = TaskHeld if command.spec.delay_ms else TaskQueued
+        return kind(spec=command.spec, digest=command.digest, **_stamp(command, now))
+    if task.status == "absent":
+        return Refusal("unreadable", task)
+    is_same = task.digest is None or task.digest == command.digest
+    return Refusal("duplicate" if is_same else "key_taken", task)
+
+
+def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
+    if task.due_at is None or task.due_at > now or task.spec is None or task.digest is None:
+        return Refusal("not_due", task)
+    if task.is_cancel_requested:
+        return _cancelled(command, task, now)
+    return TaskQueued(
+        spec=task.spec,
+        digest=task.digest,
+        attempt=task.attempts + 1,
+        failures=task.failures,
+        losses=task.losses,
+        submitted_at=task.submitted_at,
+        **_stamp(command, now),
+    )
+
+
+def _claim(command: Claim, task: Task, now: datetime) -> TaskEvent | Refusal:
+    if task.status == "queued" and command.offer == task.offer:
+        limit = passed_limit(task, now)
+        return _expired(command, task, now, limit) if limit else _claimed(command, task, now)
+    if task.lease is None or command.offer != task.lease.offer:
+        return Refusal("stale_offer", task)
+    if not command.is_holder_dead:
+        return Refusal("offer_held", task)
+    if task.is_cancel_requested:
+        return _cancelled(command, task, now, task.lease.fence)
+    if task.losses + 1 >= LOSSES_MAX:
+        return TaskFailed(
+            attempts=task.attempts,
+            fence=task.lease.fence,
+            error_class="lost",
+            error=_lost_message(task.lease),
+            digest=task.digest,
+            **_stamp(command, now),
+        )
+    return _claimed(command, task, now, over=task.lease.fence)
+
+
+def _claimed(command: Claim, task: Task, now: datetime, over: int | None = None) -> TaskClaimed:
+    return TaskClaimed(
+        agent_id=command.agent_id,
+        worker_id=command.worker_id,
+        host=command.host,
+        attempt=task.attempts + 1,
+        offer=command.offer,
+        ack=command.ack,
+        over=over,
+        **_stamp(command, now),
+    )
+
+
+def _request_cancel(command: RequestCancel, task: Task, now: datetime) -> TaskEvent | Refusal:
+    if task.status == "absent":
+        return Refusal("unreadable" if task.version else "not_found", task)
+    if task.is_settled:
+        return Refusal("already_settled", task)
+    if task.status != "claimed":
+        return _cancelled(command, task, now)
+    if task.is_cancel_requested:
+        return Refusal("cancel_pending", task)
+    return TaskCancelRequested(**_stamp(command, now))
+
+
+def _cancelled(
+    command: Command, task: Task, now: datetime, fence: int | None = None
+) -> TaskCancelled:
+    return TaskCancelled(
+        attempts=task.attempts, fence=fence, digest=task.digest, **_stamp(command, now)
+    )
+
+
+def _expire(command: Expire, task: Task, now: datetime) -> TaskEvent | Refusal:
+    limit = passed_limit(task, now) if task.status in ("held", "queued", "waiting") else None
+    return _expired(command, task, now, limit) if limit else Refusal("not_due", task)
+
+
+def _expired(
+    command: Command, task: Task, now: datetime, limit: Literal["start_within", "expires"]
+) -> TaskExpired:
+    return TaskExpired(
+        attempts=task.attempts, limit=limit, digest=task.digest, **_stamp(command, now)
+    )
+
+
+def _end(
+    command: Complete | Fail | Return | Cancel, task: Task, now: datetime
+) -> TaskEvent | Refusal:
+    if task.lease is None or task.lease.fence != command.fence or task.spec is None:
+        return Refusal("lease_lost", task)
+    match command:
+        case Complete():
+            # Success counts even when someone has asked for the end meanwhile: the work is done.
+            return TaskCompleted(
+                result=command.result, digest=task.digest, **_ending(command, task, now)
+            )
+        case Cancel():
+            return TaskCancelled(digest=task.digest, **_ending(command, task, now))
+        case Fail() | Return() if task.is_cancel_requested:
+            return TaskCancelled(digest=task.digest, **_ending(command, task, now))
+        case Fail():
+            return _fail(command, task, task.spec, now)
+        case Return():
+            return _return(command, task, now)
+        case _:
+            assert_never(command)
+
+
+def _fail(command: Fail, task: Task, spec: TaskSpec, now: datetime) -> TaskEvent:
+    failures = task.failures + 1
+    if (
+        command.is_permanent
+        or failures >= spec.max_attempts
+        or passed_limit(task, now) == "expires"
+    ):
+        return TaskFailed(
+            error_class=command.error_class,
+            error=command.error,
+            digest=task.digest,
+            **_ending(command, task, now),
+        )
+    delay_ms = command.delay_ms
+    if delay_ms is None:
+        delay_ms = backoff_ms(spec.backoff, failures, command.jitter)
+    return TaskRetried(
+        error_class=command.error_class,
+        error=command.error,
+        delay_ms=delay_ms,
+        **_ending(command, task, now),
+    )
+
+
+def _return(command: Return, task: Task, now: datetime) -> TaskEvent:
+    if command.error_class == "lost" and task.losses + 1 >= LOSSES_MAX:
+        return TaskFailed(
+            error_class=command.error_class,
+            error=command.error,
+            digest=task.digest,
+            **_ending(command, task, now),
+        )
+    return TaskReturned(
+        error_class=command.error_class,
+        error=command.error,
+        delay_ms=command.delay_ms,
+        **_ending(command, task, now),
+    )
+
+
+def _ending(command: Ending, task: Task, now: datetime) -> dict[str, Any]:
+    return {
+        "attempts": task.attempts,
+        "fence": command.fence,
+        "ran_ms": command.ran_ms,
+        "exit_code": command.exit_code,
+        "usage": command.usage,
+        **_stamp(command, now),
+    }
+
+
+def _lost_message(lease: Lease) -> str:
+    return (
+        f"went down with its agent {LOSSES_MAX} times, last with {lease.agent_id} on {lease.host};"
+        " it may be what ends them"
+    )

@@ -1,0 +1,51 @@
+"""`due` and `resume`: what time and a crash leave for someone to do. The coordinator asks; anyone may act."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from fleetlog.bus.core.commands import Expire, Queue, RequestCancel
+from fleetlog.bus.core.decide import passed_limit
+from fleetlog.bus.core.task import Task
+
+_NOT_STARTED = ("held", "queued", "waiting")
+
+
+def due(task: Task, now: datetime) -> Queue | Expire | None:
+    """The command whose time has come, if any.
+
+    Its id is derived from the task's version: two coordinators that act on the same state do the same act.
+    """
+    if task.status not in _NOT_STARTED:
+        return None
+    if passed_limit(task, now) is not None:
+        return Expire(id=_derived_id(task, "expire"))
+    if task.due_at is not None and task.due_at <= now:
+        return Queue(id=_derived_id(task, "queue"))
+    return None
+
+
+def next_due_at(task: Task) -> datetime | None:
+    """The first instant at which `due` may have a command; None when only an event can bring one."""
+    if task.status not in _NOT_STARTED or task.spec is None:
+        return None
+    instants = [task.due_at] if task.due_at else []
+    if task.submitted_at and task.spec.expires_ms is not None:
+        instants.append(task.submitted_at + timedelta(milliseconds=task.spec.expires_ms))
+    if task.status == "queued" and task.since and task.spec.start_within_ms is not None:
+        instants.append(task.since + timedelta(milliseconds=task.spec.start_within_ms))
+    return min(instants, default=None)
+
+
+def resume(task: Task) -> RequestCancel | None:
+    """The append that the task's last event still owes, whoever wrote it and then died.
+
+    A task that waits although its end was asked for must not run again.
+    """
+    if task.is_cancel_requested and task.status in _NOT_STARTED:
+        return RequestCancel(id=_derived_id(task, "cancel"))
+    return None
+
+
+def _derived_id(task: Task, act: str) -> str:
+    return f"{task.id}-{task.version}-{act}"

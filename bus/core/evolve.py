@@ -1,0 +1,175 @@
+"""`evolve`: what an event makes of a task. Total: an event that does not fit changes the version alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+from fleetlog.bus.core.task import Lease, Task
+from fleetlog.schemas.envelope import Recorded, UnknownEvent
+from fleetlog.schemas.events import (
+    AnyEvent,
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskClaimed,
+    TaskCompleted,
+    TaskExpired,
+    TaskFailed,
+    TaskHeld,
+    TaskQueued,
+    TaskRetried,
+    TaskReturned,
+    TerminalEvent,
+)
+
+
+def evolve(task: Task, record: Recorded) -> Task:
+    """The task after `record`; the first in log order wins, what is not allowed moves only the version.
+
+    An event at or below the task's version has been seen already and changes nothing.
+    """
+    if record.seq <= task.version:
+        return task
+    event = record.event
+    if not permits(task, event):
+        return msgspec.structs.replace(task, version=record.seq)
+    match event:
+        case TaskHeld():
+            return _held(task, record, event)
+        case TaskQueued():
+            return _queued(task, record, event)
+        case TaskClaimed():
+            return _claimed(task, record, event)
+        case TaskRetried() | TaskReturned():
+            return _waiting(task, record, event)
+        case TaskCancelRequested():
+            return msgspec.structs.replace(task, version=record.seq, is_cancel_requested=True)
+        case TaskCompleted() | TaskFailed() | TaskCancelled() | TaskExpired():
+            return _settled(task, record, event)
+        case _:  # pragma: no cover - permits() lets only the events above pass
+            raise AssertionError(event)
+
+
+def permits(task: Task, event: AnyEvent | UnknownEvent) -> bool:
+    """Whether the task's state allows the event; what it does not allow is counted as a violation."""
+    match event:
+        case TaskHeld():
+            return task.status == "absent"
+        case TaskQueued():
+            return task.status in ("absent", "held", "queued", "waiting")
+        case TaskClaimed():
+            if task.status == "queued":
+                return event.offer == task.offer and event.over is None
+            return (
+                task.lease is not None
+                and event.offer == task.lease.offer
+                and event.over == task.lease.fence
+            )
+        case TaskRetried() | TaskReturned() | TaskCompleted():
+            return _ends_lease(task, event.fence) or _is_trimmed(task, event)
+        case TaskFailed() | TaskCancelled():
+            if task.status == "claimed":
+                return _ends_lease(task, event.fence)
+            return task.status in ("held", "queued", "waiting") or _is_trimmed(task, event)
+        case TaskExpired():
+            return task.status in ("held", "queued", "waiting") or _is_trimmed(task, event)
+        case TaskCancelRequested():
+            return task.status == "claimed" and not task.is_cancel_requested
+        case _:
+            return False
+
+
+def _ends_lease(task: Task, fence: int | None) -> bool:
+    return task.lease is not None and task.lease.fence == fence
+
+
+def _is_trimmed(task: Task, event: AnyEvent) -> bool:
+    # Of a settled task the terminal event may be all that is left in the log. Its id stays taken.
+    return task.status == "absent" and task.version == 0 and isinstance(event, TerminalEvent)
+
+
+def _held(task: Task, record: Recorded, event: TaskHeld) -> Task:
+    return msgspec.structs.replace(
+        task,
+        status="held",
+        version=record.seq,
+        spec=event.spec,
+        digest=event.digest,
+        submitted_at=record.stored_at,
+        since=record.stored_at,
+        due_at=record.stored_at + timedelta(milliseconds=event.spec.delay_ms),
+    )
+
+
+def _queued(task: Task, record: Recorded, event: TaskQueued) -> Task:
+    # A `queued` event is self-contained, so a fold may begin with it: the counts come from the event then.
+    is_first = task.status == "absent"
+    return msgspec.structs.replace(
+        task,
+        status="queued",
+        version=record.seq,
+        spec=event.spec,
+        digest=event.digest,
+        submitted_at=task.submitted_at or event.submitted_at or record.stored_at,
+        offer=record.seq,
+        since=record.stored_at,
+        due_at=None,
+        attempts=event.attempt - 1 if is_first else task.attempts,
+        failures=event.failures if is_first else task.failures,
+        losses=event.losses if is_first else task.losses,
+    )
+
+
+def _claimed(task: Task, record: Recorded, event: TaskClaimed) -> Task:
+    return msgspec.structs.replace(
+        task,
+        status="claimed",
+        version=record.seq,
+        since=record.stored_at,
+        attempts=task.attempts + 1,
+        losses=task.losses + (event.over is not None),
+        lease=Lease(
+            fence=record.seq,
+            offer=event.offer,
+            attempt=task.attempts + 1,
+            agent_id=event.agent_id,
+            worker_id=event.worker_id,
+            host=event.host,
+            claimed_at=record.stored_at,
+            ack=event.ack,
+        ),
+    )
+
+
+def _waiting(task: Task, record: Recorded, event: TaskRetried | TaskReturned) -> Task:
+    return msgspec.structs.replace(
+        task,
+        status="waiting",
+        version=record.seq,
+        since=record.stored_at,
+        lease=None,
+        failures=task.failures + isinstance(event, TaskRetried),
+        losses=task.losses + (isinstance(event, TaskReturned) and event.error_class == "lost"),
+        due_at=record.stored_at + timedelta(milliseconds=event.delay_ms),
+    )
+
+
+def _settled(task: Task, record: Recorded, event: TerminalEvent) -> Task:
+    status = {
+        TaskCompleted: "completed",
+        TaskFailed: "failed",
+        TaskCancelled: "cancelled",
+        TaskExpired: "expired",
+    }[type(event)]
+    return msgspec.structs.replace(
+        task,
+        status=status,
+        version=record.seq,
+        since=record.stored_at,
+        due_at=None,
+        lease=None,
+        attempts=max(task.attempts, event.attempts),
+        digest=task.digest or event.digest,
+        outcome=event,
+    )

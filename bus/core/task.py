@@ -1,0 +1,82 @@
+"""A task as its events tell it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+from fleetlog.schemas.events import TerminalEvent
+from fleetlog.schemas.specs import TaskSpec
+
+Status = Literal[
+    "absent", "held", "queued", "claimed", "waiting", "completed", "failed", "cancelled", "expired"
+]
+"""`absent` is a task without events; the last four are final."""
+
+SETTLED: Final[frozenset[Status]] = frozenset({"completed", "failed", "cancelled", "expired"})
+
+LOSSES_MAX: Final = 3
+"""A task that went down with its agent so often has failed: it may be what kills them."""
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """The live claim of a task."""
+
+    fence: int
+    """Log sequence of the `claimed` event."""
+    offer: int
+    """Log sequence of the `queued` event it took."""
+    attempt: int
+    """1 for the first claim of the task."""
+    agent_id: str
+    """The holder."""
+    worker_id: str
+    """The holder's worker."""
+    host: str
+    """The holder's host."""
+    claimed_at: datetime
+    """When the log stored the claim."""
+    ack: str | None = None
+    """The ack subject of the holder's delivery."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a task after `version`. Made by `evolve` alone."""
+
+    id: str
+    """The task's id."""
+    status: Status = "absent"
+    """Where it is in its life."""
+    version: int = 0
+    """Log sequence of its last event: what the next append must state."""
+    spec: TaskSpec | None = None
+    """None while absent, and for a settled task whose history was trimmed."""
+    digest: str | None = None
+    """Payload digest of the spec."""
+    submitted_at: datetime | None = None
+    """When the log stored its first event."""
+    offer: int = 0
+    """Log sequence of the last `queued`; 0 before the first."""
+    since: datetime | None = None
+    """When the log stored the event that led to `status`."""
+    due_at: datetime | None = None
+    """When a held or waiting task may be queued."""
+    lease: Lease | None = None
+    """The live claim, while claimed."""
+    attempts: int = 0
+    """Claims so far."""
+    failures: int = 0
+    """Attempts that counted so far."""
+    losses: int = 0
+    """Attempts that ended with their agent so far."""
+    is_cancel_requested: bool = False
+    """Someone asked to end it while it ran."""
+    outcome: TerminalEvent | None = None
+    """The terminal event, once settled."""
+
+    @property
+    def is_settled(self) -> bool:
+        """No event can change it any more."""
+        return self.status in SETTLED

@@ -1,0 +1,71 @@
+"""The errors of fleetlog: one tree.
+
+    FleetlogError
+    ├── ConfigError             a setting, a stream or a permission is not what it must be
+    ├── Refused                 the rules said no; nothing was written
+    │   ├── TaskNotFound
+    │   ├── AlreadySettled
+    │   ├── KeyTaken
+    │   └── LeaseLost
+    ├── ConflictError           someone else wrote first; refold and decide again
+    ├── TransportError          the log could not be reached or did not answer
+    │   ├── Unavailable         nothing was written
+    │   ├── PublishUnknown      it may have been written
+    │   └── StreamMissing       the fleet's streams are not there
+    └── ProjectionError         the projection could not be read or built
+
+What a person or another program gave us and is malformed is `fleetlog.schemas.errors.InvalidInput`.
+Every message says what to do next.
+"""
+
+
+class FleetlogError(Exception):
+    """Anything that fleetlog itself raises."""
+
+
+class ConfigError(FleetlogError):
+    """A setting, stream or permission is wrong; nothing was written, a retry changes nothing."""
+
+
+class Refused(FleetlogError):
+    """The rules said no; nothing was written, a retry changes nothing."""
+
+
+class TaskNotFound(Refused):
+    """No task has this id."""
+
+
+class AlreadySettled(Refused):
+    """The task has its outcome; nothing can change it any more."""
+
+
+class KeyTaken(Refused):
+    """The id or key belongs to a task with another payload."""
+
+
+class LeaseLost(Refused):
+    """The live claim is another one; the result at hand was not recorded."""
+
+
+class ConflictError(FleetlogError):
+    """An append met a later event on its guard; nothing was written. Refold and decide again."""
+
+
+class TransportError(FleetlogError):
+    """The log could not be reached or did not answer."""
+
+
+class Unavailable(TransportError):
+    """No connection; nothing was written by this call. A retry is safe."""
+
+
+class PublishUnknown(TransportError):
+    """No answer came: the effect may have happened. Submitting again with the same key or id is safe."""
+
+
+class StreamMissing(TransportError):
+    """The fleet's streams do not exist on this server; nothing was written."""
+
+
+class ProjectionError(FleetlogError):
+    """The projection could not be read or built; the log is untouched."""

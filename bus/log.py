@@ -1,0 +1,80 @@
+"""The log as everything else sees it: guarded appends, and reading from any sequence."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from fleetlog.schemas.envelope import Stored
+
+
+class Append(msgspec.Struct, frozen=True, gc=False):
+    """One event on its way into the log."""
+
+    subject: str
+    """Where it goes."""
+    guard: str
+    """`guard_of` the subject: what must not have changed."""
+    expected: int
+    """Sequence of the last event on the guard; 0 when this is the first."""
+    event_id: str
+    """The id inside `data`; the writer recognises its own event by it."""
+    data: bytes
+    """The encoded event."""
+
+
+class EventLog(Protocol):
+    """One fleet's log. Implementations: `MemoryLog`, `JetStreamLog`; one contract suite holds for both."""
+
+    fleet: str
+
+    def append(self, entry: Append) -> Awaitable[int]:
+        """Stores the event if `expected` is still the guard's last sequence; answers its own sequence.
+
+        An answer that is lost is settled by evidence from the log alone, for as long as it takes: the
+        awaitable ends only when the event is known to be stored, or known to be refused. Cancelling the
+        await (a time-out) leaves open which; the same entry may then be appended again.
+
+        Raises:
+            ConflictError: another event is the guard's last; this one was not and will not be stored.
+        """
+        ...
+
+    def read(self, *, after: int = 0, subjects: str | None = None) -> AsyncIterator[list[Stored]]:
+        """Messages with a sequence above `after`, in order, up to the log's end at the time of the call.
+
+        Args:
+            after: the last sequence already seen.
+            subjects: a subject filter; None for everything.
+
+        Yields:
+            Non-empty lists, without gaps between them.
+        """
+        ...
+
+    def follow(self, *, after: int = 0, subjects: str | None = None) -> AsyncIterator[list[Stored]]:
+        """Like `read`, but goes on for ever; survives restarts of the server without a gap."""
+        ...
+
+    async def read_thing(self, guard: str) -> list[Stored]:
+        """All events of one thing, at least as new as the log's leader knows at the time of the call."""
+        ...
+
+    async def get(self, seq: int) -> Stored | None:
+        """The message with this sequence, from the leader; None if there is none."""
+        ...
+
+    async def last(self, subjects: str) -> Stored | None:
+        """The last message that matches the filter, from the leader; None if there is none."""
+        ...
+
+    async def end(self) -> int:
+        """The log's last sequence; 0 when empty."""
+        ...
+
+    def now(self) -> datetime:
+        """The log's own time, as well as this process knows it: its clock set by the server's."""
+        ...

@@ -1,0 +1,1 @@
+"""DuckDB tables rebuilt from the log, and SQL over them. Only here duckdb is imported."""

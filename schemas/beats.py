@@ -1,0 +1,64 @@
+"""Heartbeats: an agent's sign of life, once a second, with the state of each worker. Not part of the log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from fleetlog.schemas.events import Instant
+
+
+class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One worker at the time of the beat."""
+
+    worker_id: str
+    """Unique within its agent."""
+    pid: int | None = None
+    """None while it starts."""
+    state: Literal["starting", "idle", "busy", "stopping"]
+    """What it does."""
+    running: int = 0
+    """How many attempts run in it."""
+    task_id: str | None = None
+    """The oldest attempt that runs in it."""
+    attempt: int | None = None
+    """Of that task."""
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One agent at one instant."""
+
+    agent_id: str
+    """The incarnation."""
+    host: str
+    """The host's name."""
+    occurred_at: Instant
+    """The agent's clock."""
+    state: Literal["running", "draining"] = "running"
+    """What it does."""
+    workers: tuple[WorkerBeat, ...] = ()
+    """Its worker processes."""
+
+
+class StoredBeat(msgspec.Struct, frozen=True):
+    """A beat and when the server received it."""
+
+    stored_at: datetime
+    """The server's time."""
+    beat: Beat
+    """What was said."""
+
+
+class OutputChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A piece of an attempt's output."""
+
+    stream: Literal["stdout", "stderr", "log", "progress"]
+    """Where it came from."""
+    text: str
+    """Whole lines where the attempt wrote lines; bytes that are not UTF-8 are replaced."""
+    occurred_at: Instant
+    """The worker's clock."""
+    pct: float | None = None
+    """0 to 100, of progress."""

@@ -1,0 +1,304 @@
+"""The events of the log: one frozen struct each, in one union tagged by `type`.
+
+The ids of things stand in the subject, not in the payload, so that there is one truth about them. Fields are
+only ever added, with defaults; a change of meaning raises `SCHEMA_VERSION` and adds an upcast.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from fleetlog.schemas.specs import TaskSpec
+
+SCHEMA_VERSION: Final = 1
+
+Instant = Annotated[datetime, Meta(tz=True)]
+
+ErrorClass = Literal[
+    "error",  # the handler raised, or the command ended with a code that may be retried
+    "permanent",  # the attempt said that trying again is useless
+    "invalid_input",  # the arguments do not fit the handler
+    "unknown_handler",  # no handler of that name where it ran
+    "timeout",  # an attempt ran longer than `timeout_ms`
+    "silence",  # an attempt gave no sign of life for `silence_ms`
+    "expired",  # the attempt ended after the task's overall time
+    "crash",  # its worker died
+    "lost",  # its agent went away
+    "drained",  # its agent was told to stop
+    "deferred",  # the attempt asked for another time (exit code 75, `Retry` without blame)
+    "unreadable_result",  # the outcome could not be recorded as it was
+]
+
+
+def _schema_version() -> int:
+    # A factory, because omit_defaults leaves out plain defaults and the version must always be written.
+    return SCHEMA_VERSION
+
+
+class Event(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="event"
+):
+    """What every event carries."""
+
+    id: str
+    """Unique for one intent; a writer that got no answer finds its own event by it."""
+    occurred_at: Instant
+    """The writer's clock. Order and durations go by the log's own sequence and time."""
+    v: int = msgspec.field(default_factory=_schema_version)
+    """The schema version this event was written in."""
+    cause: str | None = None
+    """The id of what led to it: an event, a command or a task."""
+    actor: str | None = None
+    """Who acted, where a person or another program did."""
+    reason: str | None = None
+    """Why, in the actor's words."""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an attempt used."""
+
+    input_tokens: int = 0
+    """Tokens read, cached ones included."""
+    output_tokens: int = 0
+    """Tokens written."""
+    cost_micro_usd: int = 0
+    """Millionths of a US dollar."""
+    model: str | None = None
+    """The model that most of it went to."""
+
+
+class TaskHeld(Event, tag="task.held", frozen=True, kw_only=True):
+    """A task was accepted and waits for its gates (a delay); it is in no queue yet."""
+
+    spec: TaskSpec
+    """The whole task."""
+    digest: str
+    """`payload_digest` of the spec."""
+
+
+class TaskQueued(Event, tag="task.queued", frozen=True, kw_only=True):
+    """The task is offered on its queue. Self-contained: an agent needs no earlier event to run it."""
+
+    spec: TaskSpec
+    """The whole task."""
+    digest: str
+    """`payload_digest` of the spec."""
+    attempt: int = 1
+    """The number that a claim of this offer gets."""
+    failures: int = 0
+    """Attempts that counted so far."""
+    losses: int = 0
+    """Attempts that ended with their agent so far."""
+    submitted_at: Instant | None = None
+    """When the log stored the task's first event; None when this is it."""
+
+
+class TaskClaimed(Event, tag="task.claimed", frozen=True, kw_only=True):
+    """A worker of an agent took the offer. The sequence of this event is the fence."""
+
+    agent_id: str
+    """The incarnation that holds the lease."""
+    worker_id: str
+    """The worker that runs the attempt."""
+    host: str
+    """Where it runs."""
+    attempt: int
+    """1 for the first claim."""
+    offer: int
+    """The sequence of the `queued` event that was taken."""
+    ack: str | None = None
+    """The ack subject of the delivery, so that others can end it."""
+    over: int | None = None
+    """The fence of the dead holder's claim that this one replaces."""
+
+
+class AttemptEnd(Event, tag="attempt.end", frozen=True, kw_only=True):
+    """What the end of an attempt carries, outcome or not."""
+
+    attempts: int
+    """How many claims the task has had."""
+    fence: int | None = None
+    """The claim that ended; None when the task was not claimed."""
+    ran_ms: int | None = None
+    """From the start of the attempt to its end, on the worker's clock."""
+    exit_code: int | None = None
+    """Of the process, negative for a signal."""
+    usage: Usage | None = None
+    """Tokens and cost."""
+
+
+class TaskRetried(AttemptEnd, tag="task.retried", frozen=True, kw_only=True):
+    """The attempt failed and counts; another follows after `delay_ms`."""
+
+    error_class: str
+    """One of `ErrorClass`; a newer writer may know more."""
+    error: str
+    """For people, at most 8 KiB."""
+    delay_ms: int
+    """Counted from the time the log stored this event."""
+
+
+class TaskReturned(AttemptEnd, tag="task.returned", frozen=True, kw_only=True):
+    """The attempt ended for a reason that is not the task's fault; it does not count."""
+
+    error_class: str
+    """`lost` counts against the bound on losses; `drained` and others do not."""
+    error: str
+    """For people."""
+    delay_ms: int = 0
+    """Counted from the time the log stored this event."""
+
+
+class TaskCompleted(AttemptEnd, tag="task.completed", frozen=True, kw_only=True):
+    """The outcome: success."""
+
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    """The JSON value that the attempt gave."""
+    digest: str | None = None
+    """The task's payload digest, so that a key stays taken after its history is trimmed."""
+
+
+class TaskFailed(AttemptEnd, tag="task.failed", frozen=True, kw_only=True):
+    """The outcome: no further attempt. The dead letter."""
+
+    error_class: str
+    """The last attempt's."""
+    error: str
+    """The last attempt's, for people."""
+    digest: str | None = None
+    """See `TaskCompleted`."""
+
+
+class TaskCancelled(AttemptEnd, tag="task.cancelled", frozen=True, kw_only=True):
+    """The outcome: ended on request; nothing of it runs any more."""
+
+    digest: str | None = None
+    """See `TaskCompleted`."""
+
+
+class TaskExpired(AttemptEnd, tag="task.expired", frozen=True, kw_only=True):
+    """The outcome: it did not start in time."""
+
+    limit: Literal["start_within", "expires"]
+    """Which time ran out."""
+    digest: str | None = None
+    """See `TaskCompleted`."""
+
+
+class TaskCancelRequested(Event, tag="task.cancel_requested", frozen=True, kw_only=True):
+    """A running task shall end; its agent ends the processes, then the task is cancelled."""
+
+
+class AgentStarted(Event, tag="agent.started", frozen=True, kw_only=True):
+    """An agent came up. Its id is this one incarnation and is never used again."""
+
+    host: str
+    """The host's name."""
+    pid: int
+    """Of the supervisor."""
+    version: str
+    """Of fleetlog."""
+    queues: tuple[str, ...]
+    """What it serves, its own `host-<name>` queue included."""
+    workers: int
+    """How many worker processes it keeps."""
+    concurrency: int
+    """How many async handlers run at once in one worker."""
+    labels: dict[str, str] = {}
+    """What it offers, for matching."""
+    handlers: dict[str, msgspec.Raw] = {}
+    """The JSON Schema of each Python handler's arguments."""
+
+
+class AgentDraining(Event, tag="agent.draining", frozen=True, kw_only=True):
+    """The agent takes nothing new and finishes what it has."""
+
+
+class AgentStopped(Event, tag="agent.stopped", frozen=True, kw_only=True):
+    """The agent ended in order."""
+
+
+class AgentLost(Event, tag="agent.lost", frozen=True, kw_only=True):
+    """The coordinator heard nothing of the agent for too long."""
+
+    silent_ms: int
+    """How long, on the coordinator's clock."""
+
+
+class WorkerSpawned(Event, tag="worker.spawned", frozen=True, kw_only=True):
+    """An agent started a worker process."""
+
+    host: str
+    """The host's name."""
+    pid: int
+    """Of the worker."""
+
+
+class WorkerExited(Event, tag="worker.exited", frozen=True, kw_only=True):
+    """A worker process ended."""
+
+    host: str
+    """The host's name."""
+    pid: int
+    """Of the worker."""
+    exit_code: int | None = None
+    """None when a signal ended it."""
+    signal: int | None = None
+    """The signal that ended it."""
+
+
+class WorkerRefused(Event, tag="worker.refused", frozen=True, kw_only=True):
+    """A worker came with the result of a lease it no longer held; the result was not recorded."""
+
+    task_id: str
+    """Whose result."""
+    attempt: int
+    """Of which attempt."""
+    fence: int
+    """The claim that had been lost."""
+    verb: str
+    """What it would have been: `completed`, `retried`, …"""
+    digest: str
+    """SHA-256 of the refused event, so that a kept copy can be matched."""
+
+
+TaskEvent = (
+    TaskHeld
+    | TaskQueued
+    | TaskClaimed
+    | TaskRetried
+    | TaskReturned
+    | TaskCompleted
+    | TaskFailed
+    | TaskCancelled
+    | TaskExpired
+    | TaskCancelRequested
+)
+TerminalEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskExpired
+AgentEvent = AgentStarted | AgentDraining | AgentStopped | AgentLost
+WorkerEvent = WorkerSpawned | WorkerExited | WorkerRefused
+AnyEvent = TaskEvent | AgentEvent | WorkerEvent
+
+EVENT_TYPES: Final[dict[str, type[Event]]] = {
+    str(kind.__struct_config__.tag): kind
+    for kind in (
+        *(TaskHeld, TaskQueued, TaskClaimed, TaskRetried, TaskReturned, TaskCompleted, TaskFailed),
+        *(TaskCancelled, TaskExpired, TaskCancelRequested),
+        *(AgentStarted, AgentDraining, AgentStopped, AgentLost),
+        *(WorkerSpawned, WorkerExited, WorkerRefused),
+    )
+}
+
+
+def type_of(event: Event) -> str:
+    """The event's type, such as `task.queued`."""
+    return str(event.__struct_config__.tag)
+
+
+def verb_of(event: Event) -> str:
+    """The last token of the event's subject, such as `queued`."""
+    return type_of(event).rpartition(".")[2]

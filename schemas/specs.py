@@ -1,0 +1,108 @@
+"""What a task is: handler, arguments and the rules for running it. Checked here, before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import urlsafe_b64encode
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from fleetlog.schemas.durations import DURATION_MAX_MS
+from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.ids import KEY_LENGTH_MAX, check_id
+from fleetlog.schemas.subjects import Priority
+
+ATTEMPTS_DEFAULT: Final = 3
+TIMEOUT_DEFAULT_MS: Final = 3_600_000
+RESULT_INLINE_MAX_BYTES: Final = 64 * 1024
+"""Arguments and results up to this size stand in the event."""
+
+DurationMs = Annotated[int, Meta(ge=0, le=DURATION_MAX_MS)]
+PositiveMs = Annotated[int, Meta(ge=1, le=DURATION_MAX_MS)]
+Label = Annotated[str, Meta(min_length=1, max_length=256)]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+
+NO_ARGS: Final = msgspec.Raw(b"{}")
+
+
+class Backoff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The wait after a failed attempt: `first_ms` doubling up to `max_ms`, of which a random part counts."""
+
+    first_ms: DurationMs = 1_000
+    """The longest wait after the first failure."""
+    max_ms: DurationMs = 300_000
+    """No wait is longer than this."""
+
+
+class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One unit of work. Durations are milliseconds; what is None has no limit."""
+
+    handler: Name
+    """The name of a Python handler; for commands, what to call them in lists."""
+    args: msgspec.Raw = NO_ARGS
+    """A JSON object: keyword arguments of a handler, or an executor's own fields (`argv`)."""
+    executor: Name = "python"
+    """How an attempt runs: `python`, `command`."""
+    queue: str = "default"
+    """The queue it is offered on."""
+    priority: Priority = "normal"
+    """`high` before `normal` before `low`."""
+    key: Annotated[str, Meta(min_length=1, max_length=KEY_LENGTH_MAX)] | None = None
+    """The caller's idempotency key; the task id is made from it."""
+    labels: dict[Label, str] = {}
+    """Free names and values for people and SQL."""
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] = ATTEMPTS_DEFAULT
+    """How many attempts may fail before the task has failed."""
+    backoff: Backoff = Backoff()
+    """The wait between failed attempts."""
+    timeout_ms: PositiveMs | None = TIMEOUT_DEFAULT_MS
+    """From claimed to the end of the attempt."""
+    start_within_ms: PositiveMs | None = None
+    """From queued to claimed; after it the task has expired."""
+    silence_ms: PositiveMs | None = None
+    """The longest time without output or heartbeat of a running attempt."""
+    expires_ms: PositiveMs | None = None
+    """From submitted to settled; no attempt starts after it."""
+    delay_ms: DurationMs = 0
+    """From submitted to queued."""
+    parent_id: str | None = None
+    """The task that caused this one."""
+
+
+_spec_decoder: Final = msgspec.json.Decoder(TaskSpec)
+
+
+def check_spec(spec: TaskSpec) -> TaskSpec:
+    """Returns `spec` if every field is allowed and its arguments are one JSON object.
+
+    Raises:
+        InvalidInput: names the field.
+    """
+    check_id(spec.queue, "queue")
+    if spec.parent_id is not None:
+        check_id(spec.parent_id, "parent id")
+    try:
+        arguments = msgspec.json.decode(spec.args)
+        _spec_decoder.decode(msgspec.json.encode(spec))
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the task cannot be accepted: {error}") from error
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"the arguments are not valid JSON: {error}") from error
+    if not isinstance(arguments, dict):
+        raise InvalidInput(
+            f"the arguments must be one JSON object of names and values, not {type(arguments).__name__}"
+        )
+    return spec
+
+
+def payload_digest(spec: TaskSpec) -> str:
+    """22 characters that are the same for the same work: executor, handler and arguments.
+
+    Queue, priority, labels and time-outs are left out: who submits the same key again with another priority
+    means the same task. The order of keys and white space in the arguments do not count.
+    """
+    arguments = msgspec.json.encode(msgspec.json.decode(spec.args), order="deterministic")
+    identity = f"{spec.executor}\0{spec.handler}\0".encode() + arguments
+    return urlsafe_b64encode(hashlib.sha256(identity).digest()[:16]).decode().rstrip("=")

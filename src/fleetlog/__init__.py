@@ -1,0 +1,1 @@
+"""fleetlog: run fleets of agents in parallel, with every step an event in one log."""
