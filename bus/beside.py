@@ -39,7 +39,7 @@ class Outputs(Protocol):
 
 
 class Hints(Protocol):
-    """A word to whoever waits that a task settled or shall end; may be lost, so it is confirmed from the log."""
+    """A word that a task settled or shall end; may be lost, so whoever hears it confirms it from the log."""
 
     async def publish(self, task_id: str, seq: int) -> None:
         """Says that event `seq` of the task is worth reading."""

@@ -1,4 +1,4 @@
-"""Requests to a role of the fleet, such as a query to the projector: one request, a stream of byte chunks back."""
+"""Requests to a role of the fleet, such as a query to the projector: one request, many chunks back."""
 
 from __future__ import annotations
 

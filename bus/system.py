@@ -49,8 +49,15 @@ class Entropy(Protocol):
 class Process(Protocol):
     """A child process, as `asyncio.subprocess.Process` has it."""
 
-    pid: int
-    returncode: int | None
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs."""
+        ...
 
     async def wait(self) -> int:
         """Its exit code, negative for a signal, once it has ended."""
