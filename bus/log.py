@@ -8,7 +8,9 @@ from typing import Protocol
 
 import msgspec
 
-from fleetlog.schemas.envelope import Stored
+from fleetlog.schemas.envelope import Stored, encode
+from fleetlog.schemas.events import Event
+from fleetlog.schemas.subjects import Subject, format_subject, guard_of
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
@@ -24,6 +26,11 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     """The id inside `data`; the writer recognises its own event by it."""
     data: bytes
     """The encoded event."""
+
+
+def entry(subject: Subject, expected: int, event: Event) -> Append:
+    """The append of `event`, with the guard that every append to this thing carries."""
+    return Append(format_subject(subject), guard_of(subject), expected, event.id, encode(event))
 
 
 class EventLog(Protocol):

@@ -1,0 +1,1 @@
+"""The seams of `bus`, on a real NATS server with JetStream."""

@@ -1,0 +1,242 @@
+"""One connection to the server, and requests to JetStream's API over it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+import nats
+import nats.errors
+from nats.aio.client import Client as NatsClient
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from fleetlog.bus.errors import ConfigError, TransportError, Unavailable
+from fleetlog.bus.system import Clock
+from fleetlog.schemas.events import Instant
+
+logger = logging.getLogger("fleetlog.bus")
+
+REQUEST_TIMEOUT_S = 5.0
+PENDING_MAX_BYTES = 64 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and as whom to connect."""
+
+    url: str
+    """Such as `nats://127.0.0.1:4222`; several, separated by commas, for a cluster."""
+    user: str | None = None
+    """With `password`."""
+    password: str | None = None
+    """With `user`."""
+    creds: str | None = None
+    """Path of a credentials file, instead of user and password."""
+
+
+class ApiError(msgspec.Struct, frozen=True):
+    """JetStream's error object. Source: ADR-1 (JetStream JSON API design)."""
+
+    code: int
+    err_code: int = 0
+    description: str = ""
+
+
+class ApiRefusal(TransportError):
+    """JetStream answered a request with an error; nothing was done."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(f"the server refused: {error.description} (code {error.err_code})")
+        self.error = error
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    error: ApiError | None = None
+    ts: Instant | None = None
+
+
+class Connection:
+    """A NATS client that reconnects for ever, tells who asks, and knows the server's time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.client = NatsClient()
+        self.on_reconnect: list[Callable[[], None]] = []
+        self._clock = clock
+        self._connected = asyncio.Event()
+        self._connected_since = clock.monotonic()
+        self._offset = timedelta()
+        self._last_error: Exception | None = None
+        self._is_opening = True
+        self._refused = asyncio.Event()
+
+    def now(self) -> datetime:
+        """The server's time, as well as this process knows it."""
+        return self._clock.now() + self._offset
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server can be reached at this moment."""
+        return self._connected.is_set()
+
+    @property
+    def connected_for_s(self) -> float:
+        """How long the present connection has lasted; 0 without one."""
+        return self._clock.monotonic() - self._connected_since if self.is_connected else 0.0
+
+    async def wait_connected(self) -> None:
+        """Waits until there is a connection."""
+        await self._connected.wait()
+
+    async def publish(
+        self, subject: str, data: bytes, *, reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Sends a message; while disconnected it is kept for the next connection, up to a limit.
+
+        Raises:
+            Unavailable: the connection is closed, or that limit is reached.
+        """
+        try:
+            await self.client.publish(subject, data, reply=reply, headers=headers)
+        except nats.errors.MaxPayloadError as error:
+            raise TransportError(
+                f"{len(data)} bytes are more than the server takes in one message;"
+                " make the arguments or the result smaller"
+            ) from error
+        except (nats.errors.Error, OSError) as error:
+            raise Unavailable(f"cannot send: {_text(error)}") from error
+
+    async def subscribe(
+        self, subject: str, callback: Callable[[Msg], Awaitable[None]]
+    ) -> Subscription:
+        """Calls `callback` for each message, one at a time; nothing is dropped for being slow."""
+        return await self.client.subscribe(
+            subject, cb=callback, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
+
+    async def request(self, subject: str, payload: object | None = None) -> bytes:
+        """Asks JetStream's API and returns the answer's JSON.
+
+        Raises:
+            ApiRefusal: the server answered with an error.
+            Unavailable: no answer within 5 s.
+        """
+        data = b"" if payload is None else msgspec.json.encode(payload)
+        try:
+            message = await self.client.request(subject, data, timeout=REQUEST_TIMEOUT_S)
+        except nats.errors.NoRespondersError as error:
+            raise Unavailable(
+                "the server is there but JetStream does not answer: is it enabled, has it a leader?"
+            ) from error
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            raise Unavailable(f"the server does not answer: {_text(error)}") from error
+        answer = msgspec.json.decode(message.data, type=_Answer)
+        if answer.error is not None:
+            raise ApiRefusal(answer.error)
+        if answer.ts is not None:
+            self._offset = answer.ts - self._clock.now()
+        return message.data
+
+    async def ask(self, subject: str, payload: object | None, kind: type[T]) -> T:
+        """Like `request`, read into `kind`."""
+        return msgspec.json.decode(await self.request(subject, payload), type=kind)
+
+    async def _open(self, endpoint: Endpoint, name: str, patience_s: float) -> None:
+        connecting = asyncio.ensure_future(
+            self.client.connect(
+                servers=endpoint.url.split(","),
+                name=name,
+                user=endpoint.user,
+                password=endpoint.password,
+                user_credentials=endpoint.creds,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.1,  # type: ignore[arg-type] # seconds; fractions work, its type is too narrow
+                connect_timeout=2,
+                pending_size=PENDING_MAX_BYTES,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_disconnected,
+                reconnected_cb=self._on_reconnected,
+            )
+        )
+        refused = asyncio.ensure_future(self._refused.wait())
+        await asyncio.wait(
+            (connecting, refused), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        refused.cancel()
+        if not connecting.done():
+            connecting.cancel()
+            await asyncio.wait((connecting,))
+        self._raise_unless_connected(connecting, endpoint)
+        self._is_opening = False
+        self._mark_connected()
+
+    def _raise_unless_connected(self, connecting: asyncio.Future[None], endpoint: Endpoint) -> None:
+        error = self._last_error if connecting.cancelled() else connecting.exception()
+        if self._refused.is_set():
+            raise ConfigError(
+                f"{endpoint.url} refused the credentials: check FLEETLOG_CREDS or user and password"
+            )
+        if connecting.cancelled() or error is not None:
+            raise Unavailable(
+                f"no NATS server answers at {endpoint.url} ({_text(error)}):"
+                " start one with `fleetlog up`, or give the address of yours with --url"
+            ) from error
+
+    def _mark_connected(self) -> None:
+        self._connected_since = self._clock.monotonic()
+        self._connected.set()
+
+    async def _on_error(self, error: Exception) -> None:
+        self._last_error = error
+        if "authorization" in str(error).lower() and self._is_opening:
+            self._refused.set()
+        elif isinstance(error, nats.errors.Error) and "permissions" in str(error).lower():
+            logger.error("%s: this role may not do that; check its permissions", error)
+        else:
+            logger.debug("connection: %s", _text(error))
+
+    async def _on_disconnected(self) -> None:
+        if self._connected.is_set():
+            self._connected.clear()
+            if not self.client.is_closed and not self.client.is_draining:
+                logger.warning("the connection to the log is gone; trying again until it is back")
+
+    async def _on_reconnected(self) -> None:
+        self._mark_connected()
+        logger.warning("connected to the log again")
+        for callback in self.on_reconnect:
+            callback()
+
+
+@asynccontextmanager
+async def connect(
+    endpoint: Endpoint, clock: Clock, *, name: str = "fleetlog", patience_s: float = 5.0
+) -> AsyncIterator[Connection]:
+    """Opens a connection and closes it at the end of the block, after what was sent has left.
+
+    Raises:
+        Unavailable: no server answers within `patience_s`.
+        ConfigError: the server refuses the credentials.
+    """
+    connection = Connection(clock)
+    await connection._open(endpoint, name, patience_s)
+    try:
+        yield connection
+    finally:
+        connection.on_reconnect.clear()
+        try:
+            if connection.is_connected:
+                await connection.client.flush(timeout=2)
+        except (nats.errors.Error, OSError) as error:
+            logger.debug("closing: %s", _text(error))
+        await connection.client.close()
+
+
+def _text(error: BaseException | None) -> str:
+    return str(error) or type(error).__name__ if error is not None else "no answer in time"

@@ -1,0 +1,158 @@
+"""The log on a JetStream stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from nats.aio.msg import Msg
+
+from fleetlog.bus.errors import Unavailable
+from fleetlog.bus.jetstream.appender import Appender
+from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
+from fleetlog.bus.jetstream.reader import Reader
+from fleetlog.bus.log import Append
+from fleetlog.schemas import subjects as grammar
+from fleetlog.schemas.envelope import Stored
+
+_NOT_FOUND: Final = 10037
+_DIRECT_COUNT: Final = 1000
+_DIRECT_TIMEOUT_S: Final = 5.0
+_LAG_PAUSE_S: Final = 0.02
+
+
+class _Message(msgspec.Struct, frozen=True):
+    subject: str
+    seq: int
+    time: str
+    data: bytes = b""
+
+
+class _Got(msgspec.Struct, frozen=True):
+    message: _Message
+
+
+class _State(msgspec.Struct, frozen=True):
+    last_seq: int
+
+
+class _StreamInfo(msgspec.Struct, frozen=True):
+    state: _State
+
+
+class JetStreamLog:
+    """An `EventLog` on a NATS server."""
+
+    def __init__(self, connection: Connection, fleet: str, *, is_grouping: bool) -> None:
+        self.fleet = fleet
+        self._connection = connection
+        self._stream = grammar.stream_names(fleet)[0]
+        self.appender = Appender(connection, self._stream, is_grouping=is_grouping)
+        self._reader = Reader(connection, self._stream)
+
+    def append(self, entry: Append) -> asyncio.Future[int]:
+        """See `EventLog`."""
+        return self.appender.append(entry)
+
+    async def read(
+        self, *, after: int = 0, subjects: str | None = None
+    ) -> AsyncIterator[list[Stored]]:
+        """See `EventLog`."""
+        end = await self.end()
+        subjects = subjects or grammar.everything(self.fleet)
+        async for page in self._reader.pages(after=after, subjects=subjects, until=end):
+            yield page
+
+    async def follow(
+        self, *, after: int = 0, subjects: str | None = None
+    ) -> AsyncIterator[list[Stored]]:
+        """See `EventLog`."""
+        subjects = subjects or grammar.everything(self.fleet)
+        async for page in self._reader.pages(after=after, subjects=subjects, until=None):
+            yield page
+
+    async def read_thing(self, guard: str) -> list[Stored]:
+        """See `EventLog`."""
+        found: list[Stored] = []
+        while True:
+            found += await self._direct(guard, after=found[-1].seq if found else 0)
+            # A direct get may come from a replica that lags; the leader says what the last one is.
+            last = await self.last(guard)
+            if last is None or (found and found[-1].seq >= last.seq):
+                return found
+            await asyncio.sleep(_LAG_PAUSE_S if found else 0)
+
+    async def get(self, seq: int) -> Stored | None:
+        """See `EventLog`."""
+        return await self._message({"seq": seq})
+
+    async def last(self, subjects: str) -> Stored | None:
+        """See `EventLog`."""
+        return await self._message({"last_by_subj": subjects})
+
+    async def end(self) -> int:
+        """See `EventLog`."""
+        info = await self._connection.ask(f"$JS.API.STREAM.INFO.{self._stream}", None, _StreamInfo)
+        return info.state.last_seq
+
+    def now(self) -> datetime:
+        """See `EventLog`."""
+        return self._connection.now()
+
+    async def _message(self, which: dict[str, Any]) -> Stored | None:
+        try:
+            got = await self._connection.ask(f"$JS.API.STREAM.MSG.GET.{self._stream}", which, _Got)
+        except ApiRefusal as refusal:
+            if refusal.error.err_code == _NOT_FOUND:
+                return None
+            raise
+        message = got.message
+        return Stored(message.seq, _ns(message.time), message.subject, message.data)
+
+    async def _direct(self, subjects: str, after: int) -> list[Stored]:
+        """All messages of a filter above `after`, as one replica has them, in one round trip a thousand."""
+        found: list[Stored] = []
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def on_message(message: Msg) -> None:
+            headers = message.headers or {}
+            if "Status" in headers:
+                if not done.done():
+                    done.set_result(None)
+                return
+            found.append(
+                Stored(
+                    int(headers["Nats-Sequence"]),
+                    _ns(headers["Nats-Time-Stamp"]),
+                    headers["Nats-Subject"],
+                    message.data,
+                )
+            )
+
+        inbox = self._connection.client.new_inbox()
+        subscription = await self._connection.subscribe(inbox, on_message)
+        request = {"seq": after + 1, "batch": _DIRECT_COUNT, "next_by_subj": subjects}
+        try:
+            await self._connection.publish(
+                f"$JS.API.DIRECT.GET.{self._stream}", msgspec.json.encode(request), reply=inbox
+            )
+            async with asyncio.timeout(_DIRECT_TIMEOUT_S):
+                await done
+        except TimeoutError as error:
+            raise Unavailable("the log does not answer: is the server up?") from error
+        finally:
+            if not self._connection.client.is_closed:
+                await subscription.unsubscribe()
+        if len(found) == _DIRECT_COUNT:
+            found += await self._direct(subjects, found[-1].seq)
+        return found
+
+
+def _ns(text: str) -> int:
+    """Nanoseconds since 1970 of the server's RFC 3339 text, exactly; Python's parser stops at microseconds."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return seconds * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

