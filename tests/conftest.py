@@ -1,0 +1,50 @@
+"""What all tests share: real nats-servers on temporary folders, and names for fleets."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from fleetlog.bus.embedded.server import EmbeddedServer
+from fleetlog.bus.settings import ENVIRONMENT, Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the person who runs the tests reaches them."""
+    for variable in (*ENVIRONMENT.values(), "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg-data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
+
+
+@pytest.fixture
+def fleet() -> str:
+    """A fleet's name that no other test uses, so that tests can share one server."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedServer]:
+    """A real server for all tests of a run, durability `always`: connect to `server.target`."""
+    async with EmbeddedServer(Settings(data=tmp_path_factory.mktemp("server"))) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def relaxed_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedServer]:
+    """Like `server`, with durability `relaxed`."""
+    settings = Settings(data=tmp_path_factory.mktemp("relaxed"), durability="relaxed")
+    async with EmbeddedServer(settings) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def fresh_server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
+    """A server of this test's own, which it may kill and restart; its store is empty."""
+    async with EmbeddedServer(Settings(data=tmp_path / "fleet")) as running:
+        yield running
