@@ -1,0 +1,178 @@
+"""What a supervisor and its workers say to each other: msgspec structs, as msgpack, over a socketpair.
+
+A frame is four bytes of length (big endian) and one msgpack array of messages; `agents/wire.py` moves frames.
+Both ends are the same installed version, so there is no version in it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+from fleetlog.schemas.beats import OutputChunk
+from fleetlog.schemas.events import ErrorClass, Usage
+
+MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""One message; a larger one is refused at the sender."""
+RESULT_BYTES_MAX: Final = 8 * 1024 * 1024
+"""One result as JSON; a larger one fails its attempt."""
+ERROR_BYTES_MAX: Final = 8 * 1024
+"""An error's text."""
+
+StopWhy = Literal["timeout", "cancel", "drain", "silence"]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="run"):
+    """Run one attempt."""
+
+    run_id: int
+    """Names the attempt on this socket, chosen by the supervisor, never used twice; the fence does well."""
+    task_id: str
+    """Also the handler's idempotency key."""
+    attempt: int
+    """1 for the first claim."""
+    fence: int
+    """The log sequence of the claim."""
+    executor: str
+    """How to run it: `python`, `command`."""
+    handler: str
+    """The Python handler's name; a label for a command."""
+    args: bytes = b"{}"
+    """One JSON object."""
+    deadline: datetime | None = None
+    """When the attempt's time is up; told to the handler, kept by the supervisor."""
+    labels: dict[str, str] = {}
+    """The task's."""
+    parent_id: str | None = None
+    """The task that caused this one."""
+    traceparent: str | None = None
+    """The trace that the attempt belongs to."""
+
+
+class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
+    """End one attempt; `Done` follows, unless the handler does not obey."""
+
+    run_id: int
+    """Which attempt; one that has ended already is ignored."""
+    why: StopWhy
+    """Told to nobody but the log."""
+
+
+class Exit(msgspec.Struct, frozen=True, array_like=True, tag="exit"):
+    """End the worker: whatever still runs in it is stopped."""
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
+    """The worker has loaded its app and takes attempts."""
+
+    handlers: dict[str, bytes]
+    """By name, the JSON Schema of each handler's arguments."""
+
+
+class Broken(msgspec.Struct, frozen=True, array_like=True, tag="broken"):
+    """The app cannot be loaded; the worker ends."""
+
+    error: str
+    """For people."""
+
+
+class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
+    """An attempt has started a process; whoever outlives the worker ends its group."""
+
+    run_id: int
+    """Which attempt."""
+    pgid: int | None = None
+    """The process group."""
+
+
+class Output(msgspec.Struct, frozen=True, array_like=True, tag="output"):
+    """Output of an attempt, in order."""
+
+    run_id: int
+    """Which attempt."""
+    chunks: list[OutputChunk]
+    """At most about 64 KiB of text."""
+
+
+class Alive(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
+    """The attempt gave a sign of life that is not output."""
+
+    run_id: int
+    """Which attempt."""
+
+
+class Succeeded(msgspec.Struct, frozen=True, array_like=True, tag="succeeded"):
+    """The attempt gave a result."""
+
+    result: bytes
+    """One JSON value, at most `RESULT_BYTES_MAX`."""
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
+    """The attempt failed; it counts."""
+
+    error_class: ErrorClass
+    """The kind of failure."""
+    error: str
+    """For people, at most `ERROR_BYTES_MAX`."""
+    is_permanent: bool = False
+    """Trying again is useless."""
+    delay_ms: int | None = None
+    """The attempt's own wish for the wait, instead of the task's backoff."""
+
+
+class Deferred(msgspec.Struct, frozen=True, array_like=True, tag="deferred"):
+    """The attempt asks for another time without blame; it does not count."""
+
+    error: str
+    """For people."""
+    delay_ms: int
+    """Not before this."""
+
+
+class Cancelled(msgspec.Struct, frozen=True, array_like=True, tag="cancelled"):
+    """The handler itself called the task off."""
+
+    reason: str
+    """In the handler's words."""
+
+
+class Stopped(msgspec.Struct, frozen=True, array_like=True, tag="stopped"):
+    """The attempt ended because of `Stop`, without a result."""
+
+
+Outcome = Succeeded | Failed | Deferred | Cancelled | Stopped
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
+    """The attempt has ended; nothing of it runs any more. The last word about its `run_id`."""
+
+    run_id: int
+    """Which attempt."""
+    outcome: Outcome
+    """How."""
+    ran_ms: int
+    """From its start to its end, on the worker's clock."""
+    exit_code: int | None = None
+    """Of a command, negative for a signal."""
+    usage: Usage | None = None
+    """What the attempt said that it used."""
+
+
+ToWorker = Run | Stop | Exit
+ToSupervisor = Ready | Broken | Started | Output | Alive | Done
+
+to_worker_decoder: Final = msgspec.msgpack.Decoder(list[ToWorker])
+to_supervisor_decoder: Final = msgspec.msgpack.Decoder(list[ToSupervisor])
+
+
+def clip(text: str, max_bytes: int = ERROR_BYTES_MAX) -> str:
+    """`text` in at most `max_bytes` of UTF-8: the middle is left out, what cannot be encoded is replaced."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= max_bytes:
+        return data.decode()
+    mark = " […] "
+    half = (max_bytes - len(mark.encode())) // 2
+    return data[:half].decode(errors="ignore") + mark + data[-half:].decode(errors="ignore")

@@ -1,0 +1,296 @@
+"""The worker processes of one agent: kept at their number, replaced when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import msgspec
+
+from fleetlog.agents.environment import WORKER_VARIABLES, allowed
+from fleetlog.agents.frames import Broken, Ready
+from fleetlog.agents.wire import connect
+from fleetlog.agents.worker_process import Worker, WorkerTimes, signal_name
+from fleetlog.bus.errors import ConfigError
+from fleetlog.bus.system import System
+from fleetlog.schemas.beats import WorkerBeat
+
+logger = logging.getLogger("fleetlog.agents")
+
+_BACKOFF_FIRST_S: Final = 0.1
+_BACKOFF_MAX_S: Final = 5.0
+_HEALTHY_S: Final = 10.0
+_MARK: Final = "FLEETLOG_WORKER_MARK"
+
+
+class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What kind of pool."""
+
+    size: int = 2
+    """Worker processes."""
+    concurrency: int = 1
+    """Attempts at once in each."""
+    app: str | None = None
+    """`module:attribute` of the `Agent`; None: only commands run."""
+    environ: Mapping[str, str] = {}
+    """The agent's own environment; workers and commands see only what an allow-list takes from it."""
+    pass_env: tuple[str, ...] = ()
+    """More names that workers and commands may see; `*` stands for any characters."""
+    stop_s: float = 5.0
+    """From SIGTERM to SIGKILL of a command that shall stop."""
+    times: WorkerTimes = WorkerTimes()
+    """How patient the pool is with its workers."""
+
+
+class PoolEvents(Protocol):
+    """Who hears of the workers' births and deaths; called within the loop, must not block or raise."""
+
+    def on_spawned(self, worker_id: str, pid: int) -> None:
+        """A worker process was started."""
+        ...
+
+    def on_exited(
+        self, worker_id: str, pid: int, exit_code: int | None, signal: int | None
+    ) -> None:
+        """It ended, and nothing of it is left; one of `exit_code` and `signal` is None."""
+        ...
+
+
+class Slot:
+    """The right to run one attempt in a worker."""
+
+    def __init__(self, pool: WorkerPool, worker: Worker) -> None:
+        self.worker = worker
+        self._pool = pool
+        self._is_held = True
+        worker.slots_held += 1
+
+    @property
+    def worker_id(self) -> str:
+        """The worker's."""
+        return self.worker.worker_id
+
+    def release(self) -> None:
+        """Gives the slot back; a second time does nothing."""
+        if self._is_held:
+            self._is_held = False
+            self.worker.slots_held -= 1
+            self._pool.note_free()
+
+
+class WorkerPool:
+    """Keeps `options.size` worker processes alive while it is open.
+
+    Use it with `async with`, in the task that also leaves it: entering waits until every worker is ready,
+    leaving ends them all and leaves no process behind.
+    """
+
+    def __init__(self, options: PoolOptions, *, system: System, events: PoolEvents) -> None:
+        self._options = options
+        self._system = system
+        self._events = events
+        self._tasks = asyncio.TaskGroup()
+        self._workers: dict[str, Worker] = {}
+        self._spawned_count = 0
+        self._closing = asyncio.Event()
+        self._free = asyncio.Event()
+        self._handlers: dict[str, bytes] = {}
+
+    @property
+    def handlers(self) -> dict[str, bytes]:
+        """By name, the JSON Schema of each handler's arguments, as the newest worker has them."""
+        return dict(self._handlers)
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """The workers that are there, the oldest first."""
+        return tuple(self._workers.values())
+
+    @property
+    def free_count(self) -> int:
+        """Attempts that could start now."""
+        room = self._options.concurrency
+        return sum(
+            max(0, room - worker.slots_held) for worker in self._workers.values() if worker.is_ready
+        )
+
+    def beats(self) -> tuple[WorkerBeat, ...]:
+        """The workers' part of the agent's beat."""
+        return tuple(worker.beat() for worker in self._workers.values())
+
+    async def wait_free(self) -> None:
+        """Waits until `free_count` is above zero; for ever once the pool closes."""
+        while not self.free_count:
+            self._free.clear()
+            await self._free.wait()
+
+    def try_acquire(self) -> Slot | None:
+        """A slot of the ready worker with the fewest held ones; None when none is free. Release it."""
+        ready = (worker for worker in self._workers.values() if worker.is_ready)
+        worker = min(ready, key=lambda each: each.slots_held, default=None)
+        if worker is None or worker.slots_held >= self._options.concurrency:
+            return None
+        return Slot(self, worker)
+
+    async def acquire(self) -> Slot:
+        """Like `try_acquire`, but waits."""
+        while (slot := self.try_acquire()) is None:
+            await self.wait_free()
+        return slot
+
+    def note_free(self) -> None:
+        """Wakes those who wait for a slot."""
+        self._free.set()
+
+    async def __aenter__(self) -> Self:
+        """Starts the workers.
+
+        Raises:
+            ConfigError: the app cannot be loaded or a worker does not come up; nothing is left running.
+        """
+        await self._tasks.__aenter__()
+        try:
+            starts: list[asyncio.Future[None]] = []
+            for _ in range(self._options.size):
+                starts.append(start := asyncio.get_running_loop().create_future())
+                self._tasks.create_task(self._keep_one(start))
+            await asyncio.gather(*starts)
+        except BaseException:
+            await self._shut()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the pool."""
+        await self._shut()
+
+    async def close(self) -> None:
+        """Ends all workers: `Exit`, then SIGTERM, then SIGKILL; returns when none is left. Idempotent."""
+        self._closing.set()
+        workers = self.workers
+        for worker in workers:
+            worker.exit()
+        for worker in workers:
+            await worker.wait_ended()
+
+    async def _shut(self) -> None:
+        try:
+            await self.close()
+        except BaseException as error:
+            await self._tasks.__aexit__(type(error), error, error.__traceback__)
+            raise
+        await self._tasks.__aexit__(None, None, None)
+
+    async def _keep_one(self, started: asyncio.Future[None]) -> None:
+        crash_count = 0
+        while not self._closing.is_set():
+            is_crash = await self._live_one(started)
+            crash_count = crash_count + 1 if is_crash else 0
+            if crash_count > 1:
+                delay_s = min(_BACKOFF_FIRST_S * 2 ** (crash_count - 2), _BACKOFF_MAX_S)
+                logger.error("%d workers crashed in a row: the next in %g s", crash_count, delay_s)
+                await self._pause(delay_s)
+
+    async def _pause(self, delay_s: float) -> None:
+        try:
+            async with asyncio.timeout(delay_s):
+                await self._closing.wait()
+        except TimeoutError:
+            pass
+
+    async def _live_one(self, started: asyncio.Future[None]) -> bool:
+        """One worker from start to end; answers whether it ended unasked, soon, and having done nothing."""
+        self._spawned_count += 1
+        mark = self._system.new_id()
+        worker = Worker(
+            f"w{self._spawned_count}",
+            mark=f"{_MARK}={mark}",
+            clock=self._system.clock,
+            times=self._options.times,
+        )
+        self._workers[worker.worker_id] = worker
+        worker.ready.add_done_callback(lambda _: self._note_ready(worker, started))
+        born_at = self._system.clock.monotonic()
+        try:
+            await self._spawn(worker, mark)
+        finally:
+            worker.give_up()
+            del self._workers[worker.worker_id]
+        age_s = self._system.clock.monotonic() - born_at
+        is_idle = worker.finished_count == 0 and age_s < _HEALTHY_S
+        return is_idle and not worker.is_end_wanted
+
+    async def _spawn(self, worker: Worker, mark: str) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = await self._system.processes.start(
+                    self._argv(worker.worker_id, theirs.fileno()),
+                    env={
+                        **self._environment(),
+                        "FLEETLOG_WORKER_ID": worker.worker_id,
+                        _MARK: mark,
+                    },
+                    fds=(theirs.fileno(),),
+                )
+        except OSError as error:
+            ours.close()
+            worker.ready.set_result(Broken(f"a worker process cannot be started: {error}"))
+            return
+        self._events.on_spawned(worker.worker_id, process.pid)
+        try:
+            await connect(ours, worker.wire)
+            await worker.live(process)
+        finally:
+            worker.give_up()
+            self._note_exit(worker, process.pid)
+
+    def _argv(self, worker_id: str, fd: int) -> list[str]:
+        options = self._options
+        argv = [sys.executable, "-m", "fleetlog.agents.worker", "--fd", str(fd)]
+        argv += ["--worker-id", worker_id, "--concurrency", str(options.concurrency)]
+        argv += ["--stop-s", str(options.stop_s)]
+        if options.app is not None:
+            argv += ["--app", options.app]
+        for name in options.pass_env:
+            argv += ["--pass-env", name]
+        return argv
+
+    def _environment(self) -> dict[str, str]:
+        return allowed(self._options.environ, (*WORKER_VARIABLES, *self._options.pass_env))
+
+    def _note_ready(self, worker: Worker, started: asyncio.Future[None]) -> None:
+        match worker.ready.result():
+            case Ready(handlers):
+                self._handlers = handlers
+                self.note_free()
+                if not started.done():
+                    started.set_result(None)
+                return
+            case Broken(error):
+                trouble = error
+            case None:
+                trouble = (
+                    f"worker {worker.worker_id} ended before it was ready: see what it printed"
+                )
+        if started.done():
+            logger.error("worker %s: %s", worker.worker_id, trouble)
+        else:
+            started.set_exception(ConfigError(trouble))
+
+    def _note_exit(self, worker: Worker, pid: int) -> None:
+        exit_code, number = worker.exit_status()
+        if not worker.is_end_wanted:
+            how = f"with exit code {exit_code}" if number is None else f"by {signal_name(number)}"
+            logger.error("worker %s (pid %d) ended %s", worker.worker_id, pid, how)
+        self._events.on_exited(worker.worker_id, pid, exit_code, number)

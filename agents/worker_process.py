@@ -1,0 +1,324 @@
+"""The supervisor's side of one worker process: its life, and the attempts that run in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from fleetlog.agents.frames import (
+    Alive,
+    Broken,
+    Done,
+    Exit,
+    Output,
+    Ready,
+    Run,
+    Started,
+    Stop,
+    StopWhy,
+    ToSupervisor,
+    to_supervisor_decoder,
+)
+from fleetlog.agents.groups import end_groups, kill_marked, signal_group
+from fleetlog.agents.wire import Wire
+from fleetlog.bus.errors import FleetlogError
+from fleetlog.bus.system import Clock, Process
+from fleetlog.schemas.beats import OutputChunk, WorkerBeat
+
+logger = logging.getLogger("fleetlog.agents")
+
+_LAST_WORDS_S: Final = 1.0
+
+OnOutput = Callable[[Sequence[OutputChunk]], None]
+OnSign = Callable[[], None]
+
+
+class WorkerDied(FleetlogError):
+    """The worker process ended under its attempts; what they did outside may have happened.
+
+    Attributes:
+        exit_code: None when a signal ended it.
+        signal: the signal that ended it.
+    """
+
+    def __init__(self, worker_id: str, exit_code: int | None, signal_number: int | None) -> None:
+        how = f"exit code {exit_code}" if signal_number is None else signal_name(signal_number)
+        super().__init__(f"worker {worker_id} ended with {how} while the attempt ran in it")
+        self.exit_code = exit_code
+        self.signal = signal_number
+
+
+class _Attempt:
+    """An attempt that runs in the worker."""
+
+    __slots__ = ("done", "on_alive", "on_output", "on_started", "pgids", "run")
+
+    def __init__(
+        self,
+        run: Run,
+        on_output: OnOutput | None,
+        on_started: OnSign | None,
+        on_alive: OnSign | None,
+    ) -> None:
+        self.run = run
+        self.on_output = on_output
+        self.on_started = on_started
+        self.on_alive = on_alive
+        self.pgids: list[int] = []
+        self.done: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+
+
+class WorkerTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """How patient the pool is with its workers."""
+
+    start_s: float = 60.0
+    """From the start of the process to `Ready`: the time to import the app."""
+    exit_s: float = 5.0
+    """From `Exit` to SIGTERM."""
+    grace_s: float = 5.0
+    """From SIGTERM to SIGKILL."""
+
+
+class Worker:
+    """One worker process. Made by `WorkerPool`; ids are never used again within an agent."""
+
+    def __init__(self, worker_id: str, *, mark: str, clock: Clock, times: WorkerTimes) -> None:
+        self.worker_id = worker_id
+        self.process: Process | None = None
+        self.ready: asyncio.Future[Ready | Broken | None] = (
+            asyncio.get_running_loop().create_future()
+        )
+        """Its first word; None when it ended without one."""
+        self.slots_held = 0
+        self.finished_count = 0
+        self.is_ending = False
+        """It takes nothing new: it was asked to end, or it has ended."""
+        self.is_ended = False
+        """Nothing of it is left."""
+        self.is_end_wanted = False
+        """Someone asked `kill` or `exit`."""
+        self._mark = mark
+        self._clock = clock
+        self._times = times
+        self._attempts: dict[int, _Attempt] = {}
+        self._end_asked = asyncio.Event()
+        self._kill_asked = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._ended = asyncio.Event()
+        self.wire: Wire[ToSupervisor] = Wire(to_supervisor_decoder, self._hear, self._lose)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id and process group; None before it has started."""
+        return None if self.process is None else self.process.pid
+
+    @property
+    def is_ready(self) -> bool:
+        """It takes attempts."""
+        return self.ready.done() and isinstance(self.ready.result(), Ready) and not self.is_ending
+
+    @property
+    def state(self) -> Literal["starting", "idle", "busy", "stopping"]:
+        """What a beat says of it."""
+        if self.is_ending or self.is_ended:
+            return "stopping"
+        if not self.is_ready:
+            return "starting"
+        return "busy" if self._attempts else "idle"
+
+    def beat(self) -> WorkerBeat:
+        """Its part of the agent's beat."""
+        oldest = next(iter(self._attempts.values()), None)
+        return WorkerBeat(
+            worker_id=self.worker_id,
+            pid=self.pid,
+            state=self.state,
+            running=len(self._attempts),
+            task_id=None if oldest is None else oldest.run.task_id,
+            attempt=None if oldest is None else oldest.run.attempt,
+        )
+
+    async def run(
+        self,
+        run: Run,
+        *,
+        on_output: OnOutput | None = None,
+        on_started: OnSign | None = None,
+        on_alive: OnSign | None = None,
+    ) -> Done:
+        """Runs an attempt to its end. Cancelling this call ends nothing: ask `stop` or `kill`.
+
+        Args:
+            run: its `run_id` has not been used with this worker.
+            on_output: gets pieces of output in order, from within the loop; must not raise.
+            on_started: called when a command's process runs.
+            on_alive: called for a sign of life that is not output.
+
+        Raises:
+            WorkerDied: the process ended first, or was not there any more.
+            FrameTooLarge: the arguments are too large; nothing ran.
+        """
+        if self.is_ended:
+            raise WorkerDied(self.worker_id, *self.exit_status())
+        self.wire.send(run)
+        attempt = self._attempts[run.run_id] = _Attempt(run, on_output, on_started, on_alive)
+        return await asyncio.shield(attempt.done)
+
+    def stop(self, run_id: int, why: StopWhy) -> None:
+        """Asks for an attempt's end; `run` then answers, unless its handler does not obey: then `kill`."""
+        if run_id in self._attempts:
+            self.wire.send(Stop(run_id, why))
+
+    def kill(self) -> None:
+        """Ends the process and all that it started: SIGTERM, after the grace SIGKILL. See `wait_ended`."""
+        self.is_end_wanted = True
+        self._kill()
+
+    def exit(self) -> None:
+        """Asks the process to end in order; it is killed if it does not."""
+        self.is_end_wanted = self.is_ending = True
+        self.wire.send(Exit())
+        self._end_asked.set()
+
+    async def wait_ended(self) -> None:
+        """Waits until neither the process nor a command of it is left."""
+        await self._ended.wait()
+
+    def exit_status(self) -> tuple[int | None, int | None]:
+        """Exit code and signal, one of them None; both None while it runs."""
+        code = None if self.process is None else self.process.returncode
+        if code is not None and code < 0:
+            return None, -code
+        return code, None
+
+    async def live(self, process: Process) -> None:
+        """Watches over the process until it has ended and nothing of it is left; then tells every attempt.
+
+        If this call is cancelled, all of that is done at once, with SIGKILL.
+        """
+        self.process = process
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                ender = tasks.create_task(self._end_when_asked(process))
+                starter = tasks.create_task(self._insist_on_start())
+                await process.wait()
+                self.is_ending = True
+                ender.cancel()
+                starter.cancel()
+            await self._hear_last_words()
+            await self._sweep()
+        finally:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Leaves nothing of it running and nobody waiting, without waiting for anything."""
+        for pgid in self._pgids():
+            signal_group(pgid, signal.SIGKILL)
+        if self.pid is not None:
+            signal_group(self.pid, signal.SIGKILL)
+        self.is_ended = self.is_ending = True
+        self.wire.close()
+        if not self.ready.done():
+            self.ready.set_result(None)
+        for attempt in self._attempts.values():
+            if not attempt.done.done():
+                attempt.done.set_exception(WorkerDied(self.worker_id, *self.exit_status()))
+                # Nobody may wait for it any more; then it is not an error that nobody looked.
+                attempt.done.exception()
+        self._attempts.clear()
+        self._ended.set()
+
+    async def _hear_last_words(self) -> None:
+        # What it said before it died counts.
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._lost.wait()
+        except TimeoutError:
+            logger.warning("a process that worker %s left behind holds its socket", self.worker_id)
+
+    async def _sweep(self) -> None:
+        if self.pid is not None:
+            signal_group(self.pid, signal.SIGKILL)
+        await end_groups(self._pgids(), self._clock, self._times.grace_s)
+        if self.exit_status() != (0, None):
+            kill_marked(self._mark)
+
+    def _pgids(self) -> list[int]:
+        return [pgid for attempt in self._attempts.values() for pgid in attempt.pgids]
+
+    def _kill(self) -> None:
+        self.is_ending = True
+        self._end_asked.set()
+        self._kill_asked.set()
+
+    async def _end_when_asked(self, process: Process) -> None:
+        await self._end_asked.wait()
+        try:
+            async with asyncio.timeout(self._times.exit_s):
+                await self._kill_asked.wait()
+        except TimeoutError:
+            pass
+        signal_group(process.pid, signal.SIGTERM)
+        await self._clock.sleep(self._times.grace_s)
+        logger.warning(
+            "worker %s did not end within %g s of SIGTERM: it is killed",
+            self.worker_id,
+            self._times.grace_s,
+        )
+        signal_group(process.pid, signal.SIGKILL)
+
+    async def _insist_on_start(self) -> None:
+        await self._clock.sleep(self._times.start_s)
+        if not self.ready.done():
+            logger.error(
+                "worker %s was not ready within %g s: it is killed",
+                self.worker_id,
+                self._times.start_s,
+            )
+            self._kill()
+
+    def _lose(self, why: str) -> None:
+        self._lost.set()
+        if self.process is not None and self.process.returncode is None and not self.is_ending:
+            logger.error("the socket of worker %s is gone (%s): it is killed", self.worker_id, why)
+            self._kill()
+
+    def _hear(self, messages: list[ToSupervisor]) -> None:
+        for message in messages:
+            match message:
+                case Output(run_id, chunks):
+                    if (attempt := self._attempts.get(run_id)) and attempt.on_output:
+                        attempt.on_output(chunks)
+                case Done(run_id):
+                    if (attempt := self._attempts.pop(run_id, None)) and not attempt.done.done():
+                        self.finished_count += 1
+                        attempt.done.set_result(message)
+                case Alive(run_id):
+                    if (attempt := self._attempts.get(run_id)) and attempt.on_alive:
+                        attempt.on_alive()
+                case Started(run_id, pgid):
+                    if attempt := self._attempts.get(run_id):
+                        self._note_start(attempt, pgid)
+                case Ready() | Broken():
+                    if not self.ready.done():
+                        self.ready.set_result(message)
+
+    @staticmethod
+    def _note_start(attempt: _Attempt, pgid: int | None) -> None:
+        if pgid is not None:
+            attempt.pgids.append(pgid)
+        if attempt.on_started:
+            attempt.on_started()
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9; `signal 99` for what has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
