@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from fleetlog.schemas.beats import Beat, OutputChunk, StoredBeat
@@ -45,6 +46,8 @@ class Hints(Protocol):
         """Says that event `seq` of the task is worth reading."""
         ...
 
-    def follow(self, task_id: str = "*") -> AsyncIterator[tuple[str, int]]:
-        """(task id, sequence) of hints from now on; the subscription stands when the first await returns."""
+    def listen(
+        self, heard: Callable[[str, int], None], task_id: str = "*"
+    ) -> AbstractAsyncContextManager[None]:
+        """Calls `heard(task_id, sequence)` for each hint while the context is open."""
         ...

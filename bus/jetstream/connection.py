@@ -16,6 +16,7 @@ from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.errors import ConfigError, TransportError, Unavailable
 from fleetlog.bus.system import Clock
 from fleetlog.schemas.events import Instant
@@ -26,19 +27,6 @@ REQUEST_TIMEOUT_S = 5.0
 PENDING_MAX_BYTES = 64 * 1024 * 1024
 
 T = TypeVar("T")
-
-
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and as whom to connect."""
-
-    url: str
-    """Such as `nats://127.0.0.1:4222`; several, separated by commas, for a cluster."""
-    user: str | None = None
-    """With `password`."""
-    password: str | None = None
-    """With `user`."""
-    creds: str | None = None
-    """Path of a credentials file, instead of user and password."""
 
 
 class ApiError(msgspec.Struct, frozen=True):
@@ -147,14 +135,14 @@ class Connection:
         """Like `request`, read into `kind`."""
         return msgspec.json.decode(await self.request(subject, payload), type=kind)
 
-    async def _open(self, endpoint: Endpoint, name: str, patience_s: float) -> None:
+    async def _open(self, target: Target, name: str, patience_s: float) -> None:
         connecting = asyncio.ensure_future(
             self.client.connect(
-                servers=endpoint.url.split(","),
+                servers=target.url.split(","),
                 name=name,
-                user=endpoint.user,
-                password=endpoint.password,
-                user_credentials=endpoint.creds,
+                user=target.user,
+                password=target.password,
+                user_credentials=str(target.creds) if target.creds else None,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.1,  # type: ignore[arg-type] # seconds; fractions work, its type is too narrow
                 connect_timeout=2,
@@ -172,19 +160,19 @@ class Connection:
         if not connecting.done():
             connecting.cancel()
             await asyncio.wait((connecting,))
-        self._raise_unless_connected(connecting, endpoint)
+        self._raise_unless_connected(connecting, target)
         self._is_opening = False
         self._mark_connected()
 
-    def _raise_unless_connected(self, connecting: asyncio.Future[None], endpoint: Endpoint) -> None:
+    def _raise_unless_connected(self, connecting: asyncio.Future[None], target: Target) -> None:
         error = self._last_error if connecting.cancelled() else connecting.exception()
         if self._refused.is_set():
             raise ConfigError(
-                f"{endpoint.url} refused the credentials: check FLEETLOG_CREDS or user and password"
+                f"{target.url} refused the credentials: check FLEETLOG_CREDS or user and password"
             )
         if connecting.cancelled() or error is not None:
             raise Unavailable(
-                f"no NATS server answers at {endpoint.url} ({_text(error)}):"
+                f"no NATS server answers at {target.url} ({_text(error)}):"
                 " start one with `fleetlog up`, or give the address of yours with --url"
             ) from error
 
@@ -216,7 +204,7 @@ class Connection:
 
 @asynccontextmanager
 async def connect(
-    endpoint: Endpoint, clock: Clock, *, name: str = "fleetlog", patience_s: float = 5.0
+    target: Target, clock: Clock, *, name: str = "fleetlog", patience_s: float = 5.0
 ) -> AsyncIterator[Connection]:
     """Opens a connection and closes it at the end of the block, after what was sent has left.
 
@@ -225,7 +213,7 @@ async def connect(
         ConfigError: the server refuses the credentials.
     """
     connection = Connection(clock)
-    await connection._open(endpoint, name, patience_s)
+    await connection._open(target, name, patience_s)
     try:
         yield connection
     finally:

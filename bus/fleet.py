@@ -1,0 +1,94 @@
+"""Everything a role needs of a fleet, over one connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from fleetlog.bus.background import background
+from fleetlog.bus.beside import Beats, Hints, Outputs
+from fleetlog.bus.embedded.runtime import Target, attest_durability
+from fleetlog.bus.jetstream.beside import NatsBeats, NatsHints, NatsOutputs
+from fleetlog.bus.jetstream.connection import Connection, connect
+from fleetlog.bus.jetstream.log import JetStreamLog
+from fleetlog.bus.jetstream.offers import ACK_WAIT_S, JetStreamOffers
+from fleetlog.bus.jetstream.services import NatsServices
+from fleetlog.bus.jetstream.streams import ensure_streams
+from fleetlog.bus.log import EventLog
+from fleetlog.bus.offers import Offers
+from fleetlog.bus.services import Services
+from fleetlog.bus.system import System
+
+
+class Fleet(msgspec.Struct, frozen=True):
+    """One fleet, connected."""
+
+    name: str
+    """Its name."""
+    log: EventLog
+    """What happened."""
+    offers: Offers
+    """What there is to do."""
+    beats: Beats
+    """Who is alive."""
+    outputs: Outputs
+    """What attempts print."""
+    hints: Hints
+    """Who should look at the log."""
+    services: Services
+    """Requests between roles."""
+    system: System
+    """The seams to the machine."""
+    link: Connection
+    """The connection under all of it."""
+    durability: str
+    """`always`, `relaxed` or `unattested`."""
+
+
+@asynccontextmanager
+async def open_fleet(
+    target: Target,
+    name: str,
+    *,
+    system: System | None = None,
+    role: str = "client",
+    patience_s: float = 5.0,
+    ack_wait_s: float = ACK_WAIT_S,
+) -> AsyncIterator[Fleet]:
+    """Connects to a fleet, making its streams where they are missing.
+
+    Args:
+        target: where and as whom.
+        name: the fleet.
+        system: clock, entropy, processes; None for the machine's own.
+        role: shown by the server as the connection's name.
+        patience_s: how long to try the first connection.
+        ack_wait_s: see `Offers`.
+
+    Raises:
+        Unavailable: no server answers in time.
+        ConfigError: wrong credentials, or a stream with settings that fleetlog cannot work with.
+    """
+    system = system or System()
+    async with connect(
+        target, system.clock, name=f"fleetlog {role}", patience_s=patience_s
+    ) as connection:
+        replicas = await ensure_streams(connection, name)
+        durability = await attest_durability(target.http_url)
+        log = JetStreamLog(connection, name, is_grouping=durability == "always" and replicas == 1)
+        await log.appender.start()
+        async with background(log.appender.run(), log.appender.watch()):
+            yield Fleet(
+                name=name,
+                log=log,
+                offers=JetStreamOffers(connection, log, ack_wait_s=ack_wait_s),
+                beats=NatsBeats(connection, name),
+                outputs=NatsOutputs(connection, name),
+                hints=NatsHints(connection, name),
+                services=NatsServices(connection, name),
+                system=system,
+                link=connection,
+                durability=durability,
+            )

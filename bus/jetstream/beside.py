@@ -1,0 +1,149 @@
+"""Beats, output and hints on NATS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+from nats.aio.msg import Msg
+
+from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
+from fleetlog.bus.jetstream.reader import Reader
+from fleetlog.schemas import subjects
+from fleetlog.schemas.beats import Beat, OutputChunk, StoredBeat
+from fleetlog.schemas.events import Instant
+
+
+class _Message(msgspec.Struct, frozen=True):
+    time: Instant
+    data: bytes = b""
+
+
+class _Got(msgspec.Struct, frozen=True):
+    message: _Message
+
+
+class _State(msgspec.Struct, frozen=True):
+    last_seq: int
+
+
+class _Info(msgspec.Struct, frozen=True):
+    state: _State
+
+
+class NatsBeats:
+    """See `fleetlog.bus.beside.Beats`."""
+
+    def __init__(self, connection: Connection, fleet: str) -> None:
+        self._connection = connection
+        self._fleet = fleet
+        self._stream = subjects.stream_names(fleet)[1]
+
+    async def publish(self, beat: Beat) -> None:
+        """See `Beats`."""
+        if self._connection.is_connected:
+            subject = subjects.beats(self._fleet, beat.agent_id)
+            await self._connection.publish(subject, msgspec.json.encode(beat))
+
+    async def follow(self) -> AsyncIterator[list[StoredBeat]]:
+        """See `Beats`."""
+        # A plain subscription: the stream lives in memory and begins anew with the server.
+        arrived: asyncio.Queue[StoredBeat] = asyncio.Queue()
+
+        async def on_message(message: Msg) -> None:
+            beat = _decode_beat(message.data)
+            if beat is not None:
+                arrived.put_nowait(StoredBeat(self._connection.now(), beat))
+
+        subscription = await self._connection.subscribe(subjects.beats(self._fleet), on_message)
+        try:
+            while True:
+                page = [await arrived.get()]
+                while not arrived.empty():
+                    page.append(arrived.get_nowait())
+                yield page
+        finally:
+            if not self._connection.client.is_closed:
+                await subscription.unsubscribe()
+
+    async def last(self, agent_id: str) -> StoredBeat | None:
+        """See `Beats`."""
+        which = {"last_by_subj": subjects.beats(self._fleet, agent_id)}
+        try:
+            got = await self._connection.ask(f"$JS.API.STREAM.MSG.GET.{self._stream}", which, _Got)
+        except ApiRefusal:
+            return None
+        beat = _decode_beat(got.message.data)
+        return StoredBeat(got.message.time, beat) if beat is not None else None
+
+
+class NatsOutputs:
+    """See `fleetlog.bus.beside.Outputs`. A message is a JSON array of chunks."""
+
+    def __init__(self, connection: Connection, fleet: str) -> None:
+        self._connection = connection
+        self._fleet = fleet
+        self._stream = subjects.stream_names(fleet)[2]
+
+    async def publish(self, task_id: str, attempt: int, chunks: list[OutputChunk]) -> None:
+        """See `Outputs`."""
+        subject = subjects.output(self._fleet, task_id, attempt)
+        await self._connection.publish(subject, msgspec.json.encode(chunks))
+
+    async def read(
+        self, task_id: str, *, attempt: int | None = None, follow: bool = False
+    ) -> AsyncIterator[tuple[int, OutputChunk]]:
+        """See `Outputs`."""
+        wanted = subjects.output(self._fleet, task_id, "*" if attempt is None else attempt)
+        end: int | None = None
+        if not follow:
+            info = await self._connection.ask(f"$JS.API.STREAM.INFO.{self._stream}", None, _Info)
+            end = info.state.last_seq
+        reader = Reader(self._connection, self._stream)
+        async for page in reader.pages(after=0, subjects=wanted, until=end):
+            for stored in page:
+                number = int(stored.subject.rpartition(".")[2])
+                for chunk in msgspec.json.decode(stored.data, type=list[OutputChunk]):
+                    yield number, chunk
+
+
+class NatsHints:
+    """See `fleetlog.bus.beside.Hints`."""
+
+    def __init__(self, connection: Connection, fleet: str) -> None:
+        self._connection = connection
+        self._fleet = fleet
+
+    async def publish(self, task_id: str, seq: int) -> None:
+        """See `Hints`."""
+        if self._connection.is_connected:
+            await self._connection.publish(subjects.live(self._fleet, task_id), str(seq).encode())
+
+    @asynccontextmanager
+    async def listen(
+        self, heard: Callable[[str, int], None], task_id: str = "*"
+    ) -> AsyncIterator[None]:
+        """See `Hints`."""
+
+        async def on_message(message: Msg) -> None:
+            if message.data.isdigit():
+                heard(message.subject.rpartition(".")[2], int(message.data))
+
+        subscription = await self._connection.subscribe(
+            subjects.live(self._fleet, task_id), on_message
+        )
+        try:
+            yield
+        finally:
+            if not self._connection.client.is_closed:
+                await subscription.unsubscribe()
+
+
+def _decode_beat(data: bytes) -> Beat | None:
+    # A beat that this version can't read is worth nothing later; there is nobody to tell.
+    try:
+        return msgspec.json.decode(data, type=Beat)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,71 @@
+"""Offers: queued tasks as a queue group of agents takes them, a lane for each queue and priority."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from fleetlog.schemas.subjects import Priority
+
+
+class Lane(msgspec.Struct, frozen=True, order=True):
+    """One priority of one queue."""
+
+    queue: str
+    """The queue's name."""
+    priority: Priority
+    """Of the tasks in it."""
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """One delivery of a `queued` event. It is a hint: only the log says whether the task may be claimed."""
+
+    lane: Lane
+    """Where it came from."""
+    task_id: str
+    """Whose offer it is."""
+    seq: int
+    """Log sequence of the `queued` event."""
+    stored_at_ns: int
+    """When the server stored it."""
+    subject: str
+    """Of the event."""
+    data: bytes
+    """The encoded event."""
+    deliveries: int
+    """1 for the first delivery of this event to anyone."""
+    ack_subject: str
+    """Where to say what became of it."""
+
+
+class Offers(Protocol):
+    """The offers of a set of lanes."""
+
+    ack_wait_s: float
+    """How long the server waits for a word before it delivers an offer to someone else."""
+
+    async def bind(self, lanes: Sequence[Lane], arrived: Callable[[Offer], None]) -> None:
+        """Makes the lanes' consumers where they are missing; `arrived` gets what `expect` brings."""
+        ...
+
+    async def take(self, lane: Lane, count: int) -> list[Offer]:
+        """Up to `count` offers that wait at this moment; an empty list when there are none."""
+        ...
+
+    async def expect(self, lane: Lane, count: int, expires_s: float) -> None:
+        """Asks for up to `count` offers that come within `expires_s`; they arrive by the callback of `bind`."""
+        ...
+
+    async def ack(self, offer: Offer) -> None:
+        """The offer is done with, whatever became of the task."""
+        ...
+
+    async def nak(self, offer: Offer, delay_s: float = 0.0) -> None:
+        """The offer goes to someone else, or here again, after `delay_s`."""
+        ...
+
+    async def in_progress(self, ack_subject: str) -> None:
+        """The offer's attempt is alive: the server waits for another `ack_wait_s`."""
+        ...
