@@ -59,11 +59,11 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     """An empty text means: no address, whatever a layer below says."""
     fleet: str | None = None
-    creds: str | os.PathLike[str] | None = None
-    data: str | os.PathLike[str] | None = None
+    creds: Path | None = None
+    data: Path | None = None
     durability: str | None = None
     port: int | None = None
-    nats_server: str | os.PathLike[str] | None = None
+    nats_server: Path | None = None
     lifeline_fd: int | None = None
 
 
@@ -140,12 +140,15 @@ def _parse_file(path: Path, text: bytes) -> Overrides:
         keys = msgspec.convert(found, _FileKeys)
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{path}: {error}") from error
-    anchored = {
-        name: path.parent / Path(value).expanduser()
-        for name in ("creds", "data")
-        if (value := getattr(keys, name)) is not None
-    }
-    return Overrides(**{**msgspec.structs.asdict(keys), **anchored})
+    creds, data = _path(keys.creds), _path(keys.data)
+    return Overrides(
+        url=keys.url,
+        fleet=keys.fleet,
+        creds=path.parent / creds.expanduser() if creds is not None else None,
+        data=path.parent / data.expanduser() if data is not None else None,
+        durability=keys.durability,
+        port=keys.port,
+    )
 
 
 def _check_keys(path: Path, found: Mapping[str, object]) -> None:
@@ -158,13 +161,27 @@ def _check_keys(path: Path, found: Mapping[str, object]) -> None:
 
 
 def _read_environment(environ: Mapping[str, str]) -> Overrides:
-    found = {field: environ[name] for field, name in ENVIRONMENT.items() if name in environ}
     # An empty variable counts as not set, save for the address, where it says "none".
-    found = {field: text for field, text in found.items() if text or field == "url"}
-    try:
-        return msgspec.convert(found, Overrides, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"environment: {ENVIRONMENT['lifeline_fd']}: {error}") from error
+    found = {
+        field: environ[name]
+        for field, name in ENVIRONMENT.items()
+        if environ.get(name) or (field == "url" and name in environ)
+    }
+    lifeline = found.get("lifeline_fd")
+    if lifeline is not None and not lifeline.isdecimal():
+        raise ConfigError(f"{ENVIRONMENT['lifeline_fd']} is a file descriptor, not {lifeline!r}")
+    return Overrides(
+        url=found.get("url"),
+        fleet=found.get("fleet"),
+        creds=_path(found.get("creds")),
+        data=_path(found.get("data")),
+        nats_server=_path(found.get("nats_server")),
+        lifeline_fd=int(lifeline) if lifeline is not None else None,
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text is not None else None
 
 
 def _check(said: Mapping[str, object]) -> None:

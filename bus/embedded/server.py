@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -71,6 +72,11 @@ class EmbeddedServer:
         self._process: Process | None = None
         self._running: Running | None = None
         self._marker: Marker | None = None
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self._settings.data
 
     @property
     def running(self) -> Running:
