@@ -47,7 +47,7 @@ def log_size(folder: Folder) -> int:
 
 
 def log_tail(folder: Folder, start: int) -> str:
-    """The last lines that the server wrote after `start` bytes."""
+    """What the server wrote after `start` bytes: why it gave up, else its last lines."""
     try:
         with folder.log.open("rb") as file:
             # A log that was rotated meanwhile is shorter than it was.
@@ -56,4 +56,5 @@ def log_tail(folder: Folder, start: int) -> str:
     except OSError as error:
         return f"(nothing: {error.strerror})"
     lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-_LOG_LINES_MAX:])
+    fatal = [line for line in lines if "[FTL]" in line]
+    return "\n".join((fatal or lines)[-_LOG_LINES_MAX:])

@@ -103,9 +103,9 @@ class EmbeddedServer:
         Unavailable: the server did not come up in time.
         """
         settings = self._settings
-        binary = await find_binary(settings)
-        self._binary = binary
+        self._binary = await find_binary(settings)
         make_private_folder(settings.data)
+        read_marker(self._folder, settings.fleet)
         await self._take_folder()
         try:
             await self._clear_folder()
@@ -163,8 +163,7 @@ class EmbeddedServer:
         )
 
     async def _clear_folder(self) -> None:
-        """Makes sure that the folder is ours and that no server of an earlier life works on it."""
-        read_marker(self._folder, self._settings.fleet)
+        """Makes sure that no server of an earlier life works on the store."""
         lock = FolderLock(self._folder.lock)
         clock = self._system.clock
         if not await lock.acquire(clock):
