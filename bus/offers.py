@@ -69,3 +69,7 @@ class Offers(Protocol):
     async def in_progress(self, ack_subject: str) -> None:
         """The offer's attempt is alive: the server waits for another `ack_wait_s`."""
         ...
+
+    async def close(self) -> None:
+        """Expects nothing more; what is on its way still arrives by the callback before this returns."""
+        ...

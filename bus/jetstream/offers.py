@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
@@ -63,11 +64,12 @@ class JetStreamOffers:
         self._pulls: dict[str, _Pull] = {}
         self._count = 0
         self._arrived: Callable[[Offer], None] | None = None
+        self._subscription: Subscription | None = None
 
     async def bind(self, lanes: Sequence[Lane], arrived: Callable[[Offer], None]) -> None:
         """See `Offers`."""
         self._arrived = arrived
-        await self._connection.subscribe(f"{self._inbox}.*", self._on_message)
+        self._subscription = await self._connection.subscribe(f"{self._inbox}.*", self._on_message)
         for lane in lanes:
             await self._ensure(lane)
 
@@ -103,6 +105,12 @@ class JetStreamOffers:
     async def in_progress(self, ack_subject: str) -> None:
         """See `Offers`."""
         await self._connection.publish(ack_subject, b"+WPI")
+
+    async def close(self) -> None:
+        """See `Offers`."""
+        if self._subscription is not None and self._connection.is_connected:
+            await self._subscription.drain()  # type: ignore[no-untyped-call] # nats-py has no types for it
+            self._subscription = None
 
     async def _ask(self, pull: _Pull, request: dict[str, object]) -> str:
         self._count += 1

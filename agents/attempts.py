@@ -1,0 +1,260 @@
+"""Attempts: from an offer and a slot to the outcome in the log, then the ack."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from fleetlog.agents import endings
+from fleetlog.agents.claims import Claims
+from fleetlog.agents.endings import End, Ending, Why
+from fleetlog.agents.frames import Run
+from fleetlog.agents.outflow import Outflow
+from fleetlog.agents.pool import Slot
+from fleetlog.agents.recorder import Recorder
+from fleetlog.agents.wire import FrameTooLarge
+from fleetlog.agents.worker_process import WorkerDied
+from fleetlog.bus.core import Refusal, Task, decide
+from fleetlog.bus.errors import TransportError
+from fleetlog.bus.fleet import Fleet
+from fleetlog.bus.offers import Offer
+from fleetlog.bus.rules import execute
+from fleetlog.schemas.beats import OutputChunk
+from fleetlog.schemas.events import TerminalEvent
+
+logger = logging.getLogger("fleetlog.agents")
+
+RECORD_PAUSE_S: Final = 1.0
+
+
+class Attempt:
+    """One attempt that this agent holds or is about to claim."""
+
+    __slots__ = (
+        *("ack_subject", "is_running", "kill", "offer", "slot", "task", "timers"),
+        *("touched_at", "why"),
+    )
+
+    def __init__(self, offer: Offer, slot: Slot) -> None:
+        self.offer = offer
+        self.slot = slot
+        self.ack_subject = offer.ack_subject
+        self.task: Task | None = None
+        self.why: Why | None = None
+        self.is_running = False
+        self.touched_at = 0.0
+        self.timers: list[asyncio.TimerHandle] = []
+        self.kill: asyncio.TimerHandle | None = None
+
+    @property
+    def fence(self) -> int:
+        """Of our lease; 0 before the claim."""
+        return self.task.lease.fence if self.task is not None and self.task.lease is not None else 0
+
+
+class Attempts:
+    """All attempts of one agent. The supervisor gives it offers; it owns them until they are answered.
+
+    Args:
+        fleet: whose tasks.
+        claims: how offers become leases.
+        recorder: where refused results are recorded.
+        outflow: where output goes.
+        stop_s: from asking an attempt to stop to ending its worker.
+    """
+
+    def __init__(
+        self, fleet: Fleet, claims: Claims, recorder: Recorder, outflow: Outflow, *, stop_s: float
+    ) -> None:
+        self._fleet = fleet
+        self._claims = claims
+        self._recorder = recorder
+        self._outflow = outflow
+        self._stop_s = stop_s
+        self._live: dict[str, Attempt] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def live(self) -> tuple[Attempt, ...]:
+        """Those that are not answered yet."""
+        return tuple(self._live.values())
+
+    def find(self, task_id: str) -> Attempt | None:
+        """The live attempt of a task."""
+        return self._live.get(task_id)
+
+    def adopt(self, offer: Offer) -> bool:
+        """Takes a redelivery of an offer that is being worked on here; answers whether it was one."""
+        attempt = self._live.get(offer.task_id)
+        if attempt is None or attempt.offer.seq != offer.seq:
+            return False
+        attempt.ack_subject = offer.ack_subject
+        return True
+
+    async def wait_idle(self) -> None:
+        """Waits until none is live."""
+        await self._idle.wait()
+
+    async def run(self, offer: Offer, slot: Slot) -> None:
+        """Claims, runs, records, acknowledges; frees the slot as soon as nothing of the attempt runs."""
+        attempt = Attempt(offer, slot)
+        self._live[offer.task_id] = attempt
+        self._idle.clear()
+        try:
+            await self._claim_and_run(attempt)
+        except TransportError as error:
+            # Nothing is lost: the offer was not acknowledged and comes again.
+            logger.error("task %s: %s", offer.task_id, error)
+        finally:
+            slot.release()
+            self._live.pop(offer.task_id, None)
+            if not self._live:
+                self._idle.set()
+
+    def stop(self, attempt: Attempt, why: Why) -> None:
+        """Ends the attempt: asks its worker, and ends the worker if it does not obey."""
+        if attempt.why is not None or not attempt.is_running:
+            return
+        attempt.why = why
+        worker = attempt.slot.worker
+        worker.stop(attempt.fence, "cancel" if why == "lost" else why)
+        loop = asyncio.get_running_loop()
+        attempt.kill = loop.call_later(self._stop_s + 1.0, worker.kill)
+
+    async def _claim_and_run(self, attempt: Attempt) -> None:
+        task = await self._claims.claim(attempt.offer, attempt.slot.worker_id)
+        if task is None:
+            return
+        attempt.task = task
+        end = await self._work(attempt, task)
+        attempt.slot.release()
+        await self._record(attempt, task, end)
+
+    async def _work(self, attempt: Attempt, task: Task) -> Ending:
+        """Runs the attempt in its worker and says how it ended."""
+        worker = attempt.slot.worker
+        started = self._fleet.system.clock.monotonic()
+        run = _run(task)
+        attempt.is_running = True
+        self._set_timers(attempt, task)
+        try:
+            done = await worker.run(
+                run,
+                on_output=lambda chunks: self._on_output(attempt, task, chunks),
+                on_alive=lambda: self._touch(attempt),
+            )
+        except WorkerDied as death:
+            ran_ms = round((self._fleet.system.clock.monotonic() - started) * 1000)
+            return endings.of_death(
+                self._end(attempt, task), death, ran_ms, is_wanted=worker.is_end_wanted
+            )
+        except FrameTooLarge as error:
+            return endings.of_refused_run(self._end(attempt, task), str(error))
+        finally:
+            attempt.is_running = False
+            for timer in attempt.timers:
+                timer.cancel()
+            if attempt.kill is not None:
+                attempt.kill.cancel()
+        return endings.of_done(self._end(attempt, task), done)
+
+    def _end(self, attempt: Attempt, task: Task) -> End:
+        return End(
+            id=self._fleet.system.new_id(),
+            task=task,
+            why=attempt.why,
+            jitter=self._fleet.system.entropy.random(),
+        )
+
+    async def _record(self, attempt: Attempt, task: Task, end: Ending) -> None:
+        """Appends the outcome, for as long as it takes, then acknowledges the offer."""
+        await self._outflow.flush(task.id)
+        while True:
+            try:
+                decided = await execute(self._fleet.log, end, task)
+                break
+            except TransportError as error:
+                logger.error("the outcome of task %s waits to be recorded: %s", task.id, error)
+                await self._fleet.system.clock.sleep(RECORD_PAUSE_S)
+        if isinstance(decided, Refusal):
+            self._on_refused(attempt, task, end)
+            return
+        await self._fleet.offers.ack(
+            msgspec.structs.replace(attempt.offer, ack_subject=attempt.ack_subject)
+        )
+        if isinstance(decided.event, TerminalEvent):
+            await self._fleet.hints.publish(task.id, decided.seq)
+
+    def _on_refused(self, attempt: Attempt, task: Task, end: Ending) -> None:
+        # What it would have been, had the lease still been ours.
+        event = decide(end, task, self._fleet.log.now())
+        if isinstance(event, Refusal) or task.lease is None:
+            return
+        logger.warning(
+            "task %s: the lease was lost; the result of attempt %d is refused",
+            task.id,
+            task.lease.attempt,
+        )
+        worker_id = attempt.slot.worker_id
+        self._recorder.refused(worker_id, task.id, task.lease.attempt, task.lease.fence, event)
+
+    def _set_timers(self, attempt: Attempt, task: Task) -> None:
+        assert task.spec is not None
+        loop = asyncio.get_running_loop()
+        deadline = _deadline(task)
+        if deadline is not None:
+            left_s = (deadline - self._fleet.log.now()).total_seconds()
+            attempt.timers.append(loop.call_later(max(0.0, left_s), self.stop, attempt, "timeout"))
+        if task.spec.silence_ms is not None:
+            self._touch(attempt)
+            self._watch_silence(attempt, task.spec.silence_ms / 1000)
+
+    def _watch_silence(self, attempt: Attempt, silence_s: float) -> None:
+        left_s = attempt.touched_at + silence_s - self._fleet.system.clock.monotonic()
+        if left_s <= 0:
+            self.stop(attempt, "silence")
+            return
+        loop = asyncio.get_running_loop()
+        attempt.timers[1:] = [loop.call_later(left_s, self._watch_silence, attempt, silence_s)]
+
+    def _touch(self, attempt: Attempt) -> None:
+        attempt.touched_at = self._fleet.system.clock.monotonic()
+
+    def _on_output(self, attempt: Attempt, task: Task, chunks: Sequence[OutputChunk]) -> None:
+        self._touch(attempt)
+        self._outflow.put(task.id, task.attempts, list(chunks))
+
+
+def _run(task: Task) -> Run:
+    assert task.spec is not None
+    assert task.lease is not None
+    return Run(
+        run_id=task.lease.fence,
+        task_id=task.id,
+        attempt=task.lease.attempt,
+        fence=task.lease.fence,
+        executor=task.spec.executor,
+        handler=task.spec.handler,
+        args=bytes(task.spec.args),
+        deadline=_deadline(task),
+        labels=task.spec.labels,
+        parent_id=task.spec.parent_id,
+    )
+
+
+def _deadline(task: Task) -> datetime | None:
+    """When the attempt's time is up, or the task's, whichever is first."""
+    assert task.spec is not None
+    assert task.lease is not None
+    ends = []
+    if task.spec.timeout_ms is not None:
+        ends.append(task.lease.claimed_at + timedelta(milliseconds=task.spec.timeout_ms))
+    if task.spec.expires_ms is not None and task.submitted_at is not None:
+        ends.append(task.submitted_at + timedelta(milliseconds=task.spec.expires_ms))
+    return min(ends, default=None)

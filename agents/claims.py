@@ -1,0 +1,98 @@
+"""Claiming: what an agent does with an offer that was delivered to it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import msgspec
+
+from fleetlog.bus.core import Claim, Lease, Refusal, Task, evolve
+from fleetlog.bus.fleet import Fleet
+from fleetlog.bus.offers import Offer
+from fleetlog.bus.rules import Decided, after, execute, load_task
+from fleetlog.schemas.envelope import Stored, open_stored
+from fleetlog.schemas.events import TaskClaimed, TaskQueued
+
+logger = logging.getLogger("fleetlog.agents")
+
+HELD_NAK_S: Final = 5.0
+UNREADABLE_NAK_S: Final = 30.0
+
+
+class Claims:
+    """Turns offers into leases, by the log's rules alone.
+
+    Args:
+        fleet: whose tasks.
+        agent_id: who claims.
+        host: where.
+    """
+
+    def __init__(self, fleet: Fleet, agent_id: str, host: str) -> None:
+        self._fleet = fleet
+        self._agent_id = agent_id
+        self._host = host
+
+    async def claim(self, offer: Offer, worker_id: str) -> Task | None:
+        """The claimed task, its lease ours; None when there is nothing to run, and then the offer is answered.
+
+        A delivery is a hint. The first one is tried at its own sequence; a redelivery, or a conflict, is
+        decided on the task as the log tells it. Redelivery is no evidence of death: after a restart of the
+        server everything unacknowledged comes again at once though every holder lives.
+        """
+        task = await self._state_for(offer)
+        if task is None:
+            await self._fleet.offers.nak(offer, UNREADABLE_NAK_S)
+            return None
+        command = Claim(
+            id=self._fleet.system.new_id(),
+            offer=offer.seq,
+            agent_id=self._agent_id,
+            worker_id=worker_id,
+            host=self._host,
+            ack=offer.ack_subject,
+        )
+        decided = await execute(self._fleet.log, command, task)
+        if isinstance(decided, Refusal) and decided.code == "offer_held":
+            lease = decided.task.lease
+            if lease is not None and await self._is_holder_dead(lease):
+                command = msgspec.structs.replace(command, is_holder_dead=True)
+                decided = await execute(self._fleet.log, command, decided.task)
+        return await self._conclude(offer, decided)
+
+    async def _state_for(self, offer: Offer) -> Task | None:
+        if offer.deliveries > 1:
+            return await load_task(self._fleet.log, offer.task_id)
+        stored = Stored(offer.seq, offer.stored_at_ns, offer.subject, offer.data)
+        record = open_stored(stored)
+        if not isinstance(record.event, TaskQueued):
+            logger.error("offer %d cannot be read by this version: %s", offer.seq, record.event)
+            return None
+        return evolve(Task(id=offer.task_id), record)
+
+    async def _conclude(self, offer: Offer, decided: Decided | Refusal) -> Task | None:
+        if isinstance(decided, Refusal):
+            if decided.code == "offer_held":
+                await self._fleet.offers.nak(offer, HELD_NAK_S)
+            else:
+                await self._fleet.offers.ack(offer)
+            return None
+        if isinstance(decided.event, TaskClaimed):
+            return after(decided, self._fleet.log)
+        # It had run out of time, or went down with its agents once too often: settled instead of claimed.
+        await self._fleet.offers.ack(offer)
+        await self._fleet.hints.publish(offer.task_id, decided.seq)
+        return None
+
+    async def _is_holder_dead(self, lease: Lease) -> bool:
+        """Evidence: we have listened for a whole ack wait, and in that time the holder said nothing."""
+        if lease.agent_id == self._agent_id:
+            return True  # an attempt that runs here adopts its offer before it comes to a claim
+        ack_wait_s = self._fleet.offers.ack_wait_s
+        if self._fleet.link.connected_for_s < ack_wait_s:
+            return False
+        last = await self._fleet.beats.last(lease.agent_id)
+        if last is None:
+            return True
+        return (self._fleet.log.now() - last.stored_at).total_seconds() > ack_wait_s

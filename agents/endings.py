@@ -1,0 +1,129 @@
+"""How an attempt ended, as the command that records it. Pure: no I/O."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from fleetlog.agents.frames import (
+    Cancelled,
+    Deferred,
+    Done,
+    Failed,
+    Stopped,
+    StopWhy,
+    Succeeded,
+)
+from fleetlog.agents.worker_process import WorkerDied
+from fleetlog.bus.core import Cancel, Complete, Fail, Return, Task
+from fleetlog.schemas.durations import format_duration
+
+RESULT_MAX_BYTES: Final = 512 * 1024
+
+Why = StopWhy | Literal["lost"]
+Ending = Complete | Fail | Return | Cancel
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known about the end, whatever the worker said."""
+
+    id: str
+    """For the command."""
+    task: Task
+    """As claimed."""
+    why: Why | None
+    """Why it was stopped; None when it was not."""
+    jitter: float
+    """For the backoff."""
+
+
+def of_done(end: End, done: Done) -> Ending:
+    """The attempt ended by itself, or when it was asked to.
+
+    A success counts even when the attempt had been asked to stop meanwhile: the work is done.
+    """
+    base = _base(end, done)
+    match done.outcome:
+        case Succeeded(result):
+            return _complete(end, base, result)
+        case Cancelled(reason):
+            return Cancel(reason=reason, **base)
+        case Stopped() if end.why is None:
+            return Return(error_class="drained", error="its worker was told to end", **base)
+        case Failed(error_class, error, is_permanent, delay_ms) if end.why is None:
+            return Fail(
+                error_class=error_class,
+                error=error,
+                is_permanent=is_permanent,
+                delay_ms=delay_ms,
+                jitter=end.jitter,
+                **base,
+            )
+        case Deferred(error, delay_ms) if end.why is None:
+            return Return(error_class="deferred", error=error, delay_ms=delay_ms, **base)
+        case _:
+            return _of_stop(end, base)
+
+
+def of_death(end: End, death: WorkerDied, ran_ms: int, *, is_wanted: bool) -> Ending:
+    """The worker process ended under the attempt.
+
+    Args:
+        end: what is known.
+        death: how the worker ended.
+        ran_ms: how long the attempt ran.
+        is_wanted: the worker was ended for another attempt in it, or with its agent: no fault of this task.
+    """
+    base = _base(end) | {"ran_ms": ran_ms}
+    if end.why is not None:
+        return _of_stop(end, base)
+    if is_wanted:
+        return Return(error_class="crash", error=str(death), **base)
+    base["exit_code"] = death.exit_code if death.signal is None else -death.signal
+    return Fail(error_class="crash", error=str(death), jitter=end.jitter, **base)
+
+
+def of_refused_run(end: End, error: str) -> Ending:
+    """The attempt could not be handed to a worker at all."""
+    return Fail(
+        error_class="invalid_input", error=error, is_permanent=True, jitter=end.jitter, **_base(end)
+    )
+
+
+def _of_stop(end: End, base: dict[str, Any]) -> Ending:
+    spec = end.task.spec
+    assert spec is not None
+    match end.why:
+        case "timeout":
+            limit = f" of {format_duration(spec.timeout_ms)}" if spec.timeout_ms else ""
+            error = f"ran longer than its time-out{limit}"
+            return Fail(error_class="timeout", error=error, jitter=end.jitter, **base)
+        case "silence":
+            error = f"gave no output or heartbeat for {format_duration(spec.silence_ms or 0)}"
+            return Fail(error_class="silence", error=error, jitter=end.jitter, **base)
+        case "drain":
+            return Return(error_class="drained", error="its agent was told to stop", **base)
+        case _:
+            return Cancel(**base)
+
+
+def _complete(end: End, base: dict[str, Any], result: bytes) -> Ending:
+    if len(result) <= RESULT_MAX_BYTES:
+        return Complete(result=msgspec.Raw(result), **base)
+    error = (
+        f"the result has {len(result)} bytes and at most {RESULT_MAX_BYTES} can be recorded:"
+        " write it to a file and return the path"
+    )
+    return Fail(
+        error_class="unreadable_result", error=error, is_permanent=True, jitter=end.jitter, **base
+    )
+
+
+def _base(end: End, done: Done | None = None) -> dict[str, Any]:
+    lease = end.task.lease
+    assert lease is not None
+    base: dict[str, Any] = {"id": end.id, "fence": lease.fence}
+    if done is not None:
+        base |= {"ran_ms": done.ran_ms, "exit_code": done.exit_code, "usage": done.usage}
+    return base

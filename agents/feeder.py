@@ -1,0 +1,153 @@
+"""Takes offers for free slots: never more than can start at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from fleetlog.agents.lanes import LaneOrder
+from fleetlog.agents.pool import Slot, WorkerPool
+from fleetlog.bus.errors import TransportError
+from fleetlog.bus.offers import Lane, Offer, Offers
+from fleetlog.bus.system import Clock
+
+logger = logging.getLogger("fleetlog.agents")
+
+WATCH_S: Final = 5.0
+_TROUBLE_PAUSE_S: Final = 0.5
+
+
+class _Watch:
+    """A request that waits on an empty lane: while it stands, an offer comes by itself."""
+
+    __slots__ = ("left", "until")
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.until = 0.0
+
+    def stands(self, now: float) -> bool:
+        return self.left > 0 and now < self.until
+
+
+class Feeder:
+    """Asks the lanes by priority for as many offers as there are free slots.
+
+    Lanes found empty get a standing request each; only lanes without one are asked again.
+
+    Args:
+        offers: where they come from.
+        pool: where they go.
+        lanes: which to serve.
+        start: takes an offer and a slot, and owns both from then on.
+        adopt: answers whether an offer belongs to an attempt that runs here already, and takes it if so.
+        clock: for the standing requests.
+    """
+
+    def __init__(
+        self,
+        offers: Offers,
+        pool: WorkerPool,
+        lanes: Sequence[Lane],
+        *,
+        start: Callable[[Offer, Slot], None],
+        adopt: Callable[[Offer], bool],
+        clock: Clock,
+    ) -> None:
+        self._offers = offers
+        self._pool = pool
+        self._order = LaneOrder(lanes)
+        self._lanes = tuple(lanes)
+        self._start = start
+        self._adopt = adopt
+        self._clock = clock
+        self._watches = {lane: _Watch() for lane in lanes}
+        self._wake = asyncio.Event()
+        self._surplus: asyncio.Queue[Offer] = asyncio.Queue()
+        self._is_draining = False
+
+    async def bind(self) -> None:
+        """Makes ready; call before `run`."""
+        await self._offers.bind(self._lanes, self._arrived)
+
+    def drain(self) -> None:
+        """Starts nothing more; what still arrives is given back."""
+        self._is_draining = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Feeds the pool until drained."""
+        while not self._is_draining:
+            await self._pool.wait_free()
+            try:
+                await self._sweep()
+                await self._wait()
+            except TransportError as error:
+                logger.debug("offers: %s", error)
+                await self._clock.sleep(_TROUBLE_PAUSE_S)
+
+    async def give_back(self) -> None:
+        """Gives back what came without a free slot, until cancelled."""
+        while True:
+            offer = await self._surplus.get()
+            try:
+                await self._offers.nak(offer)
+            except TransportError as error:
+                logger.debug("nak: %s", error)
+
+    async def _sweep(self) -> None:
+        """Asks every lane that has no standing request, in order, while something is free."""
+        now = self._clock.monotonic()
+        for lane, most in self._order.plan(self._pool.free_count):
+            free_count = self._pool.free_count
+            if free_count == 0 or self._is_draining:
+                return
+            if self._watches[lane].stands(now):
+                continue
+            count = min(most, free_count)
+            found = await self._offers.take(lane, count)
+            for offer in found:
+                self._place(offer)
+            if not found:
+                await self._watch(lane)
+
+    async def _watch(self, lane: Lane) -> None:
+        watch = self._watches[lane]
+        watch.left = max(1, self._pool.free_count)
+        watch.until = self._clock.monotonic() + WATCH_S - 0.5
+        await self._offers.expect(lane, watch.left, WATCH_S)
+
+    async def _wait(self) -> None:
+        """While every lane has its standing request, there is nothing to ask for."""
+        while not self._is_draining and self._pool.free_count:
+            now = self._clock.monotonic()
+            untils = [w.until for w in self._watches.values() if w.stands(now)]
+            if len(untils) < len(self._watches):
+                return
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(max(0.0, min(untils) - now)):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+
+    def _arrived(self, offer: Offer) -> None:
+        watch = self._watches[offer.lane]
+        watch.left -= 1
+        if not self._place(offer):
+            # The lane has what we could not take: it must be asked when a slot is free.
+            watch.left = 0
+        self._wake.set()
+
+    def _place(self, offer: Offer) -> bool:
+        if self._adopt(offer):
+            return True
+        slot = None if self._is_draining else self._pool.try_acquire()
+        if slot is None:
+            self._surplus.put_nowait(offer)
+            return False
+        self._order.note_start(offer.lane)
+        self._start(offer, slot)
+        return True

@@ -1,0 +1,222 @@
+"""The agent daemon: holds the connection, the leases and the heartbeat, and runs no task code itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import re
+from collections.abc import Awaitable, Mapping
+from typing import Final
+
+import msgspec
+
+from fleetlog.agents.attempts import Attempt, Attempts
+from fleetlog.agents.claims import Claims
+from fleetlog.agents.feeder import Feeder
+from fleetlog.agents.outflow import Outflow
+from fleetlog.agents.pool import PoolOptions, Slot, WorkerPool
+from fleetlog.agents.recorder import Recorder
+from fleetlog.bus.background import background
+from fleetlog.bus.errors import TransportError
+from fleetlog.bus.fleet import Fleet
+from fleetlog.bus.offers import Lane, Offer
+from fleetlog.bus.rules import load_task
+from fleetlog.schemas.beats import Beat
+from fleetlog.schemas.ids import check_id
+from fleetlog.schemas.subjects import PRIORITIES, guard
+
+logger = logging.getLogger("fleetlog.agents")
+
+BEAT_S: Final = 1.0
+LOOK_S: Final = 5.0
+"""How often the log is asked about a running task although no hint came."""
+
+
+class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent is told at its start."""
+
+    queues: tuple[str, ...] = ("default",)
+    """Which queues it serves, besides its own `host-<name>`."""
+    workers: int = 2
+    """How many worker processes."""
+    concurrency: int = 1
+    """How many attempts at once in each."""
+    app: str | None = None
+    """`module:attribute` of the `Agent` with the handlers."""
+    labels: dict[str, str] = {}
+    """What it offers, for matching."""
+    drain_s: float = 30.0
+    """How long running attempts get when it is told to stop."""
+    stop_s: float = 5.0
+    """From asking one attempt to stop to ending it by force."""
+    host: str = ""
+    """The host's name; the machine's own when empty."""
+    environ: Mapping[str, str] = {}
+    """The environment of which workers and commands see what an allow-list lets through."""
+    version: str = ""
+    """Of fleetlog."""
+
+
+class Supervisor:
+    """One incarnation of an agent."""
+
+    def __init__(self, fleet: Fleet, options: AgentOptions) -> None:
+        self._fleet = fleet
+        self._options = options
+        self.agent_id = f"a{fleet.system.new_id()}"
+        self.host = options.host or host_name()
+        self._recorder = Recorder(fleet, self.agent_id, self.host)
+        self._outflow = Outflow(fleet.outputs)
+        self._attempts = Attempts(
+            fleet,
+            Claims(fleet, self.agent_id, self.host),
+            self._recorder,
+            self._outflow,
+            stop_s=options.stop_s,
+        )
+        self._is_draining = False
+        self._look: asyncio.Queue[str] = asyncio.Queue()
+        self.ready = asyncio.Event()
+        """Set once it takes offers."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serves until `stop` is set, then drains: nothing new, finish or give back, and ends.
+
+        Raises:
+            ConfigError: the app cannot be loaded, or a consumer has wrong settings.
+        """
+        pool_options = PoolOptions(
+            size=self._options.workers,
+            concurrency=self._options.concurrency,
+            app=self._options.app,
+            environ=self._options.environ,
+            stop_s=self._options.stop_s,
+        )
+        pool = WorkerPool(pool_options, system=self._fleet.system, events=self._recorder)
+        async with background(self._recorder.run(), self._outflow.run()):
+            async with pool:
+                self._record_start(pool)
+                await self._recorder.flush()
+                await self._serve(pool, stop)
+            self._recorder.stopped("drained")
+            await self._recorder.flush()
+
+    def _record_start(self, pool: WorkerPool) -> None:
+        self._recorder.started(
+            pid=os.getpid(),
+            version=self._options.version,
+            queues=self._queues(),
+            workers=self._options.workers,
+            concurrency=self._options.concurrency,
+            labels=self._options.labels,
+            handlers={name: msgspec.Raw(schema) for name, schema in pool.handlers.items()},
+        )
+
+    async def _serve(self, pool: WorkerPool, stop: asyncio.Event) -> None:
+        lanes = [Lane(queue, priority) for queue in self._queues() for priority in PRIORITIES]
+        async with asyncio.TaskGroup() as running:
+
+            def start(offer: Offer, slot: Slot) -> None:
+                running.create_task(self._attempts.run(offer, slot))
+
+            feeder = Feeder(
+                self._fleet.offers,
+                pool,
+                lanes,
+                start=start,
+                adopt=self._attempts.adopt,
+                clock=self._fleet.system.clock,
+            )
+            await feeder.bind()
+            loops = (feeder.run(), feeder.give_back(), self._beat(pool), self._keep_leases())
+            async with (
+                background(*loops, self._look_for_ends()),
+                self._fleet.hints.listen(self._on_hint),
+            ):
+                self.ready.set()
+                await stop.wait()
+                await self._drain(feeder)
+
+    async def _drain(self, feeder: Feeder) -> None:
+        self._is_draining = True
+        feeder.drain()
+        live = len(self._attempts.live)
+        self._recorder.draining("told to stop")
+        if live:
+            logger.warning("draining: %d running, they have %g s", live, self._options.drain_s)
+        try:
+            async with asyncio.timeout(self._options.drain_s):
+                await self._attempts.wait_idle()
+        except TimeoutError:
+            for attempt in self._attempts.live:
+                self._attempts.stop(attempt, "drain")
+            await self._attempts.wait_idle()
+        await self._fleet.offers.close()
+
+    async def _beat(self, pool: WorkerPool) -> None:
+        while True:
+            beat = Beat(
+                agent_id=self.agent_id,
+                host=self.host,
+                occurred_at=self._fleet.system.clock.now(),
+                state="draining" if self._is_draining else "running",
+                workers=pool.beats(),
+            )
+            await self._quietly(self._fleet.beats.publish(beat))
+            await self._fleet.system.clock.sleep(BEAT_S)
+
+    async def _keep_leases(self) -> None:
+        """Tells the server that the offers in hand are being worked on."""
+        while True:
+            await self._fleet.system.clock.sleep(self._fleet.offers.ack_wait_s / 3)
+            if self._fleet.link.is_connected:
+                for attempt in self._attempts.live:
+                    await self._quietly(self._fleet.offers.in_progress(attempt.ack_subject))
+
+    def _on_hint(self, task_id: str, seq: int) -> None:
+        attempt = self._attempts.find(task_id)
+        if attempt is not None and seq > attempt.fence > 0:
+            self._look.put_nowait(task_id)
+
+    async def _look_for_ends(self) -> None:
+        """Looks into the log for a cancel, or for a lease that is no longer ours; at hints, and slowly."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    wanted = [await self._look.get()]
+            except TimeoutError:
+                wanted = [attempt.offer.task_id for attempt in self._attempts.live]
+            for task_id in wanted:
+                attempt = self._attempts.find(task_id)
+                if attempt is not None and attempt.is_running and attempt.why is None:
+                    await self._quietly(self._look_at(attempt))
+
+    async def _look_at(self, attempt: Attempt) -> None:
+        task_id = attempt.offer.task_id
+        last = await self._fleet.log.last(guard(self._fleet.name, "task", task_id))
+        if last is None or last.seq <= attempt.fence:
+            return
+        task = await load_task(self._fleet.log, task_id)
+        if task.lease is None or task.lease.fence != attempt.fence:
+            logger.warning("task %s: the lease was lost, its process ends", task_id)
+            self._attempts.stop(attempt, "lost")
+        elif task.is_cancel_requested:
+            self._attempts.stop(attempt, "cancel")
+
+    async def _quietly(self, awaitable: Awaitable[None]) -> None:
+        try:
+            await awaitable
+        except TransportError as error:
+            logger.debug("the log is away: %s", error)
+
+    def _queues(self) -> tuple[str, ...]:
+        own = f"host-{self.host}"
+        return tuple(dict.fromkeys((*self._options.queues, own)))
+
+
+def host_name() -> str:
+    """This machine's name as one token of a subject."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", platform.node().split(".")[0]) or "localhost"
+    return check_id(name[:60], "host")
