@@ -93,6 +93,8 @@ class Keeper:
                     await self._end(role)
         finally:
             self._kill_all()
+            for process in self._processes.values():
+                await process.wait()
         if refusals:
             raise ConfigError("; ".join(refusals))
 

@@ -19,6 +19,7 @@ import uvloop
 
 from fleetlog.bus.embedded.runtime import Attested, attest_durability
 from fleetlog.bus.embedded.server import EmbeddedServer
+from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.settings import (
     ENVIRONMENT,
     Durability,
@@ -27,7 +28,7 @@ from fleetlog.bus.settings import (
     child_environment,
     load_settings,
 )
-from fleetlog.bus.system import System
+from fleetlog.bus.system import Clock, System
 from fleetlog.cli.keeper import Keeper, Role
 from fleetlog.cli.lifeline import Lifeline
 from fleetlog.cli.server_keeper import keep_server
@@ -143,15 +144,33 @@ async def run_up(
                     say=say,
                 )
                 signals.keeper = keeper
-                attested = await attest_durability(server.target.http_url)
-                async with asyncio.TaskGroup() as group:
-                    watch = group.create_task(keep_server(server, system.clock, say))
-                    await keeper.run(lambda: say(_overview(server, keeper, attested, options)))
-                    watch.cancel()
+                await _keep(server, keeper, options, clock=system.clock, say=say)
         except asyncio.CancelledError:
             if not signals.has_cancelled:
                 raise
     say("fleetlog has stopped")
+
+
+async def _keep(
+    server: EmbeddedServer,
+    keeper: Keeper,
+    options: UpOptions,
+    *,
+    clock: Clock,
+    say: Callable[[str], None],
+) -> None:
+    attested = await attest_durability(server.target.http_url)
+    refusal: ConfigError | None = None
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(keep_server(server, clock, say))
+        try:
+            await keeper.run(lambda: say(_overview(server, keeper, attested, options)))
+        except ConfigError as error:
+            # The group would wrap it; nothing failed that the group must know.
+            refusal = error
+        watch.cancel()
+    if refusal is not None:
+        raise refusal
 
 
 def say_on_stderr(text: str) -> None:

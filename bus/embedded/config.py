@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import socket
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from fleetlog.bus.embedded.files import make_private_folder, write_private
+from fleetlog.bus.embedded.files import write_private
 from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.settings import Durability
 from fleetlog.bus.system import Entropy
@@ -128,13 +127,21 @@ def write_marker(folder: Folder, marker: Marker) -> None:
 
 
 def read_password(folder: Folder, entropy: Entropy) -> str:
-    """The server's password: made once per folder out of 32 random bytes, so that clients outlive restarts."""
+    """The server's password: made once per folder out of 32 random bytes, so that clients outlive restarts.
+
+    Raises:
+        ConfigError: its file can't be read or written.
+    """
     path = folder.server / "auth"
-    with contextlib.suppress(FileNotFoundError):
-        if password := path.read_text().strip():
-            return password
-    password = entropy.bytes(32).hex()
-    write_private(path, password.encode())
+    try:
+        password = path.read_text().strip()
+    except FileNotFoundError:
+        password = ""
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read ({error.strerror})") from error
+    if not password:
+        password = entropy.bytes(32).hex()
+        write_private(path, password.encode())
     return password
 
 
@@ -162,7 +169,6 @@ def write_config(
         f"  sync_interval: {_quote(sync_interval)}",
         "}",
     ]
-    make_private_folder(folder.server)
     write_private(folder.config, ("\n".join(lines) + "\n").encode())
 
 

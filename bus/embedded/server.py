@@ -199,6 +199,9 @@ class EmbeddedServer:
     async def _launch(self) -> None:
         marker, folder, settings = self._marker, self._folder, self._settings
         assert marker is not None
+        if read_marker(folder, settings.fleet) != marker:
+            # A server started now would begin an empty log where a full one is believed to be.
+            raise ConfigError(f"{folder.server} has been removed or replaced: put it back")
         # The name tells this very start from another program, or an older server, on the same port.
         name = f"fleetlog-{settings.fleet}-{self._system.entropy.bytes(4).hex()}"
         password = read_password(folder, self._system.entropy)
