@@ -54,3 +54,11 @@ def kill_marked(mark: str) -> int:
             # It ended meanwhile, or is another user's.
             continue
     return count
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9; `signal 99` for what has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

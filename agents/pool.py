@@ -14,8 +14,9 @@ import msgspec
 
 from fleetlog.agents.environment import WORKER_VARIABLES, allowed
 from fleetlog.agents.frames import Broken, Ready
+from fleetlog.agents.groups import signal_name
 from fleetlog.agents.wire import connect
-from fleetlog.agents.worker_process import Worker, WorkerTimes, signal_name
+from fleetlog.agents.worker_process import Worker, WorkerTimes
 from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.system import System
 from fleetlog.schemas.beats import WorkerBeat

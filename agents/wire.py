@@ -51,7 +51,7 @@ class Wire(asyncio.Protocol, Generic[_In]):
         self._is_flush_due = False
         self._writable = asyncio.Event()
         self._writable.set()
-        self._is_lost = False
+        self._closed = asyncio.Event()
         self._lost_why = "the other end closed the connection"
 
     def send(self, message: ToWorker | ToSupervisor) -> None:
@@ -78,7 +78,7 @@ class Wire(asyncio.Protocol, Generic[_In]):
     def flush(self) -> None:
         """Hands everything queued to the kernel now."""
         self._is_flush_due = False
-        if self._transport is None and not self._is_lost:
+        if self._transport is None and not self._closed.is_set():
             return
         if self._out_count and self._transport is not None:
             self._out[0:4] = (len(self._out) - 4).to_bytes(4, "big")
@@ -107,6 +107,16 @@ class Wire(asyncio.Protocol, Generic[_In]):
         if self._transport is not None:
             self._transport.close()
 
+    async def wait_closed(self, timeout_s: float = 1.0) -> None:
+        """Closes, and waits until everything has left; not longer than `timeout_s`."""
+        self.close()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._closed.wait()
+        except TimeoutError:
+            if self._transport is not None:
+                self._transport.abort()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
@@ -115,7 +125,7 @@ class Wire(asyncio.Protocol, Generic[_In]):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._transport = None
-        self._is_lost = True
+        self._closed.set()
         self._writable.set()
         self._on_lost(self._lost_why if exc is None else f"the connection broke: {exc}")
 

@@ -24,7 +24,7 @@ from fleetlog.agents.frames import (
     ToSupervisor,
     to_supervisor_decoder,
 )
-from fleetlog.agents.groups import end_groups, kill_marked, signal_group
+from fleetlog.agents.groups import end_groups, kill_marked, signal_group, signal_name
 from fleetlog.agents.wire import Wire
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.system import Clock, Process
@@ -314,11 +314,3 @@ class Worker:
             attempt.pgids.append(pgid)
         if attempt.on_started:
             attempt.on_started()
-
-
-def signal_name(number: int) -> str:
-    """`SIGKILL` for 9; `signal 99` for what has no name."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

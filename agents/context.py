@@ -1,0 +1,67 @@
+"""What a handler learns about its attempt, and how it speaks while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+Emit: TypeAlias = Callable[[Literal["log", "progress"], str, float | None], None]
+"""Stream, text, per cent."""
+
+
+class Context:
+    """The attempt that a handler runs in: a parameter annotated `Context` receives it.
+
+    In a test of a handler, make one yourself: `Context("some-task")`.
+
+    Attributes:
+        task_id: the task.
+        attempt: 1 for the first claim.
+        fence: the log sequence of the claim; a later claim has a higher one.
+        deadline: when this attempt's time is up, aware UTC; None without a time-out.
+    """
+
+    def __init__(
+        self,
+        task_id: str,
+        *,
+        attempt: int = 1,
+        fence: int = 0,
+        deadline: datetime | None = None,
+        emit: Emit | None = None,
+    ) -> None:
+        self.task_id = task_id
+        self.attempt = attempt
+        self.fence = fence
+        self.deadline = deadline
+        self._emit = emit
+        self._is_cancelled = False
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same in every attempt of the task and in no other task: give it to what has side effects."""
+        return self.task_id
+
+    @property
+    def cancelled(self) -> bool:
+        """The attempt shall end: time-out, cancel or drain.
+
+        A handler that is a plain function looks here now and then, and returns nothing; an async one is
+        cancelled at its next await.
+        """
+        return self._is_cancelled
+
+    def progress(self, pct: float | None = None, message: str = "") -> None:
+        """Tells whoever watches how far it is; 0 to 100 per cent. Also a sign of life."""
+        if self._emit is not None:
+            self._emit("progress", message, None if pct is None else min(100.0, max(0.0, pct)))
+
+    def log(self, message: str) -> None:
+        """Adds a line to the task's output."""
+        if self._emit is not None:
+            self._emit("log", message, None)
+
+    def cancel(self) -> None:
+        """Sets `cancelled`; the worker's part, and a test's."""
+        self._is_cancelled = True

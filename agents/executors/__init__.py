@@ -1,0 +1,1 @@
+"""How attempts run: one module per executor, and what they share."""

@@ -1,0 +1,89 @@
+"""An attempt as an executor sees it, and what an executor is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from fleetlog.agents.executors.output import AttemptOutput
+from fleetlog.agents.frames import Alive, Outcome, Run, Started, StopWhy, ToSupervisor
+from fleetlog.bus.system import Clock
+from fleetlog.schemas.events import Usage
+
+_ALIVE_EVERY_S: Final = 0.1
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How an attempt ended."""
+
+    outcome: Outcome
+    """Its outcome."""
+    exit_code: int | None = None
+    """Of a command, negative for a signal."""
+    usage: Usage | None = None
+    """What it said that it used."""
+
+
+class Attempt:
+    """One attempt while it runs. All of it belongs to the loop's thread, except writing to `output`."""
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        output: AttemptOutput,
+        send: Callable[[ToSupervisor], None],
+        note_group: Callable[[int], None],
+        clock: Clock,
+    ) -> None:
+        self.run = run
+        self.output = output
+        self.clock = clock
+        self.stop_why: StopWhy | None = None
+        self._send = send
+        self._note_group = note_group
+        self._on_stop: Callable[[], object] | None = None
+        self._alive_at = float("-inf")
+
+    @property
+    def is_stopping(self) -> bool:
+        """It was told to end."""
+        return self.stop_why is not None
+
+    def on_stop(self, act: Callable[[], object] | None) -> None:
+        """Sets what `stop` does; done at once if the stop came before."""
+        self._on_stop = act
+        if act is not None and self.is_stopping:
+            act()
+
+    def stop(self, why: StopWhy) -> None:
+        """Asks it to end; the first time counts."""
+        if self.stop_why is None:
+            self.stop_why = why
+            if self._on_stop is not None:
+                self._on_stop()
+
+    def started(self, pgid: int) -> None:
+        """Tells the supervisor about a process group, so that it can end it if this worker dies."""
+        self._note_group(pgid)
+        self._send(Started(self.run.run_id, pgid))
+
+    def alive(self) -> None:
+        """Passes a sign of life on, ten times a second at most."""
+        now = self.clock.monotonic()
+        if now - self._alive_at >= _ALIVE_EVERY_S:
+            self._alive_at = now
+            self._send(Alive(self.run.run_id))
+
+
+class Executor(Protocol):
+    """Runs attempts of one kind."""
+
+    async def run(self, attempt: Attempt) -> Ended:
+        """Runs one to its end; when it returns, nothing of the attempt runs any more.
+
+        After `attempt.stop` it ends soon, with `Stopped` unless the attempt gave a result all the same.
+        """
+        ...

@@ -1,0 +1,84 @@
+"""Lines out of a stream of text, however long they are, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+JSON_CHARS_MAX: Final = 4 * 1024 * 1024
+"""A line that may be JSON is held up to this length."""
+TEXT_CHARS_MAX: Final = 64 * 1024
+"""Any other line comes in pieces of about this length."""
+
+
+class LineSplitter:
+    """Cuts text into lines, each with its line end; a line too long to hold comes as pieces without one."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._size = 0
+        self._is_json = False
+        self._is_passing = False
+
+    @property
+    def has_rest(self) -> bool:
+        """Something waits for its line end."""
+        return bool(self._parts)
+
+    def feed(self, text: str) -> list[str]:
+        """Takes the next text; gives whole lines, and pieces of a line that is too long."""
+        *whole, rest = text.split("\n")
+        pieces = [self._take(line) + "\n" for line in whole]
+        if rest:
+            self._hold(rest)
+            if self._size > (JSON_CHARS_MAX if self._is_json else TEXT_CHARS_MAX):
+                pieces.append(self.end())
+                self._is_passing = True
+        return pieces
+
+    def end(self) -> str:
+        """What is left without a line end; nothing is held any more."""
+        rest = "".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        self._is_passing = False
+        return rest
+
+    def release(self) -> str:
+        """Gives up waiting for a line end: what is held, unless it may become a line of JSON."""
+        if self._is_json or not self._parts:
+            return ""
+        rest = self.end()
+        self._is_passing = True
+        return rest
+
+    def _take(self, line_end: str) -> str:
+        self._parts.append(line_end)
+        return self.end()
+
+    def _hold(self, text: str) -> None:
+        if not self._parts:
+            # The rest of a line whose start has passed is no JSON.
+            self._is_json = not self._is_passing and text.lstrip().startswith("{")
+        self._parts.append(text)
+        self._size += len(text)
+
+
+class Tail:
+    """The last characters of a text, about `chars_max` of them."""
+
+    def __init__(self, chars_max: int) -> None:
+        self._chars_max: Final = chars_max
+        self._pieces: deque[str] = deque()
+        self._size = 0
+
+    def add(self, text: str) -> None:
+        """Adds to the end."""
+        self._pieces.append(text)
+        self._size += len(text)
+        while self._size - len(self._pieces[0]) >= self._chars_max:
+            self._size -= len(self._pieces.popleft())
+
+    def text(self) -> str:
+        """The last `chars_max` characters."""
+        return "".join(self._pieces)[-self._chars_max :]
