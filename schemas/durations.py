@@ -7,7 +7,7 @@ import re
 from fleetlog.schemas.errors import InvalidInput
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_PART = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 DURATION_MAX_MS = 10 * 365 * _UNITS_MS["d"]
 
 

@@ -64,6 +64,12 @@ class Recorded(msgspec.Struct, frozen=True):
 _decoder: Final[msgspec.json.Decoder[AnyEvent]] = msgspec.json.Decoder(AnyEvent)
 _encoder: Final = msgspec.json.Encoder()
 
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises on bytes from outside; the last one when they nest deeper than the stack allows."""
+
+_UPCAST_FAILED: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What an upcast raises on an old event that is not what its version promised."""
+
 
 def encode(event: Event) -> bytes:
     """The event as one JSON object."""
@@ -76,7 +82,7 @@ def decode(
     """Reads one event, of this version or an older one; never raises."""
     try:
         event = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         return _decode_slowly(data, upcasts, str(error))
     if event.v == SCHEMA_VERSION:
         return event
@@ -98,21 +104,27 @@ def _decode_slowly(
 ) -> AnyEvent | UnknownEvent:
     try:
         fields = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         return UnknownEvent(None, f"not JSON: {error}")
     if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
         return UnknownEvent(None, "not an event: a JSON object with a type was expected")
     event_type = fields["type"]
-    version = fields.get("v", SCHEMA_VERSION)
-    while isinstance(version, int) and (step := upcasts.get((event_type, version))) is not None:
-        fields = step(fields)
-        version += 1
-        fields["v"] = version
-        event_type = fields["type"]
-    if version != SCHEMA_VERSION:
+    try:
+        fields = _upcast(fields, upcasts)
+    except _UPCAST_FAILED as error:
+        return UnknownEvent(event_type, f"its upcast failed: {error!r}")
+    if fields.get("v", SCHEMA_VERSION) != SCHEMA_VERSION:
         return UnknownEvent(event_type, why)
     try:
         # Through JSON once more, so that raw fields (arguments, results) are read the same way.
         return _decoder.decode(msgspec.json.encode(fields))
-    except msgspec.DecodeError as error:
+    except (*_UNREADABLE, TypeError, ValueError) as error:
         return UnknownEvent(event_type, str(error))
+
+
+def _upcast(fields: dict[str, Any], upcasts: Mapping[tuple[str, int], Upcast]) -> dict[str, Any]:
+    version = fields.get("v", SCHEMA_VERSION)
+    while isinstance(version, int) and (step := upcasts.get((fields["type"], version))) is not None:
+        version += 1
+        fields = {**step(fields), "v": version}
+    return fields

@@ -43,8 +43,11 @@ def key_id(key: str) -> str:
     """The task id of a `--key`: the same for everybody, for ever.
 
     Raises:
-        InvalidInput: the key is empty or longer than 1024 characters.
+        InvalidInput: the key is empty, longer than 1024 characters or not text that UTF-8 can hold.
     """
     if not 0 < len(key) <= KEY_LENGTH_MAX:
         raise InvalidInput(f"a key must have 1 to {KEY_LENGTH_MAX} characters, this has {len(key)}")
-    return "k" + hashlib.sha256(key.encode()).hexdigest()[:32]
+    try:
+        return "k" + hashlib.sha256(key.encode()).hexdigest()[:32]
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"a key must be valid Unicode text: {error}") from error

@@ -27,6 +27,10 @@ Name = Annotated[str, Meta(min_length=1, max_length=256)]
 NO_ARGS: Final = msgspec.Raw(b"{}")
 
 
+JSON_DEPTH_MAX: Final = 100
+"""Arguments and results nest no deeper: how deep a reader gets depends on how much stack it has left."""
+
+
 class Backoff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The wait after a failed attempt: `first_ms` doubling up to `max_ms`, of which a random part counts."""
 
@@ -71,6 +75,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The task that caused this one."""
 
 
+_Container = dict[str, object] | list[object]
+
 _spec_decoder: Final = msgspec.json.Decoder(TaskSpec)
 
 
@@ -83,18 +89,47 @@ def check_spec(spec: TaskSpec) -> TaskSpec:
     check_id(spec.queue, "queue")
     if spec.parent_id is not None:
         check_id(spec.parent_id, "parent id")
+    if not isinstance(spec.args, msgspec.Raw):
+        raise InvalidInput("args must be a msgspec.Raw of one JSON object")
+    arguments = read_json(spec.args, "arguments")
     try:
-        arguments = msgspec.json.decode(spec.args)
-        _spec_decoder.decode(msgspec.json.encode(spec))
-    except msgspec.ValidationError as error:
+        reread = _spec_decoder.decode(msgspec.json.encode(spec))
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise InvalidInput(f"the task cannot be accepted: {error}") from error
-    except msgspec.DecodeError as error:
-        raise InvalidInput(f"the arguments are not valid JSON: {error}") from error
     if not isinstance(arguments, dict):
         raise InvalidInput(
             f"the arguments must be one JSON object of names and values, not {type(arguments).__name__}"
         )
+    # Raw arguments lose the white space around them; everything else must come back as it was.
+    changed = [
+        name
+        for name in spec.__struct_fields__
+        if name != "args" and getattr(spec, name) != getattr(reread, name)
+    ]
+    if changed:
+        raise InvalidInput(
+            f"the task cannot be accepted: wrong type of value in {', '.join(changed)}"
+        )
     return spec
+
+
+def read_json(raw: msgspec.Raw | bytes, what: str) -> object:
+    """The value of a JSON document that every reader of the log will be able to read.
+
+    Raises:
+        InvalidInput: it is not JSON in UTF-8, or nested deeper than `JSON_DEPTH_MAX`.
+    """
+    data = bytes(raw)
+    try:
+        data.decode()
+        value = msgspec.json.decode(data)
+    except RecursionError as error:
+        raise InvalidInput(_too_deep(what)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the {what} must be valid JSON: {error}") from error
+    if _is_deeper_than(JSON_DEPTH_MAX, value):
+        raise InvalidInput(_too_deep(what))
+    return value
 
 
 def payload_digest(spec: TaskSpec) -> str:
@@ -106,3 +141,19 @@ def payload_digest(spec: TaskSpec) -> str:
     arguments = msgspec.json.encode(msgspec.json.decode(spec.args), order="deterministic")
     identity = f"{spec.executor}\0{spec.handler}\0".encode() + arguments
     return urlsafe_b64encode(hashlib.sha256(identity).digest()[:16]).decode().rstrip("=")
+
+
+def _is_deeper_than(depth_max: int, value: object) -> bool:
+    level: list[_Container] = [[value]]
+    for _ in range(depth_max + 1):
+        level = [child for parent in level for child in _nested(parent)]
+    return bool(level)
+
+
+def _nested(container: _Container) -> list[_Container]:
+    children = container.values() if isinstance(container, dict) else container
+    return [child for child in children if isinstance(child, dict | list)]
+
+
+def _too_deep(what: str) -> str:
+    return f"the {what} must not nest deeper than {JSON_DEPTH_MAX} levels"

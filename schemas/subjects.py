@@ -10,12 +10,13 @@ finds the last event of a thing without walking over queues.
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal, get_args
 
 import msgspec
 
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.ids import check_id
+from fleetlog.schemas.ids import ID_LENGTH_MAX, check_id
 
 ROOT: Final = "fleetlog"
 
@@ -37,6 +38,11 @@ VERBS: Final[dict[str, frozenset[str]]] = {
         "worker": "spawned exited refused",
     }.items()
 }
+
+
+_TOKENS: Final = re.compile(
+    rf"[A-Za-z0-9_-]{{1,{ID_LENGTH_MAX}}}(\.[A-Za-z0-9_-]{{1,{ID_LENGTH_MAX}}})*"
+)
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -67,7 +73,11 @@ def parse_subject(text: str) -> Subject:
             subject = Subject(fleet, kind, thing_id, verb)
         case _:
             raise InvalidInput(f"{text!r} is not a subject of the log")
-    if root != ROOT or subject.verb not in VERBS.get(subject.kind, ()):
+    if (
+        root != ROOT
+        or subject.verb not in VERBS.get(subject.kind, ())
+        or _TOKENS.fullmatch(text) is None
+    ):
         raise InvalidInput(f"{text!r} is not a subject of the log")
     return subject
 
@@ -131,6 +141,14 @@ def service(fleet: str, name: str) -> str:
 
 
 def stream_names(fleet: str) -> tuple[str, str, str]:
-    """The names of a fleet's streams: log, beats, output."""
+    """The names of a fleet's streams: log, beats, output.
+
+    Raises:
+        InvalidInput: the fleet's name can't be a token, or its log would be another fleet's beats or output.
+    """
+    if fleet.endswith(("_BEATS", "_OUTPUT")):
+        raise InvalidInput(
+            f"fleet {fleet[:40]!r} is not valid: it must not end in _BEATS or _OUTPUT"
+        )
     name = f"FLEETLOG_{check_id(fleet, 'fleet')}"
     return name, f"{name}_BEATS", f"{name}_OUTPUT"

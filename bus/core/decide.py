@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal, assert_never
 
 import msgspec
@@ -20,7 +20,8 @@ from fleetlog.bus.core.commands import (
     Return,
     Submit,
 )
-from fleetlog.bus.core.task import LOSSES_MAX, Lease, Task
+from fleetlog.bus.core.task import LOSSES_MAX, Lease, Task, instant_after
+from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.events import (
     TaskCancelled,
     TaskCancelRequested,
@@ -99,12 +100,12 @@ def passed_limit(task: Task, now: datetime) -> Literal["start_within", "expires"
 
 def backoff_ms(backoff: Backoff, failures: int, jitter: float) -> int:
     """The wait after failure number `failures` (from 1), with full jitter: any part of the longest wait."""
-    longest = min(backoff.max_ms, backoff.first_ms << min(failures - 1, 40))
+    longest = min(backoff.max_ms, backoff.first_ms << max(0, min(failures - 1, 40)))
     return round(longest * jitter)
 
 
 def _is_past(start: datetime, limit_ms: int | None, now: datetime) -> bool:
-    return limit_ms is not None and start + timedelta(milliseconds=limit_ms) <= now
+    return limit_ms is not None and instant_after(start, limit_ms) <= now
 
 
 def _stamp(command: Command, now: datetime) -> dict[str, Any]:
@@ -145,6 +146,8 @@ def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
 
 def _claim(command: Claim, task: Task, now: datetime) -> TaskEvent | Refusal:
     if task.status == "queued" and command.offer == task.offer:
+        if task.is_cancel_requested:
+            return _cancelled(command, task, now)
         limit = passed_limit(task, now)
         return _expired(command, task, now, limit) if limit else _claimed(command, task, now)
     if task.lease is None or command.offer != task.lease.offer:
@@ -154,15 +157,23 @@ def _claim(command: Claim, task: Task, now: datetime) -> TaskEvent | Refusal:
     if task.is_cancel_requested:
         return _cancelled(command, task, now, task.lease.fence)
     if task.losses + 1 >= LOSSES_MAX:
-        return TaskFailed(
-            attempts=task.attempts,
-            fence=task.lease.fence,
-            error_class="lost",
-            error=_lost_message(task.lease),
-            digest=task.digest,
-            **_stamp(command, now),
-        )
+        return _failed_with_holder(command, task, task.lease, now, is_expired=False)
+    if passed_limit(task, now) == "expires":
+        return _failed_with_holder(command, task, task.lease, now, is_expired=True)
     return _claimed(command, task, now, over=task.lease.fence)
+
+
+def _failed_with_holder(
+    command: Claim, task: Task, lease: Lease, now: datetime, *, is_expired: bool
+) -> TaskFailed:
+    return TaskFailed(
+        attempts=task.attempts,
+        fence=lease.fence,
+        error_class="expired" if is_expired else "lost",
+        error=_expired_message(lease) if is_expired else _lost_message(lease),
+        digest=task.digest,
+        **_stamp(command, now),
+    )
 
 
 def _claimed(command: Claim, task: Task, now: datetime, over: int | None = None) -> TaskClaimed:
@@ -247,9 +258,10 @@ def _fail(command: Fail, task: Task, spec: TaskSpec, now: datetime) -> TaskEvent
             digest=task.digest,
             **_ending(command, task, now),
         )
-    delay_ms = command.delay_ms
-    if delay_ms is None:
+    if command.delay_ms is None:
         delay_ms = backoff_ms(spec.backoff, failures, command.jitter)
+    else:
+        delay_ms = _allowed_delay_ms(command.delay_ms)
     return TaskRetried(
         error_class=command.error_class,
         error=command.error,
@@ -269,9 +281,13 @@ def _return(command: Return, task: Task, now: datetime) -> TaskEvent:
     return TaskReturned(
         error_class=command.error_class,
         error=command.error,
-        delay_ms=command.delay_ms,
+        delay_ms=_allowed_delay_ms(command.delay_ms),
         **_ending(command, task, now),
     )
+
+
+def _allowed_delay_ms(wish_ms: int) -> int:
+    return max(0, min(wish_ms, DURATION_MAX_MS))
 
 
 def _ending(command: Ending, task: Task, now: datetime) -> dict[str, Any]:
@@ -289,4 +305,11 @@ def _lost_message(lease: Lease) -> str:
     return (
         f"went down with its agent {LOSSES_MAX} times, last with {lease.agent_id} on {lease.host};"
         " it may be what ends them"
+    )
+
+
+def _expired_message(lease: Lease) -> str:
+    return (
+        f"its overall time passed while it ran under {lease.agent_id} on {lease.host}, which then went away;"
+        " submit it again with a longer --expires"
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from fleetlog.bus.core.commands import Expire, Queue, RequestCancel
 from fleetlog.bus.core.decide import passed_limit
-from fleetlog.bus.core.task import Task
+from fleetlog.bus.core.task import Task, instant_after
 
 _NOT_STARTED = ("held", "queued", "waiting")
 
@@ -31,9 +31,9 @@ def next_due_at(task: Task) -> datetime | None:
         return None
     instants = [task.due_at] if task.due_at else []
     if task.submitted_at and task.spec.expires_ms is not None:
-        instants.append(task.submitted_at + timedelta(milliseconds=task.spec.expires_ms))
+        instants.append(instant_after(task.submitted_at, task.spec.expires_ms))
     if task.status == "queued" and task.since and task.spec.start_within_ms is not None:
-        instants.append(task.since + timedelta(milliseconds=task.spec.start_within_ms))
+        instants.append(instant_after(task.since, task.spec.start_within_ms))
     return min(instants, default=None)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import msgspec
 
-from fleetlog.bus.core.task import Lease, Task
+from fleetlog.bus.core.task import Lease, Task, instant_after
 from fleetlog.schemas.envelope import Recorded, UnknownEvent
 from fleetlog.schemas.events import (
     AnyEvent,
@@ -69,11 +67,13 @@ def permits(task: Task, event: AnyEvent | UnknownEvent) -> bool:
         case TaskRetried() | TaskReturned() | TaskCompleted():
             return _ends_lease(task, event.fence) or _is_trimmed(task, event)
         case TaskFailed() | TaskCancelled():
-            if task.status == "claimed":
-                return _ends_lease(task, event.fence)
-            return task.status in ("held", "queued", "waiting") or _is_trimmed(task, event)
+            return (
+                _ends_lease(task, event.fence)
+                or _ends_unclaimed(task, event.fence)
+                or _is_trimmed(task, event)
+            )
         case TaskExpired():
-            return task.status in ("held", "queued", "waiting") or _is_trimmed(task, event)
+            return _ends_unclaimed(task, event.fence) or _is_trimmed(task, event)
         case TaskCancelRequested():
             return task.status == "claimed" and not task.is_cancel_requested
         case _:
@@ -84,9 +84,15 @@ def _ends_lease(task: Task, fence: int | None) -> bool:
     return task.lease is not None and task.lease.fence == fence
 
 
+def _ends_unclaimed(task: Task, fence: int | None) -> bool:
+    # A fence would be that of an attempt that is over: a stale worker speaks.
+    return fence is None and task.status in ("held", "queued", "waiting")
+
+
 def _is_trimmed(task: Task, event: AnyEvent) -> bool:
-    # Of a settled task the terminal event may be all that is left in the log. Its id stays taken.
-    return task.status == "absent" and task.version == 0 and isinstance(event, TerminalEvent)
+    # Of a settled task the terminal event may be all that is left in the log, or all that can be understood
+    # (trimming goes verb by verb, so that a claim may outlive its offer). Its id stays taken.
+    return task.status == "absent" and isinstance(event, TerminalEvent)
 
 
 def _held(task: Task, record: Recorded, event: TaskHeld) -> Task:
@@ -98,7 +104,7 @@ def _held(task: Task, record: Recorded, event: TaskHeld) -> Task:
         digest=event.digest,
         submitted_at=record.stored_at,
         since=record.stored_at,
-        due_at=record.stored_at + timedelta(milliseconds=event.spec.delay_ms),
+        due_at=instant_after(record.stored_at, event.spec.delay_ms),
     )
 
 
@@ -151,7 +157,7 @@ def _waiting(task: Task, record: Recorded, event: TaskRetried | TaskReturned) ->
         lease=None,
         failures=task.failures + isinstance(event, TaskRetried),
         losses=task.losses + (isinstance(event, TaskReturned) and event.error_class == "lost"),
-        due_at=record.stored_at + timedelta(milliseconds=event.delay_ms),
+        due_at=instant_after(record.stored_at, event.delay_ms),
     )
 
 

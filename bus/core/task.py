@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import msgspec
@@ -80,3 +80,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def is_settled(self) -> bool:
         """No event can change it any more."""
         return self.status in SETTLED
+
+
+_FAR_FUTURE: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def instant_after(start: datetime, ms: int) -> datetime:
+    """`start` and `ms` later; the end of time where a foreign writer's numbers reach beyond it."""
+    try:
+        return start + timedelta(milliseconds=max(ms, 0))
+    except OverflowError:
+        return _FAR_FUTURE
