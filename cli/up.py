@@ -46,6 +46,8 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How many worker processes its agent keeps."""
     app: str | None = None
     """`module:agent` with the handlers; None for commands only."""
+    is_ephemeral: bool = False
+    """Whether the data folder goes with the fleet."""
     notes: tuple[str, ...] = ()
     """What the person should know first."""
     exports: tuple[str, ...] = ()
@@ -96,6 +98,7 @@ def up(  # noqa: PLR0913 - one parameter per option
         options = UpOptions(
             workers=workers,
             app=app,
+            is_ephemeral=ephemeral,
             notes=_notes(plain),
             exports=_exports(plain, settings),
         )
@@ -108,7 +111,9 @@ def fleet_roles(options: UpOptions) -> tuple[Role, ...]:
     command = (sys.executable, "-m", "fleetlog.cli")
     app = ("--app", options.app) if options.app is not None else ()
     agent = (*command, "agent", "--workers", str(options.workers), *app)
+    cleaner = Role(name="cleaner", argv=(sys.executable, "-m", "fleetlog.cli.cleaner"))
     return (
+        *([cleaner] if options.is_ephemeral else []),
         Role(name="coordinator", argv=(*command, "coordinator")),
         Role(name="projector", argv=(*command, "projector")),
         Role(name="agent", argv=agent, drain_s=AGENT_DRAIN_S + _KILL_MARGIN_S),

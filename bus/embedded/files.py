@@ -71,9 +71,17 @@ class FolderLock:
         """Takes the lock; False if another process keeps it.
 
         Waits half a second, because a process that looks (`is_held`) has the lock for an instant.
+
+        Raises:
+            ConfigError: the file can't be made or opened.
         """
         deadline = clock.monotonic() + _PATIENCE_S
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(
+                f"{self._path} can't be opened ({error.strerror}): name another folder with --data"
+            ) from error
         while not _try_lock(descriptor, fcntl.LOCK_EX):
             if clock.monotonic() > deadline:
                 os.close(descriptor)

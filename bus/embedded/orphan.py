@@ -15,23 +15,22 @@ from fleetlog.bus.embedded.runtime import read_running
 from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.system import Clock
 
-_TERM_S: Final = 10.0
 _KILL_S: Final = 5.0
-_FIND_S: Final = 3.0
 _POLL_S: Final = 0.02
 _HAS_PROC: Final = Path("/proc/self/cmdline").exists()
 
 
-async def find_orphan(folder: Folder, clock: Clock) -> int:
+async def find_orphan(folder: Folder, clock: Clock, *, patience_s: float = 3.0) -> int:
     """The process id of the nats-server that holds this folder's `server.lock`.
 
     The id comes from the server's own files and counts only if that process runs this folder's configuration;
-    a server that is only starting has not written it yet, so this looks again for three seconds.
+    a server that is only starting has not written it yet, so this looks again
+    for `patience_s`.
 
     Raises:
         ConfigError: the lock is held and no such process was found.
     """
-    deadline = clock.monotonic() + _FIND_S
+    deadline = clock.monotonic() + patience_s
     while clock.monotonic() < deadline:
         for pid in _candidates(folder):
             if str(folder.config) in await command_line(pid):
@@ -43,13 +42,13 @@ async def find_orphan(folder: Folder, clock: Clock) -> int:
     )
 
 
-async def stop_orphan(folder: Folder, pid: int, clock: Clock) -> None:
-    """Stops the server and returns once the store is free: SIGTERM, then SIGKILL after ten seconds.
+async def stop_orphan(folder: Folder, pid: int, clock: Clock, *, term_s: float = 10.0) -> None:
+    """Stops the server and returns once the store is free: SIGTERM, then SIGKILL after `term_s`.
 
     Raises:
         ConfigError: it would not end.
     """
-    for number, patience_s in ((signal.SIGTERM, _TERM_S), (signal.SIGKILL, _KILL_S)):
+    for number, patience_s in ((signal.SIGTERM, term_s), (signal.SIGKILL, _KILL_S)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         deadline = clock.monotonic() + patience_s
@@ -64,8 +63,11 @@ async def stop_orphan(folder: Folder, pid: int, clock: Clock) -> None:
 
 async def command_line(pid: int) -> str:
     """The command line of a process; empty if there is no such process."""
-    if _HAS_PROC:
-        return _read_proc(pid)
+    return read_proc(pid) if _HAS_PROC else await ask_ps(pid)
+
+
+async def ask_ps(pid: int) -> str:
+    """`command_line` on systems without /proc."""
     child = await asyncio.create_subprocess_exec(
         *("ps", "-ww", "-o", "command=", "-p", str(pid)),
         stdin=asyncio.subprocess.DEVNULL,
@@ -75,7 +77,8 @@ async def command_line(pid: int) -> str:
     return os.fsdecode(output)
 
 
-def _read_proc(pid: int) -> str:
+def read_proc(pid: int) -> str:
+    """`command_line` on systems with /proc."""
     try:
         found = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -158,8 +158,8 @@ class EmbeddedServer:
         running = read_running(data)
         where = f" at {running.url}" if running is not None else ""
         raise Refused(
-            f"a fleet runs on {data} already{where}, kept by pid {pid}: use it, stop it with"
-            f" `kill {pid}`, or name another folder with --data"
+            f"a fleet runs on {data} already{where}, kept by pid {pid or 'unknown'}: use it, stop it"
+            " with SIGTERM to that process, or name another folder with --data"
         )
 
     async def _clear_folder(self) -> None:
@@ -174,6 +174,7 @@ class EmbeddedServer:
             )
             await stop_orphan(self._folder, pid, clock)
         lock.release()
+        runtime_path(self._settings.data).unlink(missing_ok=True)
 
     def _choose_ports(self) -> Marker:
         settings, entropy = self._settings, self._system.entropy

@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 import typer
 
+from fleetlog.bus.embedded.config import Folder
 from fleetlog.bus.embedded.files import is_held
 from fleetlog.bus.embedded.orphan import command_line
 from fleetlog.bus.embedded.runtime import Running, Stale, find_running
 from fleetlog.bus.settings import Settings
-from fleetlog.cli.up import UpOptions, fleet_roles, up
+from fleetlog.cli.keeper import Role
+from fleetlog.cli.up import UpOptions, fleet_roles, run_up, up
 
 ROLE = """
 import asyncio, signal, sys
@@ -59,19 +61,28 @@ asyncio.run(main())
 UP = """
 import asyncio, sys
 from pathlib import Path
+import uvloop
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.settings import Overrides, load_settings
+from fleetlog.cli.keeper import Role
 from fleetlog.cli.keeper import Role
 from fleetlog.cli.up import UpOptions, run_up
 
 role, journal, data, *behaviours = sys.argv[1:]
+def argv(name, behaviour):
+    if behaviour == "cleaner":
+        return (sys.executable, "-m", "fleetlog.cli.cleaner")
+    return (sys.executable, "-c", role, name, journal, behaviour)
+
 roles = tuple(
-    Role(name=f"role{n}", argv=(sys.executable, "-c", role, f"role{n}", journal, behaviour))
+    Role(name=f"role{n}", argv=argv(f"role{n}", behaviour))
     for n, behaviour in enumerate(behaviours)
 )
 try:
     settings = load_settings(Overrides(data=Path(data), url=""))
-    asyncio.run(run_up(settings, UpOptions(workers=1, exports=("export X=1",)), roles=roles))
+    options = UpOptions(workers=1, exports=("export X=1",))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_up(settings, options, roles=roles))
 except FleetlogError as error:
     sys.exit(str(error))
 """
@@ -276,6 +287,42 @@ def test_store_that_was_removed_is_not_begun_anew(tmp_path: Path) -> None:
         fleet.until(lambda: "nats-server runs again at" in fleet.said)
 
 
+def test_killed_ephemeral_fleet_leaves_nothing(tmp_path: Path) -> None:
+    with running_up(tmp_path, "cleaner") as fleet:
+        fleet.until(lambda: "stop with Ctrl-C" in fleet.said)
+        server_pid = fleet.running.server_pid
+        fleet.process.kill()
+        fleet.until(lambda: not fleet.data.exists())
+        assert asyncio.run(command_line(server_pid)) == ""
+
+
+def test_cleaner_leaves_a_stop_in_order_alone(tmp_path: Path) -> None:
+    with running_up(tmp_path, "cleaner") as fleet:
+        fleet.until(lambda: "stop with Ctrl-C" in fleet.said)
+        fleet.process.terminate()
+        assert fleet.process.wait(20) == 0
+        assert Folder(fleet.data).store.exists()
+
+
+async def test_stop_by_a_signal_returns(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        if "stop with Ctrl-C" in text:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    settings = Settings(data=tmp_path)
+    sleeper = Role(name="sleeper", argv=("sleep", "600"))
+    options = UpOptions(workers=1, app="fleet:agent", notes=("first of all",))
+    await run_up(settings, options, roles=(sleeper,), say=say)
+    assert said[0] == "first of all"
+    assert "fleetlog submit --wait HANDLER" in said[1]
+    assert said[2].startswith("stopping")
+    assert said[3:] == ["fleetlog has stopped"]
+    assert find_running(settings) is None
+
+
 def test_ephemeral_does_not_go_with_a_named_folder(tmp_path: Path) -> None:
     with pytest.raises(typer.BadParameter, match="leave out --data"):
         up(ephemeral=True, data=tmp_path)
@@ -285,3 +332,8 @@ def test_agent_gets_the_options_and_more_time_than_its_drain() -> None:
     *_, agent = fleet_roles(UpOptions(workers=3, app="fleet:agent"))
     assert agent.argv[3:] == ("agent", "--workers", "3", "--app", "fleet:agent")
     assert agent.drain_s > 30
+
+
+def test_ephemeral_fleet_has_a_cleaner_that_ends_last() -> None:
+    names = [role.name for role in fleet_roles(UpOptions(workers=1, is_ephemeral=True))]
+    assert names == ["cleaner", "coordinator", "projector", "agent"]

@@ -7,14 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from fleetlog.bus.embedded.config import Folder
 from fleetlog.bus.embedded.files import FolderLock, is_held
-from fleetlog.bus.embedded.orphan import command_line
+from fleetlog.bus.embedded.orphan import ask_ps, command_line, find_orphan, stop_orphan
 from fleetlog.bus.embedded.runtime import (
     Running,
     Stale,
@@ -105,36 +106,32 @@ def test_next_start_stops_the_orphan_and_takes_its_place(tmp_path: Path) -> None
     assert f"nats-server (pid {before.server_pid}) was left behind" in notices[0]
 
 
-def test_orphan_that_ignores_sigterm_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fleetlog.bus.embedded.orphan._TERM_S", 0.1)
-
-    async def start() -> None:
-        async with EmbeddedServer(Settings(data=tmp_path)):
-            pass
-
+def test_orphan_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     with killed_keeper(tmp_path) as before:
+        # A stopped process takes no SIGTERM.
         os.kill(before.server_pid, signal.SIGSTOP)
-        asyncio.run(start())
-        assert asyncio.run(command_line(before.server_pid)) == ""
+        folder = Folder(tmp_path)
+        assert asyncio.run(find_orphan(folder, SystemClock())) == before.server_pid
+        asyncio.run(stop_orphan(folder, before.server_pid, SystemClock(), term_s=0.1))
+        assert not is_held(folder.lock)
 
 
-async def test_unknown_holder_of_the_store_is_never_signalled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fleetlog.bus.embedded.orphan._FIND_S", 0.1)
+async def test_unknown_holder_of_the_store_is_never_signalled(tmp_path: Path) -> None:
     async with EmbeddedServer(Settings(data=tmp_path)):
         pass
     # The pid in the file is another program's by now: this very test.
-    (tmp_path / "server/nats.pid").write_text(str(os.getpid()))
-    holder = FolderLock(tmp_path / "server.lock")
-    assert await holder.acquire(SystemClock())
+    folder = Folder(tmp_path)
+    folder.pid.write_text(str(os.getpid()))
     with pytest.raises(ConfigError, match=r"a process holds .*server\.lock"):
-        await EmbeddedServer(Settings(data=tmp_path)).__aenter__()
-    holder.release()
-    async with EmbeddedServer(Settings(data=tmp_path)):
-        pass
+        await find_orphan(folder, SystemClock(), patience_s=0.1)
+
+
+@pytest.mark.parametrize("ask", [ask_ps, command_line])
+async def test_command_line_of_a_process_is_known(ask: Callable[[int], Awaitable[str]]) -> None:
+    assert "pytest" in await ask(os.getpid())
+    gone = await asyncio.create_subprocess_exec("true")
+    await gone.wait()
+    assert await ask(gone.pid) == ""
 
 
 async def test_look_at_a_lock_does_not_keep_its_taker_out(tmp_path: Path) -> None:
