@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import random
-import socket
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +20,6 @@ from fleetlog.bus.system import Entropy
 
 USER: Final = "fleetlog"
 LOOPBACK: Final = "127.0.0.1"
-# Below the ports that systems give to outgoing connections: a client that tries to reconnect to a port from
-# that range can be given the very same port as its own, connect to itself, and so keep the server out.
-_PORTS: Final = range(14_000, 32_768)
-_PORT_TRIES_MAX: Final = 50
 
 
 class Folder(msgspec.Struct, frozen=True):
@@ -170,31 +164,6 @@ def write_config(
         "}",
     ]
     write_private(folder.config, ("\n".join(lines) + "\n").encode())
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this port of the loopback interface, at this instant."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port(entropy: Entropy, *, but: int | None = None) -> int:
-    """A port that nobody listens on, at this instant, other than `but`.
-
-    Raises:
-        ConfigError: none was found.
-    """
-    choice = random.Random(entropy.bytes(16))  # noqa: S311 - a port is no secret
-    for _ in range(_PORT_TRIES_MAX):
-        port = choice.choice(_PORTS)
-        if port != but and is_free(port):
-            return port
-    raise ConfigError("no free port was found: name one with --port")
 
 
 def _quote(text: str) -> str:

@@ -18,15 +18,13 @@ from fleetlog.bus.embedded.config import (
     USER,
     Folder,
     Marker,
-    free_port,
-    is_free,
     read_marker,
     read_password,
     write_config,
-    write_marker,
 )
 from fleetlog.bus.embedded.files import FolderLock, make_private_folder
 from fleetlog.bus.embedded.orphan import find_orphan, stop_orphan
+from fleetlog.bus.embedded.ports import choose_ports
 from fleetlog.bus.embedded.readiness import log_size, log_tail, name_at
 from fleetlog.bus.embedded.runtime import (
     Running,
@@ -42,6 +40,7 @@ from fleetlog.bus.system import Process, System
 START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.01
+_TELL_AFTER_S: Final = 5.0
 
 
 class EmbeddedServer:
@@ -109,7 +108,7 @@ class EmbeddedServer:
         await self._take_folder()
         try:
             await self._clear_folder()
-            self._marker = self._choose_ports()
+            self._marker = choose_ports(settings, self._folder, self._system.entropy, self._notice)
             await self._launch()
         except BaseException:
             self._lock.release()
@@ -176,27 +175,6 @@ class EmbeddedServer:
         lock.release()
         runtime_path(self._settings.data).unlink(missing_ok=True)
 
-    def _choose_ports(self) -> Marker:
-        settings, entropy = self._settings, self._system.entropy
-        before = read_marker(self._folder, settings.fleet)
-        port, http_port = settings.port, before.http_port if before else None
-        if port is not None and not is_free(port):
-            raise ConfigError(f"port {port} is in use: name another one with --port")
-        if port is None and before is not None:
-            port = before.port
-            if not is_free(port):
-                self._notice(f"port {port} is in use by another program, taking another one")
-                port = None
-        if port is None:
-            port = free_port(entropy)
-        if http_port is None or http_port == port or not is_free(http_port):
-            http_port = free_port(entropy, but=port)
-        marker = Marker(fleet=settings.fleet, port=port, http_port=http_port)
-        if marker != before:
-            make_private_folder(self._folder.server)
-            write_marker(self._folder, marker)
-        return marker
-
     async def _launch(self) -> None:
         marker, folder, settings = self._marker, self._folder, self._settings
         assert marker is not None
@@ -248,14 +226,19 @@ class EmbeddedServer:
     async def _await_ready(self, name: str, port: int, log_start: int) -> None:
         assert self._process is not None
         clock = self._system.clock
-        deadline = clock.monotonic() + START_TIMEOUT_S
+        started_at = clock.monotonic()
+        has_told = False
         while await name_at(port) != name:
             if self._process.returncode is not None:
                 raise ConfigError(
                     f"nats-server ended with {self._process.returncode} on its start;"
                     f" {self._folder.log} says:\n{log_tail(self._folder, log_start)}"
                 )
-            if clock.monotonic() > deadline:
+            waited_s = clock.monotonic() - started_at
+            if waited_s > _TELL_AFTER_S and not has_told:
+                has_told = True
+                self._notice("nats-server reads its log, which takes a while after a crash")
+            if waited_s > START_TIMEOUT_S:
                 raise Unavailable(
                     f"nats-server takes no connections after {START_TIMEOUT_S:.0f} s;"
                     f" {self._folder.log} says:\n{log_tail(self._folder, log_start)}"
