@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import stat
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -44,10 +45,11 @@ async def watch_lifeline(fd: int | None, on_eof: Callable[[], None]) -> None:
     child process of the role inherits it.
 
     Args:
-        fd: `settings.lifeline_fd`; None (the role was started by hand) returns at once.
+        fd: `settings.lifeline_fd`; None (the role was started by hand), or a number that was handed down to
+            a process without the pipe, returns at once.
         on_eof: what to do, such as setting the role's stop event.
     """
-    if fd is None:
+    if fd is None or not _is_pipe(fd):
         return
     os.set_inheritable(fd, False)  # noqa: FBT003 - the standard library's signature
     loop = asyncio.get_running_loop()
@@ -60,6 +62,13 @@ async def watch_lifeline(fd: int | None, on_eof: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
             os.close(fd)
     on_eof()
+
+
+def _is_pipe(fd: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False
 
 
 def _note_end(ended: asyncio.Future[None]) -> None:

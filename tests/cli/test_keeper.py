@@ -213,7 +213,11 @@ async def test_watch_of_a_lifeline_can_be_cancelled() -> None:
     assert not noticed.is_set()
 
 
-async def test_process_without_a_lifeline_goes_on() -> None:
+async def test_process_without_a_lifeline_goes_on(tmp_path: Path) -> None:
     noticed = asyncio.Event()
-    await watch_lifeline(None, noticed.set)
+    with (tmp_path / "file").open("w") as file:
+        closed = os.dup(file.fileno())
+        os.close(closed)
+        for fd in (None, closed, file.fileno()):
+            await watch_lifeline(fd, noticed.set)
     assert not noticed.is_set()
