@@ -36,7 +36,7 @@ def nested(levels: int) -> str:
     "fields",
     [
         {},
-        {"args": msgspec.Raw(b' {"name" : "\xc3\xa9", "n": [1.5, null, true]} ')},
+        {"args": msgspec.Raw(b'{ "name" : "\xc3\xa9", "n": [1.5, null, true]}')},
         {"executor": "command", "queue": "gpu-1", "priority": "low", "key": "k" * 1024},
         {"labels": {"team": "", "é": "x"}, "parent_id": "p1", "max_attempts": 1000},
         {"backoff": Backoff(first_ms=0, max_ms=DURATION_MAX_MS), "delay_ms": DURATION_MAX_MS},
@@ -119,6 +119,10 @@ def test_arguments_nested_too_deep_are_refused(levels: int) -> None:
 def test_arguments_may_nest_as_deep_as_allowed() -> None:
     check_spec(with_args('{"a":' + nested(JSON_DEPTH_MAX - 1) + "}"))
     check_spec(with_args('{"a":' * JSON_DEPTH_MAX + "1" + "}" * JSON_DEPTH_MAX))
+
+
+def test_white_space_around_arguments_is_allowed() -> None:
+    check_spec(with_args('\n {"a" : 1} \t'))
 
 
 def test_any_json_value_is_read() -> None:

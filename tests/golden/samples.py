@@ -1,0 +1,160 @@
+"""The events of the golden files, by file name. `python -m tests.golden.samples` writes what is missing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from fleetlog.schemas import events
+from fleetlog.schemas.envelope import encode
+from fleetlog.schemas.specs import Backoff, TaskSpec
+
+FOLDER: Final = Path(__file__).parent / f"v{events.SCHEMA_VERSION}"
+
+_AT: Final = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+_STAMP: Final[dict[str, Any]] = {"id": "01kdyb7sde0000000000000001", "occurred_at": _AT}
+_FULL: Final[dict[str, Any]] = {
+    **_STAMP,
+    "cause": "01kdyb7sde0000000000000000",
+    "actor": "ann",
+    "reason": 'the "reef" is über full',
+}
+_SPEC: Final = TaskSpec(handler="greet")
+_FULL_SPEC: Final = TaskSpec(
+    handler="reindex",
+    args=msgspec.Raw(b'{"shard": 7, "names": ["\xc3\xa9", "b"], "nested": {"x": 1.50}}'),
+    executor="command",
+    queue="gpu-1",
+    priority="high",
+    key="order 7/2026",
+    labels={"team": "search", "ref": ""},
+    max_attempts=5,
+    backoff=Backoff(first_ms=250, max_ms=60_000),
+    timeout_ms=None,
+    start_within_ms=60_000,
+    silence_ms=30_000,
+    expires_ms=86_400_000,
+    delay_ms=1_500,
+    parent_id="p-1",
+)
+_DIGEST: Final = "zTma3WGFyidJJQhIfbPmqQ"
+_USAGE: Final = events.Usage(
+    input_tokens=1_200, output_tokens=340, cost_micro_usd=98_765, model="some-model-1"
+)
+_END: Final[dict[str, Any]] = {
+    **_FULL,
+    "attempts": 2,
+    "fence": 41,
+    "ran_ms": 1_234,
+    "exit_code": -9,
+    "usage": _USAGE,
+}
+
+SAMPLES: Final[dict[str, events.AnyEvent]] = {
+    "task.held.minimal": events.TaskHeld(**_STAMP, spec=_SPEC, digest=_DIGEST),
+    "task.held.full": events.TaskHeld(**_FULL, spec=_FULL_SPEC, digest=_DIGEST),
+    "task.queued.minimal": events.TaskQueued(**_STAMP, spec=_SPEC, digest=_DIGEST),
+    "task.queued.full": events.TaskQueued(
+        **_FULL,
+        spec=_FULL_SPEC,
+        digest=_DIGEST,
+        attempt=3,
+        failures=1,
+        losses=1,
+        submitted_at=_AT,
+    ),
+    "task.claimed.minimal": events.TaskClaimed(
+        **_STAMP, agent_id="a1", worker_id="w1", host="h1", attempt=1, offer=40
+    ),
+    "task.claimed.full": events.TaskClaimed(
+        **_FULL,
+        agent_id="a1",
+        worker_id="w1",
+        host="h1",
+        attempt=2,
+        offer=40,
+        ack="$JS.ACK.FLEETLOG_f1.default_normal.1.40.1.1767323045678901000.0",
+        over=41,
+    ),
+    "task.retried.minimal": events.TaskRetried(
+        **_STAMP, attempts=1, error_class="error", error="", delay_ms=0
+    ),
+    "task.retried.full": events.TaskRetried(
+        **_END, error_class="timeout", error="ran longer than 1h\n", delay_ms=2_000
+    ),
+    "task.returned.minimal": events.TaskReturned(
+        **_STAMP, attempts=1, error_class="lost", error=""
+    ),
+    "task.returned.full": events.TaskReturned(
+        **_END, error_class="drained", error="told to stop", delay_ms=500
+    ),
+    "task.completed.minimal": events.TaskCompleted(**_STAMP, attempts=1),
+    "task.completed.full": events.TaskCompleted(
+        **_END,
+        result=msgspec.Raw(b'{"n": 1.0, "big": 123456789012345678901, "t": "\xf0\x9f\x9a\x80"}'),
+        digest=_DIGEST,
+    ),
+    "task.failed.minimal": events.TaskFailed(
+        **_STAMP, attempts=1, error_class="permanent", error=""
+    ),
+    "task.failed.full": events.TaskFailed(
+        **_END, error_class="a-class-of-tomorrow", error="no\tway", digest=_DIGEST
+    ),
+    "task.cancelled.minimal": events.TaskCancelled(**_STAMP, attempts=0),
+    "task.cancelled.full": events.TaskCancelled(**_END, digest=_DIGEST),
+    "task.expired.minimal": events.TaskExpired(**_STAMP, attempts=0, limit="start_within"),
+    "task.expired.full": events.TaskExpired(**_END, limit="expires", digest=_DIGEST),
+    "task.cancel_requested.minimal": events.TaskCancelRequested(**_STAMP),
+    "task.cancel_requested.full": events.TaskCancelRequested(**_FULL),
+    "agent.started.minimal": events.AgentStarted(
+        **_STAMP, host="h1", pid=1, version="0.1.0", queues=(), workers=1, concurrency=1
+    ),
+    "agent.started.full": events.AgentStarted(
+        **_FULL,
+        host="h1",
+        pid=4242,
+        version="0.1.0",
+        queues=("default", "host-h1"),
+        workers=8,
+        concurrency=16,
+        labels={"gpu": "2"},
+        handlers={"greet": msgspec.Raw(b'{"type": "object", "required": ["name"]}')},
+    ),
+    "agent.draining.minimal": events.AgentDraining(**_STAMP),
+    "agent.draining.full": events.AgentDraining(**_FULL),
+    "agent.stopped.minimal": events.AgentStopped(**_STAMP),
+    "agent.stopped.full": events.AgentStopped(**_FULL),
+    "agent.lost.minimal": events.AgentLost(**_STAMP, silent_ms=3_000),
+    "agent.lost.full": events.AgentLost(**_FULL, silent_ms=3_456),
+    "worker.spawned.minimal": events.WorkerSpawned(**_STAMP, host="h1", pid=4243),
+    "worker.spawned.full": events.WorkerSpawned(**_FULL, host="h1", pid=4243),
+    "worker.exited.minimal": events.WorkerExited(**_STAMP, host="h1", pid=4243),
+    "worker.exited.full": events.WorkerExited(
+        **_FULL, host="h1", pid=4243, exit_code=137, signal=9
+    ),
+    "worker.refused.minimal": events.WorkerRefused(
+        **_STAMP, task_id="t1", attempt=1, fence=41, verb="completed", digest="ab" * 32
+    ),
+    "worker.refused.full": events.WorkerRefused(
+        **_FULL, task_id="t1", attempt=2, fence=41, verb="retried", digest="ab" * 32
+    ),
+}
+
+
+def write_missing() -> list[str]:
+    """Writes the golden file of each sample that has none; returns their names."""
+    FOLDER.mkdir(exist_ok=True)
+    written = []
+    for name, event in SAMPLES.items():
+        path = FOLDER / f"{name}.json"
+        if not path.exists():
+            path.write_bytes(encode(event) + b"\n")
+            written.append(path.name)
+    return written
+
+
+if __name__ == "__main__":
+    print("\n".join(write_missing()) or "no golden file is missing")

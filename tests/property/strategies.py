@@ -1,0 +1,163 @@
+"""Random specs, events and times, as wild as their types allow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, get_args
+
+import msgspec
+from hypothesis import strategies as st
+
+from fleetlog.schemas import events
+from fleetlog.schemas.durations import DURATION_MAX_MS
+from fleetlog.schemas.envelope import UnknownEvent
+from fleetlog.schemas.ids import KEY_LENGTH_MAX
+from fleetlog.schemas.specs import Backoff, TaskSpec
+from fleetlog.schemas.subjects import PRIORITIES
+
+TOKEN = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
+TEXT = st.text(max_size=20)
+NAME = st.text(min_size=1, max_size=20)
+COUNT = st.integers(0, 5)
+WILD_INT = st.one_of(st.integers(-3, 12), st.sampled_from([-(2**63), 2**63, 10**30, -(10**30)]))
+MS = st.one_of(st.integers(0, 5_000), st.just(DURATION_MAX_MS))
+LIMIT_MS = st.none() | st.integers(1, 20_000) | st.just(DURATION_MAX_MS)
+OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+INSTANT = st.datetimes(timezones=st.one_of(st.just(UTC), OFFSETS))
+JSON_VALUE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**80), 2**80)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+JSON_OBJECT = st.dictionaries(TEXT, JSON_VALUE, max_size=3)
+
+
+def raw(values: st.SearchStrategy[Any]) -> st.SearchStrategy[msgspec.Raw]:
+    return values.map(lambda value: msgspec.Raw(msgspec.json.encode(value)))
+
+
+SPECS = st.builds(
+    TaskSpec,
+    handler=NAME,
+    args=raw(JSON_OBJECT),
+    executor=NAME,
+    queue=TOKEN,
+    priority=st.sampled_from(PRIORITIES),
+    key=st.none() | st.text(min_size=1, max_size=20) | st.just("k" * KEY_LENGTH_MAX),
+    labels=st.dictionaries(NAME, TEXT, max_size=3),
+    max_attempts=st.integers(1, 4) | st.just(1000),
+    backoff=st.builds(Backoff, first_ms=MS, max_ms=MS),
+    timeout_ms=LIMIT_MS,
+    start_within_ms=LIMIT_MS,
+    silence_ms=LIMIT_MS,
+    expires_ms=LIMIT_MS,
+    delay_ms=MS,
+    parent_id=st.none() | TOKEN,
+)
+
+_STAMP: dict[str, st.SearchStrategy[Any]] = {
+    "id": TEXT,
+    "occurred_at": INSTANT,
+    "cause": st.none() | TEXT,
+    "actor": st.none() | TEXT,
+    "reason": st.none() | TEXT,
+}
+_USAGE = st.builds(
+    events.Usage,
+    input_tokens=COUNT,
+    output_tokens=COUNT,
+    cost_micro_usd=WILD_INT,
+    model=st.none() | TEXT,
+)
+_END: dict[str, st.SearchStrategy[Any]] = {
+    **_STAMP,
+    "attempts": WILD_INT,
+    "fence": st.none() | st.integers(0, 30),
+    "ran_ms": st.none() | WILD_INT,
+    "exit_code": st.none() | WILD_INT,
+    "usage": st.none() | _USAGE,
+}
+_WHY = {
+    "error_class": st.sampled_from([*get_args(events.ErrorClass), "of-tomorrow"]),
+    "error": TEXT,
+}
+_DIGEST = {"digest": st.none() | TEXT}
+_PROCESS = {"host": TEXT, "pid": WILD_INT}
+
+TASK_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
+    events.TaskHeld: st.builds(events.TaskHeld, **_STAMP, spec=SPECS, digest=TEXT),
+    events.TaskQueued: st.builds(
+        events.TaskQueued,
+        **_STAMP,
+        spec=SPECS,
+        digest=TEXT,
+        attempt=WILD_INT,
+        failures=WILD_INT,
+        losses=WILD_INT,
+        submitted_at=st.none() | INSTANT,
+    ),
+    events.TaskClaimed: st.builds(
+        events.TaskClaimed,
+        **_STAMP,
+        agent_id=TOKEN,
+        worker_id=TOKEN,
+        host=TEXT,
+        attempt=WILD_INT,
+        offer=st.integers(0, 30),
+        ack=st.none() | TEXT,
+        over=st.none() | st.integers(0, 30),
+    ),
+    events.TaskRetried: st.builds(events.TaskRetried, **_END, **_WHY, delay_ms=WILD_INT),
+    events.TaskReturned: st.builds(events.TaskReturned, **_END, **_WHY, delay_ms=WILD_INT),
+    events.TaskCompleted: st.builds(
+        events.TaskCompleted, **_END, **_DIGEST, result=raw(JSON_VALUE)
+    ),
+    events.TaskFailed: st.builds(events.TaskFailed, **_END, **_WHY, **_DIGEST),
+    events.TaskCancelled: st.builds(events.TaskCancelled, **_END, **_DIGEST),
+    events.TaskExpired: st.builds(
+        events.TaskExpired, **_END, **_DIGEST, limit=st.sampled_from(["start_within", "expires"])
+    ),
+    events.TaskCancelRequested: st.builds(events.TaskCancelRequested, **_STAMP),
+}
+OTHER_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
+    events.AgentStarted: st.builds(
+        events.AgentStarted,
+        **_STAMP,
+        **_PROCESS,
+        version=TEXT,
+        queues=st.lists(TOKEN, max_size=3).map(tuple),
+        workers=COUNT,
+        concurrency=COUNT,
+        labels=st.dictionaries(TEXT, TEXT, max_size=3),
+        handlers=st.dictionaries(TEXT, raw(JSON_OBJECT), max_size=3),
+    ),
+    events.AgentDraining: st.builds(events.AgentDraining, **_STAMP),
+    events.AgentStopped: st.builds(events.AgentStopped, **_STAMP),
+    events.AgentLost: st.builds(events.AgentLost, **_STAMP, silent_ms=WILD_INT),
+    events.WorkerSpawned: st.builds(events.WorkerSpawned, **_STAMP, **_PROCESS),
+    events.WorkerExited: st.builds(
+        events.WorkerExited,
+        **_STAMP,
+        **_PROCESS,
+        exit_code=st.none() | WILD_INT,
+        signal=st.none() | WILD_INT,
+    ),
+    events.WorkerRefused: st.builds(
+        events.WorkerRefused,
+        **_STAMP,
+        task_id=TOKEN,
+        attempt=WILD_INT,
+        fence=WILD_INT,
+        verb=TEXT,
+        digest=TEXT,
+    ),
+}
+EVENTS = st.one_of(*TASK_EVENTS.values(), *OTHER_EVENTS.values())
+UNKNOWN = st.builds(UnknownEvent, st.none() | TEXT, TEXT)
+STORED_AT = st.integers(0, 10**9).map(
+    lambda ms: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+)
