@@ -45,7 +45,7 @@ Duration = str | int | float
 """`"30s"`, or a number of seconds."""
 
 
-class TaskOptions(TypedDict, total=False):
+class SubmitOptions(TypedDict, total=False):
     """What a submit may say differently from the spec; see `TaskSpec` for each."""
 
     queue: str
@@ -146,7 +146,7 @@ class Client:
         key: str | None = None,
         task_id: str | None = None,
         timeout_s: float | None = None,
-        **options: Unpack[TaskOptions],
+        **options: Unpack[SubmitOptions],
     ) -> Submitted:
         """Submits one task; when this returns, the log has it.
 
@@ -297,7 +297,7 @@ class Client:
         return check_id(task_id, "task id") if task_id is not None else self.fleet.system.new_id()
 
 
-def with_options(spec: TaskSpec, options: TaskOptions) -> TaskSpec:
+def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
     """The spec with a submit's options.
 
     Raises:
@@ -309,11 +309,11 @@ def with_options(spec: TaskSpec, options: TaskOptions) -> TaskSpec:
             fields[f"{name}_ms"] = (
                 None if value is None else _milliseconds(cast("Duration", value), name)
             )
-        elif name in TaskOptions.__annotations__:
+        elif name in SubmitOptions.__annotations__:
             fields[name] = value
         else:
             raise InvalidInput(
-                f"unknown option {name!r}: use one of {', '.join(sorted(TaskOptions.__annotations__))}"
+                f"unknown option {name!r}: use one of {', '.join(sorted(SubmitOptions.__annotations__))}"
             )
     return msgspec.structs.replace(spec, **fields) if fields else spec
 

@@ -15,7 +15,7 @@ from fleetlog.bus.client import (
     History,
     Outcome,
     Submitted,
-    TaskOptions,
+    SubmitOptions,
 )
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.schemas.specs import TaskSpec
@@ -81,7 +81,7 @@ class SyncClient:
         key: str | None = None,
         task_id: str | None = None,
         timeout_s: float | None = None,
-        **options: Unpack[TaskOptions],
+        **options: Unpack[SubmitOptions],
     ) -> SyncSubmitted:
         """See `Client.submit`."""
         submitting = self._client.submit(

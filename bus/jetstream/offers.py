@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -38,16 +39,23 @@ class _Consumer(msgspec.Struct, frozen=True):
     config: _ConsumerConfig
 
 
-class _Pull:
-    """One outstanding request for offers."""
+class _Asking:
+    """A lane's two inboxes. A delivered message carries the event's subject, not the inbox's: only the
+    subscription it comes by tells what it answers.
+    """
 
-    __slots__ = ("answer", "count", "found", "lane")
-
-    def __init__(self, lane: Lane, count: int, answer: asyncio.Future[None] | None) -> None:
+    def __init__(self, lane: Lane, inbox: str) -> None:
         self.lane = lane
-        self.count = count
-        self.answer = answer
+        self.consumer = _durable(lane)
+        self.take_inbox = f"{inbox}.take"
+        self.watch_inbox = f"{inbox}.watch"
         self.found: list[Offer] = []
+        self.missing_count = 0
+        self.answered: asyncio.Future[None] | None = None
+
+    def finish(self) -> None:
+        if self.answered is not None and not self.answered.done():
+            self.answered.set_result(None)
 
 
 class JetStreamOffers:
@@ -60,38 +68,43 @@ class JetStreamOffers:
         self._connection = connection
         self._log = log
         self._stream = subjects.stream_names(log.fleet)[0]
-        self._inbox = connection.client.new_inbox()
-        self._pulls: dict[str, _Pull] = {}
-        self._count = 0
-        self._arrived: Callable[[Offer], None] | None = None
-        self._subscription: Subscription | None = None
+        self._asking: dict[Lane, _Asking] = {}
+        self._subscriptions: list[Subscription] = []
+        self._arrived: Callable[[Offer], None] = lambda _: None
 
     async def bind(self, lanes: Sequence[Lane], arrived: Callable[[Offer], None]) -> None:
         """See `Offers`."""
         self._arrived = arrived
-        self._subscription = await self._connection.subscribe(f"{self._inbox}.*", self._on_message)
         for lane in lanes:
             await self._ensure(lane)
+            self._asking[lane] = asking = _Asking(lane, self._connection.client.new_inbox())
+            for inbox, heard in (
+                (asking.take_inbox, self._on_taken),
+                (asking.watch_inbox, self._on_watched),
+            ):
+                subscription = await self._connection.subscribe(inbox, partial(heard, asking))
+                self._subscriptions.append(subscription)
 
     async def take(self, lane: Lane, count: int) -> list[Offer]:
-        """See `Offers`."""
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        pull = _Pull(lane, count, answer)
-        token = await self._ask(pull, {"batch": count, "no_wait": True})
+        """See `Offers`. One call at a time for each lane."""
+        asking = self._asking[lane]
+        asking.found, asking.missing_count = [], count
+        asking.answered = answered = asyncio.get_running_loop().create_future()
+        await self._ask(asking, asking.take_inbox, {"batch": count, "no_wait": True})
         try:
             async with asyncio.timeout(TAKE_TIMEOUT_S):
-                await answer
+                await answered
         except TimeoutError:
             pass  # the server is away; what comes late arrives by the callback
         finally:
-            pull.answer = None
-            if answer.done():
-                self._pulls.pop(token, None)
-        return pull.found
+            asking.answered = None
+        return asking.found
 
     async def expect(self, lane: Lane, count: int, expires_s: float) -> None:
         """See `Offers`."""
-        await self._ask(_Pull(lane, count, None), {"batch": count, "expires": int(expires_s * _NS)})
+        asking = self._asking[lane]
+        request = {"batch": count, "expires": int(expires_s * _NS)}
+        await self._ask(asking, asking.watch_inbox, request)
 
     async def ack(self, offer: Offer) -> None:
         """See `Offers`."""
@@ -108,45 +121,38 @@ class JetStreamOffers:
 
     async def close(self) -> None:
         """See `Offers`."""
-        if self._subscription is not None and self._connection.is_connected:
-            await self._subscription.drain()  # type: ignore[no-untyped-call] # nats-py has no types for it
-            self._subscription = None
+        while self._subscriptions and self._connection.is_connected:
+            await self._subscriptions.pop().drain()  # type: ignore[no-untyped-call] # nats-py has no types for it
 
-    async def _ask(self, pull: _Pull, request: dict[str, object]) -> str:
-        self._count += 1
-        token = str(self._count)
-        self._pulls[token] = pull
+    async def _ask(self, asking: _Asking, inbox: str, request: Mapping[str, object]) -> None:
         await self._connection.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{_durable(pull.lane)}",
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{asking.consumer}",
             msgspec.json.encode(request),
-            reply=f"{self._inbox}.{token}",
+            reply=inbox,
         )
-        return token
 
-    async def _on_message(self, message: Msg) -> None:
-        token = message.subject.rpartition(".")[2]
-        pull = self._pulls.get(token)
-        if pull is None:
+    async def _on_taken(self, asking: _Asking, message: Msg) -> None:
+        if await self._is_status(asking, message):
+            asking.finish()
             return
-        if message.headers and (status := message.headers.get("Status")) is not None:
-            if status != "100":
-                self._finish(token, pull)
-            if status in ("409", "503"):
-                await self._repair(pull.lane)
-            return
-        offer = _offer(pull.lane, message)
-        pull.count -= 1
-        if pull.answer is not None:
-            pull.found.append(offer)
-        elif self._arrived is not None:
+        offer = _offer(asking.lane, message)
+        if asking.answered is None:
             self._arrived(offer)
-        if pull.count == 0:
-            self._finish(token, pull)
+            return
+        asking.found.append(offer)
+        asking.missing_count -= 1
+        if asking.missing_count == 0:
+            asking.finish()
 
-    def _finish(self, token: str, pull: _Pull) -> None:
-        self._pulls.pop(token, None)
-        if pull.answer is not None and not pull.answer.done():
-            pull.answer.set_result(None)
+    async def _on_watched(self, asking: _Asking, message: Msg) -> None:
+        if not await self._is_status(asking, message):
+            self._arrived(_offer(asking.lane, message))
+
+    async def _is_status(self, asking: _Asking, message: Msg) -> bool:
+        status = message.headers.get("Status") if message.headers else None
+        if status in ("409", "503"):
+            await self._repair(asking.lane)
+        return status is not None
 
     async def _repair(self, lane: Lane) -> None:
         # 503: nobody serves the consumer, 409: it was deleted. Someone may have removed it under us.

@@ -56,8 +56,8 @@ class Proxy:
         self._writers |= pair
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, there_writer, lambda c: self.upstream(c)))
-                group.create_task(self._pump(there_reader, writer, lambda c: self.downstream(c)))
+                group.create_task(self._pump(reader, there_writer, "upstream"))
+                group.create_task(self._pump(there_reader, writer, "downstream"))
         except* (ConnectionError, _CutError):
             pass
         finally:
@@ -66,9 +66,10 @@ class Proxy:
                 each.close()
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pass_on: Filter
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: str
     ) -> None:
         while chunk := await reader.read(65536):
+            pass_on: Filter = getattr(self, direction)
             rest = pass_on(chunk)
             if rest is None:
                 raise _CutError

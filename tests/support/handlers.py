@@ -1,0 +1,77 @@
+"""Handlers for tests; workers load it as `support.handlers:agent`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from fleetlog.agents.face import Agent, Context, PermanentError, Retry
+
+agent = Agent()
+
+
+@agent.task
+async def noop(n: int = 0) -> int:
+    return n
+
+
+@agent.task
+async def nap(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "rested"
+
+
+@agent.task
+def nap_in_thread(seconds: float) -> str:
+    time.sleep(seconds)
+    return "rested"
+
+
+@agent.task
+def fail(message: str = "no") -> None:
+    raise RuntimeError(message)
+
+
+@agent.task
+def fail_for_good() -> None:
+    raise PermanentError("useless")
+
+
+@agent.task
+def fail_until(ctx: Context, attempt: int) -> str:
+    if ctx.attempt < attempt:
+        raise NotYetError(ctx.attempt)
+    return f"attempt {ctx.attempt}"
+
+
+class NotYetError(Exception):
+    pass
+
+
+@agent.task
+def retry_soon(ctx: Context) -> object:
+    return Retry(after="50ms", reason="not yet") if ctx.attempt == 1 else ctx.attempt
+
+
+@agent.task
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@agent.task
+async def mark(ctx: Context, folder: str, seconds: float = 0.0) -> str:
+    """Leaves a file for each execution, named by task, attempt and process."""
+    path = Path(folder) / f"{ctx.task_id}.{ctx.attempt}.{os.getpid()}"
+    path.touch()
+    await asyncio.sleep(seconds)
+    return path.name
+
+
+@agent.task
+async def say(ctx: Context, text: str, seconds: float = 0.0) -> None:
+    print(text)
+    ctx.log(f"log: {text}")
+    await asyncio.sleep(seconds)
