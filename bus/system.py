@@ -17,6 +17,8 @@ import msgspec
 
 from fleetlog.schemas.ids import time_ordered_id
 
+_STDERR = 2
+
 
 class Clock(Protocol):
     """Time: the wall clock for records, the monotonic one for intervals."""
@@ -74,7 +76,7 @@ class ProcessStarter(Protocol):
     async def start(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, fds: Sequence[int] = ()
     ) -> Process:
-        """Starts `argv` in a session of its own; it inherits `fds`, stderr and nothing else."""
+        """Starts `argv` in a session of its own; it inherits `fds` and stderr, and its stdout is our stderr."""
         ...
 
 
@@ -122,6 +124,8 @@ class SystemProcesses:
             env=dict(env) if env is not None else None,
             pass_fds=tuple(fds),
             stdin=asyncio.subprocess.DEVNULL,
+            # Whoever reads our stdout must not have to wait for a child that outlives us.
+            stdout=_STDERR,
             start_new_session=True,
         )
 

@@ -1,1 +1,69 @@
-"""fleetlog: run fleets of agents in parallel, with every step an event in one log."""
+"""fleetlog: run fleets of agents in parallel, with every step an event in one log.
+
+    from fleetlog import Agent, Client, call
+
+Names are loaded when they are first used, so that a program pays only for what it needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fleetlog.agents.answers import Cancel, PermanentError, Retry
+    from fleetlog.agents.context import Context
+    from fleetlog.agents.face import Agent
+    from fleetlog.bus.call import call
+    from fleetlog.bus.client import Client, Outcome, Submitted
+    from fleetlog.bus.errors import FleetlogError
+    from fleetlog.bus.sync import connect
+    from fleetlog.schemas.errors import InvalidInput
+    from fleetlog.schemas.specs import TaskSpec
+
+__all__ = [
+    "Agent",
+    "Cancel",
+    "Client",
+    "Context",
+    "FleetlogError",
+    "InvalidInput",
+    "Outcome",
+    "PermanentError",
+    "Retry",
+    "Submitted",
+    "TaskSpec",
+    "call",
+    "connect",
+]
+
+_HOMES = {
+    "Agent": "agents.face",
+    "Cancel": "agents.answers",
+    "Client": "bus.client",
+    "Context": "agents.context",
+    "FleetlogError": "bus.errors",
+    "InvalidInput": "schemas.errors",
+    "Outcome": "bus.client",
+    "PermanentError": "agents.answers",
+    "Retry": "agents.answers",
+    "Submitted": "bus.client",
+    "TaskSpec": "schemas.specs",
+    "call": "bus.call",
+    "connect": "bus.sync",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return _version("fleetlog")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fleetlog' has no attribute {name!r}")
+    value = getattr(import_module(f"fleetlog.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted((*globals(), *__all__))
