@@ -140,7 +140,7 @@ class Cancelled(msgspec.Struct, frozen=True, array_like=True, tag="cancelled"):
 
 
 class Stopped(msgspec.Struct, frozen=True, array_like=True, tag="stopped"):
-    """The attempt ended because of `Stop`, without a result."""
+    """The attempt ended without a result because of `Stop`, or because its worker was told to end."""
 
 
 Outcome = Succeeded | Failed | Deferred | Cancelled | Stopped

@@ -248,6 +248,7 @@ class WorkerPool:
             ours.close()
             worker.ready.set_result(Broken(f"a worker process cannot be started: {error}"))
             return
+        worker.process = process
         self._events.on_spawned(worker.worker_id, process.pid)
         try:
             await connect(ours, worker.wire)

@@ -45,7 +45,7 @@ from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.system import System
 
 _ENDING_S: Final = 3.0
-_ORPHANED_S: Final = 10.0
+_ORPHANED_S: Final = 5.0
 _EXIT_ORPHANED: Final = 70
 
 

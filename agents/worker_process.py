@@ -201,7 +201,6 @@ class Worker:
 
         If this call is cancelled, all of that is done at once, with SIGKILL.
         """
-        self.process = process
         try:
             async with asyncio.TaskGroup() as tasks:
                 ender = tasks.create_task(self._end_when_asked(process))
@@ -214,6 +213,8 @@ class Worker:
             await self._sweep()
         finally:
             self.give_up()
+            # At once: it has ended, or has just got a SIGKILL.
+            await process.wait()
 
     def give_up(self) -> None:
         """Leaves nothing of it running and nobody waiting, without waiting for anything."""
@@ -284,8 +285,13 @@ class Worker:
 
     def _lose(self, why: str) -> None:
         self._lost.set()
-        if self.process is not None and self.process.returncode is None and not self.is_ending:
-            logger.error("the socket of worker %s is gone (%s): it is killed", self.worker_id, why)
+        if not self.is_ending:
+            # Most often the process is just ending, and it is noticed a moment later.
+            asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._kill_deaf, why)
+
+    def _kill_deaf(self, why: str) -> None:
+        if not self.is_ending:
+            logger.error("worker %s cannot be spoken to (%s): it is killed", self.worker_id, why)
             self._kill()
 
     def _hear(self, messages: list[ToSupervisor]) -> None:

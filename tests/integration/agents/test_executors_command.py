@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -246,16 +245,16 @@ async def test_a_stop_ends_the_whole_group_and_keeps_the_output(workers: WorkerP
 
 async def test_a_stopped_command_that_says_a_result_has_one(workers: WorkerPool) -> None:
     slot = await workers.acquire()
-    answer = '{"type":"result","status":"ok","output":"in time"}'
-    script = (
-        f"trap 'echo {shlex.quote(answer)}; exit 0' TERM; echo on; while :; do sleep 0.05; done"
+    code = (
+        "import signal, sys, time\n"
+        "def end(*_):\n"
+        """    print('{"type":"result","status":"ok","output":"in time"}')\n"""
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('on', flush=True)\n"
+        "time.sleep(60)"
     )
-    running = Running(
-        slot.worker,
-        command_run(
-            "bash", "-c", script.replace("'echo '", "'echo '\\''").replace("}';", "}'\\'';")
-        ),
-    )
+    running = Running(slot.worker, command_run(*python(code)))
     await running.heard.until("on")
     slot.worker.stop(running.run.run_id, "cancel")
     assert (await running.done()).outcome == Succeeded(b'"in time"')
@@ -274,7 +273,11 @@ async def test_a_command_that_ignores_sigterm_is_killed(workers: WorkerPool) -> 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find them")
 async def test_a_stop_finds_a_child_that_left_the_group(workers: WorkerPool) -> None:
     slot = await workers.acquire()
-    code = "import subprocess as s,time; print(s.Popen(['sleep','60'],start_new_session=True).pid,flush=True); time.sleep(60)"
+    code = (
+        "import subprocess as s, time\n"
+        "print(s.Popen(['sleep', '60'], start_new_session=True).pid, flush=True)\n"
+        "time.sleep(60)"
+    )
     running = Running(slot.worker, command_run(*python(code)))
     await running.heard.until("\n")
     slot.worker.stop(running.run.run_id, "cancel")
