@@ -99,19 +99,23 @@ class Feeder:
 
     async def _sweep(self) -> None:
         """Asks every lane that has no standing request, in order, while something is free."""
-        now = self._clock.monotonic()
-        for lane, most in self._order.plan(self._pool.free_count):
-            free_count = self._pool.free_count
-            if free_count == 0 or self._is_draining:
-                return
-            if self._watches[lane].stands(now):
-                continue
-            count = min(most, free_count)
-            found = await self._offers.take(lane, count)
-            for offer in found:
-                self._place(offer)
-            if not found:
-                await self._watch(lane)
+        for lanes, most in self._order.plan(self._pool.free_count):
+            for lane in lanes:
+                count = min(most, self._pool.free_count)
+                if count == 0 or self._is_draining:
+                    break
+                most -= await self._ask(lane, count)  # noqa: PLW2901 - what is left for the step's other lanes
+
+    async def _ask(self, lane: Lane, count: int) -> int:
+        """Places up to `count` offers of a lane; answers how many there were."""
+        if self._watches[lane].stands(self._clock.monotonic()):
+            return 0
+        found = await self._offers.take(lane, count)
+        for offer in found:
+            self._place(offer)
+        if not found:
+            await self._watch(lane)
+        return len(found)
 
     async def _watch(self, lane: Lane) -> None:
         watch = self._watches[lane]

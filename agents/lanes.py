@@ -20,21 +20,19 @@ class LaneOrder:
         self._turn = 0
         self._starts_since = dict.fromkeys(STARTS_PER_TURN, 0)
 
-    def plan(self, free_count: int) -> list[tuple[Lane, int]]:
-        """Lanes to ask in this order, with the most to take from each; stop when nothing is free.
+    def plan(self, free_count: int) -> list[tuple[tuple[Lane, ...], int]]:
+        """Steps: lanes to ask in this order, and the most to take from them together.
 
-        First what the waiting priorities are owed, lowest first, then everything by priority. Queues of one
-        priority take turns at being first.
+        First what the waiting priorities are owed, then everything by priority. Queues of one priority take
+        turns at being first. The caller stops when nothing is free.
         """
         self._turn += 1
-        plan: list[tuple[Lane, int]] = []
-        for priority, turn in STARTS_PER_TURN.items():
-            owed = (self._starts_since[priority] + free_count) // turn
-            if owed:
-                plan += [(lane, owed) for lane in self._of(priority)]
-        for priority in PRIORITIES:
-            plan += [(lane, free_count) for lane in self._of(priority)]
-        return plan
+        owed = (
+            (self._of(priority), (self._starts_since[priority] + free_count) // turn)
+            for priority, turn in STARTS_PER_TURN.items()
+        )
+        rest = ((self._of(priority), free_count) for priority in PRIORITIES)
+        return [(lanes, most) for lanes, most in (*owed, *rest) if lanes and most]
 
     def note_start(self, lane: Lane) -> None:
         """Counts a start for the turns of the others."""
@@ -46,7 +44,7 @@ class LaneOrder:
                 limit = STARTS_PER_TURN[priority] - 1
                 self._starts_since[priority] = min(self._starts_since[priority] + 1, limit)
 
-    def _of(self, priority: Priority) -> list[Lane]:
-        lanes = [lane for lane in self._lanes if lane.priority == priority]
+    def _of(self, priority: Priority) -> tuple[Lane, ...]:
+        lanes = tuple(lane for lane in self._lanes if lane.priority == priority)
         first = self._turn % len(lanes) if lanes else 0
         return lanes[first:] + lanes[:first]

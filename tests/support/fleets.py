@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from fleetlog.agents.supervisor import AgentOptions, Supervisor
 from fleetlog.bus.coordinator import Coordinator
@@ -95,3 +98,12 @@ async def wait_for(
             if len(found) >= count:
                 break
     return found
+
+
+async def _main(target: str, name: str, ack_wait_s: str) -> None:
+    async with agent(msgspec.json.decode(target, type=Target), name, ack_wait_s=float(ack_wait_s)):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))
