@@ -1,0 +1,155 @@
+"""A batch of log messages as DuckDB takes it: one Arrow table, built without an object per row.
+
+Columns: seq BIGINT, stored_ns BIGINT, subject VARCHAR, text VARCHAR (the payload; what is not UTF-8 is
+replaced), bytes BLOB (the payload where `text` is not exactly it, else NULL), problem VARCHAR (why this version
+can't read the event, else empty).
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+import msgspec
+import nanoarrow
+
+from fleetlog.schemas.envelope import UPCASTS, Stored, UnknownEvent, Upcast, decode, encode
+from fleetlog.schemas.events import SCHEMA_VERSION, AnyEvent
+
+_SCHEMA = nanoarrow.struct(
+    {
+        "seq": nanoarrow.int64(),
+        "stored_ns": nanoarrow.int64(),
+        "subject": nanoarrow.string(),
+        "text": nanoarrow.string(),
+        "bytes": nanoarrow.binary(),
+        "problem": nanoarrow.string(),
+    }
+)
+
+
+class Batch:
+    """Rows for DuckDB; register it under a name and select from that."""
+
+    def __init__(
+        self,
+        messages: Sequence[Stored],
+        *,
+        problem: str = "",
+        upcasts: Mapping[tuple[str, int], Upcast] = UPCASTS,
+    ) -> None:
+        """Reads the messages; with `problem`, keeps them all unread and says so."""
+        texts, originals, problems = _read(messages, upcasts)
+        if problem:
+            problems = [problem.encode()] * len(messages)
+        columns = (
+            _integers([message.seq for message in messages]),
+            _integers([message.stored_at_ns for message in messages]),
+            _strings([message.subject.encode() for message in messages]),
+            _strings(texts),
+            _blobs(originals),
+            _strings(problems),
+        )
+        self._array = nanoarrow.c_array_from_buffers(
+            _SCHEMA, len(messages), [None], children=columns, validation_level="none"
+        )
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The Arrow PyCapsule protocol, which DuckDB reads."""
+        return nanoarrow.c_array_stream(self._array).__arrow_c_stream__()
+
+
+class _Versioned(msgspec.Struct):
+    v: int = SCHEMA_VERSION
+
+
+_version_decoder = msgspec.json.Decoder(_Versioned)
+
+
+def _read(
+    messages: Sequence[Stored], upcasts: Mapping[tuple[str, int], Upcast]
+) -> tuple[list[bytes], list[bytes | None], list[bytes]]:
+    # The same reader as everybody's decides what is an event, so that projection and core never disagree about
+    # it; the fields are DuckDB's to parse.
+    texts = [message.data for message in messages]
+    originals: list[bytes | None] = [None] * len(texts)
+    problems = [b""] * len(texts)
+    is_plain = _is_plain(texts)
+    for index, data in enumerate(texts):
+        event = _decode(data, upcasts)
+        if isinstance(event, UnknownEvent):
+            problems[index] = (event.why or "not readable").encode("utf-8", "replace")
+        elif upcasts and _version_decoder.decode(data).v != SCHEMA_VERSION:
+            texts[index], originals[index] = encode(event), data
+        if not is_plain:
+            text = _clean(data)
+            if text != data:
+                texts[index], originals[index] = text, data
+    return texts, originals, problems
+
+
+def _decode(data: bytes, upcasts: Mapping[tuple[str, int], Upcast]) -> AnyEvent | UnknownEvent:
+    try:
+        return decode(data, upcasts)
+    except RecursionError:
+        return UnknownEvent(None, "nested too deeply")
+
+
+def _is_plain(texts: list[bytes]) -> bool:
+    # With line feeds between them, no two broken payloads can make one valid character.
+    joined = b"\n".join(texts)
+    if b"\\u" in joined and (b"\\ud" in joined or b"\\uD" in joined):
+        return False
+    try:
+        joined.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _clean(data: bytes) -> bytes:
+    """Text that DuckDB can read: UTF-8, and in JSON no half of a surrogate pair."""
+    text = data.decode("utf-8", "replace")
+    if "\\ud" not in text and "\\uD" not in text:
+        return text.encode()
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text.encode()
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _integers(values: list[int]) -> nanoarrow.c_array.CArray:
+    return nanoarrow.c_array_from_buffers(
+        nanoarrow.int64(), len(values), [None, array("q", values)], validation_level="none"
+    )
+
+
+def _strings(values: Sequence[bytes]) -> nanoarrow.c_array.CArray:
+    return _variable(nanoarrow.string(), None, values)
+
+
+def _blobs(values: Sequence[bytes | None]) -> nanoarrow.c_array.CArray:
+    if not any(value is not None for value in values):
+        nulls = bytes((len(values) + 7) // 8)
+        return _variable(nanoarrow.binary(), nulls, [b""] * len(values))
+    return _variable(nanoarrow.binary(), _validity(values), [value or b"" for value in values])
+
+
+def _validity(values: Sequence[bytes | None]) -> bytes:
+    bits = bytearray((len(values) + 7) // 8)
+    for index, value in enumerate(values):
+        if value is not None:
+            bits[index >> 3] |= 1 << (index & 7)
+    return bytes(bits)
+
+
+def _variable(
+    kind: nanoarrow.Schema, validity: bytes | None, values: Sequence[bytes]
+) -> nanoarrow.c_array.CArray:
+    offsets = array("i", accumulate(map(len, values), initial=0))
+    return nanoarrow.c_array_from_buffers(
+        kind, len(values), [validity, offsets, b"".join(values)], validation_level="none"
+    )

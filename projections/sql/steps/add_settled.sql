@@ -1,0 +1,23 @@
+INSERT INTO store.settled_tasks BY NAME
+SELECT
+    c.task_id,
+    c.state,
+    c.spec,
+    c.submitted_at,
+    c.queued_at,
+    c.started_at,
+    b.stored_at AS settled_at,
+    c.attempts,
+    c.failures,
+    c.losses,
+    c.is_cancel_requested,
+    CASE WHEN c.state = 'completed' THEN coalesce(b.j.result, 'null'::JSON) END AS result,
+    b.j.error_class AS error_class,
+    b.j.error AS error,
+    b.j."limit" AS expired_limit,
+    c.input_tokens,
+    c.output_tokens,
+    c.cost_micro_usd
+FROM changed AS c
+JOIN batch AS b ON b.seq = c.settle_seq
+ORDER BY c.settle_seq

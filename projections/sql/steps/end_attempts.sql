@@ -1,0 +1,33 @@
+-- Runs before the open tasks are replaced: the claim that ended may be an earlier batch's.
+INSERT INTO store.ended_attempts BY NAME
+SELECT
+    e.task_id,
+    TRY_CAST(e.ended.attempt AS BIGINT) AS attempt,
+    e.ended.fence AS fence,
+    e.ended.offer AS offer,
+    coalesce(o.spec.handler, n.spec.handler) AS handler,
+    coalesce(o.spec.queue, n.spec.queue) AS queue,
+    coalesce(o.spec.priority, n.spec.priority) AS priority,
+    coalesce(c.j.host, o.lease.host) AS host,
+    coalesce(c.j.agent_id, o.lease.agent_id) AS agent_id,
+    coalesce(c.j.worker_id, o.lease.worker_id) AS worker_id,
+    e.ended.offered_at AS queued_at,
+    coalesce(c.stored_at, o.lease.claimed_at) AS claimed_at,
+    b.stored_at AS ended_at,
+    CASE WHEN b.j.type = 'task.claimed' THEN 'lost' ELSE substr(b.j.type, 6) END AS outcome,
+    CASE WHEN b.j.type = 'task.claimed' THEN 'lost' ELSE b.j.error_class END AS error_class,
+    b.j.error AS error,
+    b.j.ran_ms AS ran_ms,
+    b.j.exit_code AS exit_code,
+    CASE WHEN b.j.usage IS NOT NULL THEN coalesce(b.j.usage.input_tokens, 0) END AS input_tokens,
+    CASE WHEN b.j.usage IS NOT NULL THEN coalesce(b.j.usage.output_tokens, 0) END AS output_tokens,
+    b.j.usage.model AS model,
+    CASE
+        WHEN b.j.usage IS NOT NULL
+            THEN TRY_CAST(coalesce(b.j.usage.cost_micro_usd, 0) / 1000000.0 AS DECIMAL(18, 6))
+    END AS cost_usd
+FROM (SELECT task_id, unnest(s.ends) AS ended FROM folded) AS e
+JOIN batch AS b ON b.seq = e.ended.end_seq
+JOIN changed AS n ON n.task_id = e.task_id
+LEFT JOIN batch AS c ON c.seq = e.ended.fence
+LEFT JOIN store.open_tasks AS o ON o.task_id = e.task_id

@@ -1,0 +1,62 @@
+-- One row per message of the batch, whatever it holds; `j` is NULL and `problem` says why where it can't be understood.
+CREATE OR REPLACE TEMP TABLE batch AS
+WITH words AS (
+    SELECT *, string_split(subject, '.') AS word
+    FROM incoming
+    WHERE seq > (SELECT checkpoint FROM store.meta)
+),
+
+parsed AS (
+    SELECT
+        w.*,
+        CASE WHEN word[1] = 'fleetlog' AND len(word) = CASE word[3] WHEN 'task' THEN 7 WHEN 'worker' THEN 6 ELSE 5 END
+            AND (word[3] <> 'task' OR word[6] IN ('high', 'normal', 'low'))
+            THEN g.kind
+        END AS kind,
+        TRY(json_transform(
+            CASE WHEN problem = '' THEN text END,
+            '{
+                "type": "VARCHAR", "id": "VARCHAR", "occurred_at": "TIMESTAMPTZ", "cause": "VARCHAR",
+                "actor": "VARCHAR", "reason": "VARCHAR",
+                "spec": {
+                    "handler": "VARCHAR", "executor": "VARCHAR", "args": "JSON", "key": "VARCHAR",
+                    "labels": "MAP(VARCHAR, VARCHAR)", "max_attempts": "BIGINT", "timeout_ms": "JSON",
+                    "parent_id": "VARCHAR", "delay_ms": "BIGINT"
+                },
+                "digest": "VARCHAR", "attempt": "BIGINT", "failures": "BIGINT", "losses": "BIGINT",
+                "submitted_at": "TIMESTAMPTZ", "agent_id": "VARCHAR", "worker_id": "VARCHAR",
+                "host": "VARCHAR", "offer": "BIGINT", "over": "BIGINT", "attempts": "BIGINT",
+                "fence": "BIGINT", "ran_ms": "BIGINT", "exit_code": "BIGINT",
+                "usage": {
+                    "input_tokens": "BIGINT", "output_tokens": "BIGINT", "cost_micro_usd": "BIGINT",
+                    "model": "VARCHAR"
+                },
+                "error_class": "VARCHAR", "error": "VARCHAR", "delay_ms": "BIGINT", "result": "JSON",
+                "limit": "VARCHAR", "pid": "BIGINT", "version": "VARCHAR", "queues": ["VARCHAR"],
+                "workers": "BIGINT", "concurrency": "BIGINT", "labels": "MAP(VARCHAR, VARCHAR)",
+                "signal": "BIGINT", "task_id": "VARCHAR"
+            }'
+        )) AS j
+    FROM words AS w
+    LEFT JOIN store.grammar AS g ON g.kind = w.word[3] AND g.verb = w.word[-1]
+)
+
+SELECT
+    seq,
+    make_timestamp(stored_ns // 1000)::TIMESTAMPTZ AS stored_at,
+    stored_ns,
+    subject,
+    kind,
+    word[4] AS thing_id,
+    CASE WHEN kind = 'task' THEN word[5] END AS queue,
+    CASE WHEN kind = 'task' THEN word[6] END AS priority,
+    CASE WHEN kind = 'worker' THEN word[5] END AS worker_id,
+    CASE
+        WHEN kind IS NULL THEN 'the subject is not one of the log'
+        WHEN problem <> '' THEN problem
+        WHEN j IS NULL THEN 'not JSON that DuckDB can read'
+    END AS problem,
+    text,
+    bytes,
+    j
+FROM parsed

@@ -1,0 +1,1 @@
+DELETE FROM store.open_tasks WHERE task_id IN (SELECT task_id FROM changed)

@@ -1,0 +1,1 @@
+CREATE TABLE store.grammar (kind VARCHAR NOT NULL, verb VARCHAR NOT NULL)

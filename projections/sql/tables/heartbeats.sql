@@ -1,0 +1,12 @@
+CREATE TABLE heartbeats (
+    agent_id VARCHAR NOT NULL,
+    host VARCHAR,
+    stored_at TIMESTAMPTZ NOT NULL,
+    state VARCHAR,
+    worker_id VARCHAR,
+    pid BIGINT,
+    worker_state VARCHAR,
+    task_id VARCHAR,
+    attempt BIGINT,
+    running BIGINT
+)

@@ -1,0 +1,26 @@
+CREATE TABLE store.open_tasks (
+    task_id VARCHAR NOT NULL,
+    state VARCHAR NOT NULL,
+    version BIGINT NOT NULL,
+    spec_seq BIGINT,
+    spec STRUCT(
+        handler VARCHAR, executor VARCHAR, args JSON, queue VARCHAR, priority VARCHAR, key VARCHAR,
+        labels MAP(VARCHAR, VARCHAR), max_attempts BIGINT, timeout_ms BIGINT, parent_id VARCHAR,
+        digest VARCHAR
+    ),
+    submitted_at TIMESTAMPTZ,
+    queued_at TIMESTAMPTZ,
+    started_at TIMESTAMPTZ,
+    due_at TIMESTAMPTZ,
+    offer BIGINT,
+    offered_at TIMESTAMPTZ,
+    fence BIGINT,
+    lease STRUCT(agent_id VARCHAR, worker_id VARCHAR, host VARCHAR, claimed_at TIMESTAMPTZ),
+    attempts HUGEINT NOT NULL,
+    failures HUGEINT NOT NULL,
+    losses HUGEINT NOT NULL,
+    is_cancel_requested BOOLEAN NOT NULL,
+    input_tokens HUGEINT NOT NULL,
+    output_tokens HUGEINT NOT NULL,
+    cost_micro_usd HUGEINT NOT NULL
+)

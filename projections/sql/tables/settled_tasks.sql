@@ -1,0 +1,24 @@
+CREATE TABLE store.settled_tasks (
+    task_id VARCHAR NOT NULL,
+    state VARCHAR NOT NULL,
+    spec STRUCT(
+        handler VARCHAR, executor VARCHAR, args JSON, queue VARCHAR, priority VARCHAR, key VARCHAR,
+        labels MAP(VARCHAR, VARCHAR), max_attempts BIGINT, timeout_ms BIGINT, parent_id VARCHAR,
+        digest VARCHAR
+    ),
+    submitted_at TIMESTAMPTZ,
+    queued_at TIMESTAMPTZ,
+    started_at TIMESTAMPTZ,
+    settled_at TIMESTAMPTZ NOT NULL,
+    attempts HUGEINT NOT NULL,
+    failures HUGEINT NOT NULL,
+    losses HUGEINT NOT NULL,
+    is_cancel_requested BOOLEAN NOT NULL,
+    result JSON,
+    error_class VARCHAR,
+    error VARCHAR,
+    expired_limit VARCHAR,
+    input_tokens HUGEINT NOT NULL,
+    output_tokens HUGEINT NOT NULL,
+    cost_micro_usd HUGEINT NOT NULL
+)

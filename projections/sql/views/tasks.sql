@@ -1,0 +1,46 @@
+CREATE VIEW tasks AS
+SELECT
+    task_id,
+    spec.handler AS handler,
+    spec.executor AS executor,
+    spec.queue AS queue,
+    spec.priority AS priority,
+    state,
+    TRY_CAST(attempts AS BIGINT) AS attempts,
+    TRY_CAST(failures AS BIGINT) AS failures,
+    TRY_CAST(losses AS BIGINT) AS losses,
+    submitted_at,
+    queued_at,
+    started_at,
+    settled_at,
+    due_at,
+    result,
+    error_class,
+    error,
+    expired_limit,
+    is_cancel_requested,
+    NULL::VARCHAR AS barrier_id,
+    spec.parent_id AS parent_id,
+    spec.args AS args,
+    spec.labels AS labels,
+    spec.key AS key,
+    spec.max_attempts AS max_attempts,
+    spec.timeout_ms AS timeout_ms,
+    spec.digest AS digest,
+    TRY_CAST(input_tokens AS BIGINT) AS input_tokens,
+    TRY_CAST(output_tokens AS BIGINT) AS output_tokens,
+    TRY_CAST(cost_micro_usd / 1000000.0 AS DECIMAL(18, 6)) AS cost_usd
+FROM (
+    SELECT *, NULL::TIMESTAMPTZ AS due_at
+    FROM store.settled_tasks
+    UNION ALL BY NAME
+    SELECT
+        * EXCLUDE (version, spec_seq, offer, offered_at, fence, lease),
+        NULL::TIMESTAMPTZ AS settled_at,
+        NULL::JSON AS result,
+        NULL::VARCHAR AS error_class,
+        NULL::VARCHAR AS error,
+        NULL::VARCHAR AS expired_limit
+    FROM store.open_tasks
+    WHERE state <> 'absent'
+)

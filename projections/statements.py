@@ -1,0 +1,67 @@
+"""The SQL of this folder, one statement per file under `sql/`, and what tells one layout from another."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from fleetlog.schemas.events import EVENT_TYPES, SCHEMA_VERSION
+from fleetlog.schemas.subjects import VERBS
+
+TABLES: Final = (
+    *("meta", "grammar", "events", "open_tasks", "settled_tasks", "ended_attempts"),
+    *("known_agents", "known_workers", "heartbeats"),
+)
+"""Under `sql/tables`, in the order of creation."""
+
+VIEWS: Final = (
+    *("tasks", "attempts", "agents", "workers", "queue_depth", "throughput_by_minute"),
+    *("success_rate", "latency", "speedup", "cost"),
+)
+"""Under `sql/views`, in the order of creation: a view stands after those it reads."""
+
+MACROS: Final = ("permits", "ending", "evolve")
+"""Under `sql/macros`, in the order of creation."""
+
+SURFACE: Final[dict[str, str]] = {
+    "events": "seq",
+    "tasks": "task_id",
+    "attempts": "task_id, fence",
+    "agents": "agent_id",
+    "workers": "agent_id, worker_id",
+    **dict.fromkeys(VIEWS[4:], "ALL"),
+}
+"""What a rebuild reproduces, with the order of its rows; `heartbeats` are not in the log."""
+
+
+@cache
+def statement(name: str) -> str:
+    """The text of `sql/<name>.sql`, such as `steps/add_events`."""
+    return (files("fleetlog.projections") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def documentation() -> dict[str, dict[str, str]]:
+    """What each table and view is, under the empty name, and each of its columns."""
+    text = (files("fleetlog.projections") / "sql" / "documentation.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+@cache
+def layout() -> str:
+    """A digest of everything that decides which rows a log leads to; another one means: rebuild."""
+    parts = [f"events {SCHEMA_VERSION} {sorted(EVENT_TYPES)}"]
+    parts += [f"{kind} {sorted(verbs)}" for kind, verbs in sorted(VERBS.items())]
+    folders = ("tables", "views", "macros", "steps")
+    for folder in folders:
+        entries = (files("fleetlog.projections") / "sql" / folder).iterdir()
+        parts += [statement(f"{folder}/{name}") for name in sorted(_stem(e.name) for e in entries)]
+    parts.append(repr(documentation()))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".sql")

@@ -1,0 +1,257 @@
+"""The projection's database: opened or made anew, changed a batch at a time, copied for readers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import msgspec
+
+from fleetlog.bus.errors import ProjectionError
+from fleetlog.projections.batches import Batch
+from fleetlog.projections.digests import Digest, digest_tables
+from fleetlog.projections.files import discard, set_aside
+from fleetlog.projections.schema import create, has_layout, prepare
+from fleetlog.projections.statements import statement
+from fleetlog.schemas.beats import StoredBeat
+from fleetlog.schemas.envelope import Stored
+
+HEARTBEATS_KEPT_S: Final = 900
+"""How long heartbeats stay."""
+
+_STEPS: Final = (
+    *("parse_batch", "fold_tasks", "change_tasks", "add_events", "end_attempts"),
+    *("remove_changed", "add_open", "add_settled", "merge_agents", "merge_workers"),
+    "move_checkpoint",
+)
+_ABOUT_DATA: Final = (duckdb.DataError, duckdb.InvalidInputException)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_logger = logging.getLogger(__name__)
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """The last message that the projection holds; all zero before the first."""
+
+    seq: int
+    """Its place in the log."""
+    stored_at_ns: int
+    """When the server stored it: with the subject it tells this log from another one."""
+    subject: str
+    """Its subject."""
+
+
+class Store:
+    """One open database. Not for two threads at once, `snapshot` excepted."""
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, fleet: str) -> None:
+        self.path = path
+        self._connection = connection
+        self._fleet = fleet
+        self._failure: ProjectionError | None = None
+        self.generation = 0
+        """Counts the changes made through this object."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """How far the rows go."""
+        ((seq, stored_at_ns, subject),) = self._connection.execute(
+            "SELECT checkpoint, checkpoint_ns, checkpoint_subject FROM store.meta"
+        ).fetchall()
+        return Checkpoint(seq, stored_at_ns, subject)
+
+    def apply(self, messages: Sequence[Stored]) -> None:
+        """Adds messages, in order, in one transaction with the checkpoint.
+
+        Messages at or below the checkpoint are skipped. One that DuckDB stumbles over is kept as unreadable: no
+        message stops a projection.
+
+        Raises:
+            ProjectionError: the database is broken or the disk is full; nothing of the batch is in it.
+        """
+        if self._failure is not None:
+            # What failed is missing, so nothing may follow it.
+            raise self._failure
+        try:
+            self._transact(Batch(messages))
+        except _ABOUT_DATA as error:
+            self._halve(messages, first_line(error))
+        except duckdb.Error as error:
+            self._failure = ProjectionError(f"cannot write {self.path}: {first_line(error)}")
+            raise self._failure from error
+        self.generation += 1
+
+    def add_beats(self, beats: Sequence[StoredBeat]) -> None:
+        """Adds heartbeats and forgets old ones."""
+        text = msgspec.json.encode(beats).decode()
+        self._connection.execute(statement("steps/add_beats"), [text])
+        self._connection.execute(statement("steps/drop_old_beats"), [HEARTBEATS_KEPT_S])
+        self.generation += 1
+
+    def digests(self) -> dict[str, Digest]:
+        """See `digest_tables`."""
+        return digest_tables(self._connection)
+
+    def snapshot(self, target: Path, *, made_at: datetime) -> int:
+        """Writes a consistent copy to `target`, replacing what is there; answers its checkpoint.
+
+        May run in another thread while batches go on. Readers of a replaced copy keep it.
+
+        Raises:
+            ProjectionError: the folder cannot be written, or the disk is full.
+        """
+        fresh = target.with_name(f"{target.stem}-new{target.suffix}")
+        discard(fresh)
+        try:
+            with self._connection.cursor() as cursor:
+                seq = _copy(cursor, fresh, made_at)
+        except duckdb.Error as error:
+            raise ProjectionError(f"cannot write {fresh}: {first_line(error)}") from error
+        fresh.replace(target)
+        return seq
+
+    def close(self) -> None:
+        """Writes everything into the one file and lets go of it."""
+        try:
+            self._connection.execute("CHECKPOINT")
+        finally:
+            self._connection.close()
+
+    def _halve(self, messages: Sequence[Stored], why: str) -> None:
+        if len(messages) == 1:
+            _logger.warning("event %d is kept unread: %s", messages[0].seq, why)
+            self._transact(Batch(messages, problem=why))
+            return
+        middle = len(messages) // 2
+        self.apply(messages[:middle])
+        self.apply(messages[middle:])
+
+    def _transact(self, batch: Batch) -> None:
+        connection = self._connection
+        connection.register("incoming", batch)
+        try:
+            connection.execute("BEGIN")
+            for step in _STEPS:
+                connection.execute(statement(f"steps/{step}"))
+            connection.execute("COMMIT")
+        except duckdb.Error:
+            _roll_back(connection)
+            raise
+        finally:
+            connection.unregister("incoming")
+
+
+def open_store(path: Path, fleet: str) -> Store:
+    """Opens the database of a fleet; makes an empty one if there is none, it cannot be read, or it is another
+    version's or another fleet's.
+
+    Raises:
+        ProjectionError: another process has it open, or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        store = _open_existing(path, fleet) if path.exists() else None
+    except duckdb.Error as error:
+        _raise_if_taken(path, error)
+        aside = set_aside(path)
+        _logger.warning(
+            "%s could not be opened (%s): it is now %s, and a new one is built from the log",
+            *(path, first_line(error), aside),
+        )
+        store = None
+    return store or create_store(path, fleet)
+
+
+def create_store(path: Path, fleet: str) -> Store:
+    """Makes an empty database in place of whatever is there.
+
+    Raises:
+        ProjectionError: the folder cannot be written.
+    """
+    discard(path)
+    try:
+        connection = _connect(path)
+        create(connection, fleet)
+        prepare(connection)
+    except duckdb.Error as error:
+        _raise_if_taken(path, error)
+        raise ProjectionError(
+            f"cannot create {path}: {first_line(error)}; check the folder, or choose another one with --data"
+        ) from error
+    return Store(path, connection, fleet)
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, without the picture of the statement that DuckDB draws below it."""
+    return str(error).partition("\n")[0]
+
+
+def quoted(text: str) -> str:
+    """An SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        str(path),
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "python_enable_replacements": "false",
+            # With the default of 16 MB nearly every larger batch would rewrite the file.
+            "checkpoint_threshold": "256MB",
+            "memory_limit": "2GB",
+        },
+    )
+
+
+def _open_existing(path: Path, fleet: str) -> Store | None:
+    connection = _connect(path)
+    try:
+        is_ours = has_layout(connection, fleet)
+    except duckdb.Error:
+        connection.close()
+        raise
+    if not is_ours:
+        connection.close()
+        _logger.warning(
+            "%s was made by another version or for another fleet: it is built anew from the log",
+            path,
+        )
+        return None
+    prepare(connection)
+    return Store(path, connection, fleet)
+
+
+def _copy(cursor: duckdb.DuckDBPyConnection, target: Path, made_at: datetime) -> int:
+    ((name,),) = cursor.execute("SELECT current_database()").fetchall()
+    cursor.execute(f"ATTACH {quoted(str(target))} AS snapshot")
+    try:
+        cursor.execute(f'COPY FROM DATABASE "{name}" TO snapshot')
+        made_us = (made_at - _EPOCH) // timedelta(microseconds=1)
+        cursor.execute(f"CREATE TABLE snapshot.store.snapshot AS SELECT {made_us} AS made_us")
+        ((seq,),) = cursor.execute("SELECT checkpoint FROM snapshot.store.meta").fetchall()
+    finally:
+        cursor.execute("DETACH snapshot")
+    return int(seq)
+
+
+def _raise_if_taken(path: Path, error: duckdb.Error) -> None:
+    if "lock" in str(error) and isinstance(error, duckdb.IOException):
+        raise ProjectionError(
+            f"another process has {path} open, most likely another projector: stop it, or give this one its own"
+            " folder with --data"
+        ) from error
+
+
+def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        connection.execute("ROLLBACK")
+    except duckdb.Error:
+        # The transaction is gone already, or the database is: the error at hand says which.
+        _logger.debug("no transaction to roll back", exc_info=True)

@@ -1,0 +1,303 @@
+"""The SQL that folds tasks and the pure core make the same of every log, however it is cut into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleetlog.bus.core import (
+    Claim,
+    Complete,
+    Fail,
+    Queue,
+    RequestCancel,
+    Return,
+    Submit,
+    Task,
+    decide,
+    evolve,
+)
+from fleetlog.bus.core.commands import Cancel, Expire
+from fleetlog.bus.core.decide import AnyCommand
+from fleetlog.projections.store import Store, create_store
+from fleetlog.schemas.envelope import Stored, open_stored
+from fleetlog.schemas.events import (
+    Event,
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskClaimed,
+    TaskCompleted,
+    TaskExpired,
+    TaskFailed,
+    TaskHeld,
+    TaskQueued,
+    TaskRetried,
+    TaskReturned,
+    Usage,
+)
+from fleetlog.schemas.specs import TaskSpec, payload_digest
+from tests.unit.projections.histories import FLEET, Expected, Log, fold, make
+from tests.unit.projections.reading import rows
+
+TASKS = 3
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One thing that happens: `what` to task `who`; `near` picks a sequence, `twist` a variant."""
+
+    who: int
+    what: str
+    near: int
+    twist: int
+
+
+LAWFUL = (
+    "submit",
+    "claim",
+    "complete",
+    "fail",
+    "return",
+    "cancel",
+    "end",
+    "queue",
+    "expire",
+    "take",
+)
+LAWLESS = (
+    *("held", "queued", "claimed", "retried", "returned", "completed", "failed", "cancelled"),
+    *("expired", "cancel_requested", "unknown", "garbage", "future", "misplaced"),
+)
+steps = st.lists(
+    st.builds(
+        Step,
+        who=st.integers(0, TASKS - 1),
+        what=st.sampled_from(LAWFUL * 3 + LAWLESS),
+        near=st.integers(0, 7),
+        twist=st.integers(0, 7),
+    ),
+    max_size=40,
+)
+
+
+class World:
+    """Writes a log as the fleet would, and as nobody should."""
+
+    def __init__(self, first: int) -> None:
+        self.log = Log(first)
+        self.first = first
+        self.tasks = [Task(id=f"t{first}-{n}") for n in range(TASKS)]
+
+    def step(self, step: Step) -> None:
+        task = self.tasks[step.who]
+        if step.what in LAWFUL:
+            event = decide(_command(step, task), task, _now(self.log))
+            if not isinstance(event, Event):
+                return
+            self.log.task(task.id, event)
+        else:
+            self._break(step, task)
+        self.tasks[step.who] = evolve(task, open_stored(self.log.messages[-1]))
+
+    def _break(self, step: Step, task: Task) -> None:
+        lane = ("default.normal", "other.high")[step.twist % 2]
+        subject = f"task.{task.id}.{lane}.queued"
+        match step.what:
+            case "unknown":
+                self.log.raw(subject, b'{"type":"task.paused","id":"e","v":1}')
+            case "garbage":
+                self.log.raw(
+                    subject,
+                    (b"{", b"\xff\xfe", b"", b"[]", b"\x00", b'"\xc3', b"7", b"null")[step.near],
+                )
+            case "future":
+                self.log.raw(subject, b'{"type":"task.held","id":"e","v":2,"spec":{"handler":"h"}}')
+            case "misplaced":
+                self.log.raw(
+                    subject,
+                    b'{"type":"agent.draining","id":"e","v":1,"occurred_at":"2026-01-01T00:00:00Z"}',
+                )
+            case what:
+                self.log.task(task.id, _event(what, self._seq(step, task), step.twist), lane)
+
+    def _seq(self, step: Step, task: Task) -> int | None:
+        fence = task.lease.fence if task.lease else None
+        near = (task.offer, fence, None, task.version, self.log.next_seq)
+        return near[step.near] if step.near < len(near) else self.log.next_seq - step.near
+
+
+def _now(log: Log) -> datetime:
+    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=log.next_seq)
+
+
+def _spec(twist: int) -> TaskSpec:
+    match twist:
+        case 0:
+            return TaskSpec(handler="greet", delay_ms=2_000)
+        case 1:
+            return TaskSpec(
+                handler="é'\"\\ \n", labels={"team": "blue", "": ""}, key="k", timeout_ms=None
+            )
+        case 2:
+            return TaskSpec(handler="sh", executor="command", args=msgspec.Raw(b'{"argv":["a"]}'))
+        case 3:
+            return TaskSpec(handler="slow", start_within_ms=3_000, max_attempts=1, parent_id="p")
+        case 4:
+            return TaskSpec(handler="slow", expires_ms=6_000)
+        case _:
+            return TaskSpec(handler="greet")
+
+
+def _command(step: Step, task: Task) -> AnyCommand:
+    fence = task.lease.fence if task.lease else 1
+    usage = Usage(input_tokens=3, cost_micro_usd=1_500_001) if step.twist % 2 else None
+    ending: dict[str, Any] = {"id": "c", "fence": fence, "ran_ms": step.near, "usage": usage}
+    place = {"agent_id": f"a{step.near}", "worker_id": f"w{step.twist}", "host": "h"}
+    match step.what:
+        case "submit":
+            spec = _spec(step.twist)
+            return Submit(id="c", spec=spec, digest=payload_digest(spec))
+        case "claim":
+            return Claim(id="c", offer=task.offer, **place)
+        case "take":
+            return Claim(id="c", offer=task.offer, is_holder_dead=True, **place)
+        case "complete":
+            return Complete(
+                result=msgspec.Raw((b"null", b'{"a":[1,"x"]}')[step.near % 2]), **ending
+            )
+        case "fail":
+            return Fail(
+                error_class="error", error="no", jitter=0.5, is_permanent=step.near == 7, **ending
+            )
+        case "return":
+            return Return(error_class=("lost", "drained")[step.near % 2], error="gone", **ending)
+        case "cancel":
+            return RequestCancel(id="c")
+        case "end":
+            return Cancel(**ending)
+        case "queue":
+            return Queue(id="c")
+        case _:
+            return Expire(id="c")
+
+
+def _event(what: str, seq: int | None, twist: int) -> Event:
+    ending = {"attempts": twist, "fence": seq}
+    error = {"error_class": ("lost", "error")[twist % 2], "error": "illegal"}
+    spec = _spec(twist)
+    match what:
+        case "held":
+            return make(TaskHeld, spec=spec, digest="x")
+        case "queued":
+            counts = {"attempt": twist + 1, "failures": twist, "losses": twist // 2}
+            at = datetime(2025, 1, 1, tzinfo=UTC) if twist % 2 else None
+            return make(TaskQueued, spec=spec, digest="x", submitted_at=at, **counts)
+        case "claimed":
+            over = seq if twist % 2 else None
+            place = {"agent_id": "bad", "worker_id": "bad", "host": "bad"}
+            return make(TaskClaimed, attempt=twist, offer=seq or 0, over=over, **place)
+        case "retried":
+            return make(TaskRetried, delay_ms=twist * 1000, **error, **ending)
+        case "returned":
+            return make(TaskReturned, delay_ms=twist * 1000, **error, **ending)
+        case "completed":
+            return make(TaskCompleted, digest="y", result=msgspec.Raw(b'"illegal"'), **ending)
+        case "failed":
+            return make(TaskFailed, digest="y", **error, **ending)
+        case "cancelled":
+            return make(TaskCancelled, digest="y", **ending)
+        case "expired":
+            return make(TaskExpired, limit="expires", digest="y", **ending)
+        case _:
+            return make(TaskCancelRequested)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """One for all examples: each goes on where the last one ended, with tasks of its own."""
+    made = create_store(tmp_path_factory.mktemp("store") / "projection.duckdb", FLEET)
+    yield made
+    made.close()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=steps, cuts=st.lists(st.integers(1, 12), min_size=1, max_size=6))
+def test_every_column_is_what_the_core_says(
+    store: Store, steps: list[Step], cuts: list[int]
+) -> None:
+    world = World(store.checkpoint.seq + 1)
+    for step in steps:
+        world.step(step)
+    for batch in _cut(world.log.messages, cuts):
+        store.apply(batch)
+
+    violations: set[int] = set()
+    for task in world.tasks:
+        expected = fold(task.id, world.log.messages)
+        assert _tasks(store, task.id) == _expected_task(expected)
+        assert _attempts(store, task.id) == expected.attempts
+        violations |= expected.not_permitted
+    found = rows(store, f"FROM events WHERE seq >= {world.first}")
+    assert {row["seq"] for row in found} == {message.seq for message in world.log.messages}
+    assert {r["seq"] for r in found if r["is_violation"] or r["problem"]} == violations
+
+
+def _cut(messages: list[Stored], cuts: list[int]) -> Iterator[list[Stored]]:
+    position, turn = 0, 0
+    while position < len(messages):
+        size = cuts[turn % len(cuts)]
+        yield messages[position : position + size]
+        position, turn = position + size, turn + 1
+
+
+def _expected_task(expected: Expected) -> list[dict[str, Any]]:
+    task, spec, outcome = expected.task, expected.task.spec, expected.task.outcome
+    if task.status == "absent":
+        return []
+    result = getattr(outcome, "result", None)
+    return [
+        {
+            "state": task.status,
+            "attempts": task.attempts,
+            "failures": task.failures,
+            "losses": task.losses,
+            "submitted_at": task.submitted_at,
+            "queued_at": expected.queued_at,
+            "started_at": expected.started_at,
+            "settled_at": task.since if task.is_settled else None,
+            "due_at": task.due_at,
+            "is_cancel_requested": task.is_cancel_requested,
+            "digest": task.digest,
+            "handler": spec.handler if spec else None,
+            "executor": spec.executor if spec else None,
+            "args": bytes(spec.args).decode() if spec else None,
+            "labels": spec.labels if spec else None,
+            "key": spec.key if spec else None,
+            "max_attempts": spec.max_attempts if spec else None,
+            "timeout_ms": spec.timeout_ms if spec else None,
+            "parent_id": spec.parent_id if spec else None,
+            "result": None if result is None else bytes(result).decode(),
+            "error_class": getattr(outcome, "error_class", None),
+            "error": getattr(outcome, "error", None),
+            "expired_limit": getattr(outcome, "limit", None),
+        }
+    ]
+
+
+def _tasks(store: Store, task_id: str) -> list[dict[str, Any]]:
+    columns = list(_expected_task(Expected(Task(id="x", status="queued")))[0])
+    return rows(store, f"SELECT {', '.join(columns)} FROM tasks WHERE task_id = '{task_id}'")
+
+
+def _attempts(store: Store, task_id: str) -> list[dict[str, Any]]:
+    columns = (
+        "attempt, fence, offer, host, agent_id, worker_id, queued_at, claimed_at, ended_at, outcome,"
+        " error_class, ran_ms"
+    )
+    where = f"WHERE task_id = '{task_id}' ORDER BY fence"
+    return rows(store, f"SELECT {columns} FROM attempts {where}")

@@ -1,0 +1,137 @@
+"""Logs as lists, for the tests of projections: what the rules write, and what they never would."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from fleetlog.bus.core import Task, evolve, permits
+from fleetlog.schemas.envelope import Recorded, Stored, encode, open_stored
+from fleetlog.schemas.events import (
+    AgentStarted,
+    Event,
+    TaskClaimed,
+    TaskCompleted,
+    TaskQueued,
+    type_of,
+)
+from fleetlog.schemas.specs import TaskSpec
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+T0_NS = 1_767_225_600_000_000_000
+FLEET = "test"
+
+
+class Log:
+    """Messages in order; message n is stored n seconds after the first instant unless said otherwise."""
+
+    def __init__(self, first: int = 1) -> None:
+        self.messages: list[Stored] = []
+        self._next = first
+
+    @property
+    def next_seq(self) -> int:
+        return self._next
+
+    def raw(self, subject: str, data: bytes, *, at_ns: int | None = None) -> int:
+        seq, self._next = self._next, self._next + 1
+        stamp = T0_NS + seq * 1_000_000_000 if at_ns is None else at_ns
+        self.messages.append(Stored(seq, stamp, f"fleetlog.{FLEET}.{subject}", data))
+        return seq
+
+    def task(self, task_id: str, event: Event, lane: str = "default.normal") -> int:
+        verb = type_of(event).rpartition(".")[2]
+        return self.raw(f"task.{task_id}.{lane}.{verb}", encode(event))
+
+    def agent(self, agent_id: str, event: Event) -> int:
+        return self.raw(f"agent.{agent_id}.{type_of(event).rpartition('.')[2]}", encode(event))
+
+    def worker(self, agent_id: str, worker_id: str, event: Event) -> int:
+        verb = type_of(event).rpartition(".")[2]
+        return self.raw(f"worker.{agent_id}.{worker_id}.{verb}", encode(event))
+
+    def run(self, task_id: str, **outcome: Any) -> tuple[int, int, int]:
+        """A task that is queued, claimed and completed; answers the three sequences."""
+        offer = self.task(task_id, make(TaskQueued, spec=TaskSpec(handler="greet"), digest="d"))
+        fence = self.task(task_id, claim(offer))
+        end = self.task(task_id, make(TaskCompleted, attempts=1, fence=fence, **outcome))
+        return offer, fence, end
+
+
+def make(kind: type[Event], **fields: Any) -> Any:
+    return kind(id="e", occurred_at=T0, **fields)
+
+
+def claim(offer: int, *, agent: str = "a1", worker: str = "w1", **fields: Any) -> TaskClaimed:
+    place = {"agent_id": agent, "worker_id": worker, "host": "h1"}
+    return make(TaskClaimed, offer=offer, **place, **{"attempt": 1, **fields})
+
+
+def started(**fields: Any) -> AgentStarted:
+    usual = {"host": "h1", "pid": 7, "version": "1", "queues": ("default",), "workers": 2}
+    return make(AgentStarted, **{**usual, "concurrency": 1, **fields})
+
+
+class Expected(msgspec.Struct):
+    """What the pure core makes of one task's messages."""
+
+    task: Task
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    attempts: list[dict[str, Any]] = []
+    not_permitted: set[int] = set()
+
+
+def fold(task_id: str, messages: list[Stored]) -> Expected:
+    expected = Expected(Task(id=task_id))
+    offered_at: datetime | None = None
+    for record in map(open_stored, messages):
+        if record.subject is None or (record.subject.kind, record.subject.id) != ("task", task_id):
+            continue
+        before, after = expected.task, evolve(expected.task, record)
+        if not permits(before, record.event):
+            expected.not_permitted.add(record.seq)
+        if before.lease is not None and before.lease != after.lease:
+            _end(expected.attempts[-1], record)
+        if after.offer == record.seq:
+            offered_at = record.stored_at
+            expected.queued_at = expected.queued_at or offered_at
+        if after.lease is not None and after.lease.fence == record.seq:
+            expected.started_at = expected.started_at or record.stored_at
+            expected.attempts.append(_begin(after, offered_at))
+        expected.task = after
+    return expected
+
+
+def _begin(task: Task, offered_at: datetime | None) -> dict[str, Any]:
+    assert task.lease is not None
+    lease = task.lease
+    return {
+        "attempt": lease.attempt,
+        "fence": lease.fence,
+        "offer": lease.offer,
+        "host": lease.host,
+        "agent_id": lease.agent_id,
+        "worker_id": lease.worker_id,
+        "queued_at": offered_at,
+        "claimed_at": lease.claimed_at,
+        "ended_at": None,
+        "outcome": None,
+        "error_class": None,
+        "ran_ms": None,
+    }
+
+
+def _end(attempt: dict[str, Any], record: Recorded) -> None:
+    is_taken_over = isinstance(record.event, TaskClaimed)
+    verb = type_of(record.event).rpartition(".")[2]  # type: ignore[arg-type] # it was permitted
+    attempt["ended_at"] = record.stored_at
+    attempt["outcome"] = "lost" if is_taken_over else verb
+    attempt["error_class"] = "lost" if is_taken_over else getattr(record.event, "error_class", None)
+    attempt["ran_ms"] = getattr(record.event, "ran_ms", None)
+
+
+def instant(us: int | None) -> datetime | None:
+    return None if us is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
