@@ -60,7 +60,7 @@ class Context:
     def log(self, message: str) -> None:
         """Adds a line to the task's output."""
         if self._emit is not None:
-            self._emit("log", message, None)
+            self._emit("log", message + "\n", None)
 
     def cancel(self) -> None:
         """Sets `cancelled`; the worker's part, and a test's."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import os
 import select
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, NoReturn
 
 import msgspec
@@ -222,13 +225,33 @@ def read_settings(argv: Sequence[str]) -> WorkerSettings:
 def main() -> NoReturn:
     """The process: set the streams up, serve, end."""
     settings = read_settings(sys.argv[1:])
-    # The supervisor's stdout is not for the output of tasks.
-    os.dup2(2, 1)
+    faulthandler.enable()
+    _keep_to_own_files(settings.fd)
     redirect()
     app = load(settings.app)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         exit_code = runner.run(serve(settings, app, dict(os.environ)))
     sys.exit(exit_code)
+
+
+def _keep_to_own_files(fd: int) -> None:
+    """Lets go of what this process got by chance, and passes nothing of its own on to its children.
+
+    A socket of another worker that is held here too would hide that worker's end from the supervisor.
+    """
+    # The supervisor's stdout is not for the output of tasks.
+    os.dup2(2, 1)
+    for entry in tuple(Path("/dev/fd").iterdir()):
+        number = int(entry.name)
+        try:
+            is_socket = stat.S_ISSOCK(os.fstat(number).st_mode)
+            if number > 2 and number != fd and is_socket:
+                os.close(number)
+            elif number > 2:
+                os.set_inheritable(number, False)  # noqa: FBT003 - takes no names
+        except OSError:
+            # The one that listed the folder.
+            continue
 
 
 if __name__ == "__main__":

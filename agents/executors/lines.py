@@ -12,7 +12,10 @@ TEXT_CHARS_MAX: Final = 64 * 1024
 
 
 class LineSplitter:
-    """Cuts text into lines, each with its line end; a line too long to hold comes as pieces without one."""
+    """Cuts text into lines that may be JSON, one by one, and the others, many at a time where they come so.
+
+    Every line has its line end; a line too long to hold comes as pieces without one.
+    """
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -27,8 +30,16 @@ class LineSplitter:
 
     def feed(self, text: str) -> list[str]:
         """Takes the next text; gives whole lines, and pieces of a line that is too long."""
-        *whole, rest = text.split("\n")
-        pieces = [self._take(line) + "\n" for line in whole]
+        pieces: list[str] = []
+        if (self._parts or self._is_passing) and "\n" in text:
+            line_end, _, text = text.partition("\n")
+            self._parts.append(line_end + "\n")
+            pieces.append(self.end())
+        whole, newline, rest = text.rpartition("\n")
+        if "{" in whole:
+            pieces += [line + "\n" for line in whole.split("\n")]
+        elif newline:
+            pieces.append(whole + newline)
         if rest:
             self._hold(rest)
             if self._size > (JSON_CHARS_MAX if self._is_json else TEXT_CHARS_MAX):
@@ -51,10 +62,6 @@ class LineSplitter:
         rest = self.end()
         self._is_passing = True
         return rest
-
-    def _take(self, line_end: str) -> str:
-        self._parts.append(line_end)
-        return self.end()
 
     def _hold(self, text: str) -> None:
         if not self._parts:

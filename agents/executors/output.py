@@ -13,6 +13,8 @@ from fleetlog.schemas.beats import OutputChunk
 FLUSH_AFTER_S: Final = 0.1
 FLUSH_AT_CHARS: Final = 64 * 1024
 _HELD_CHARS_MAX: Final = 256 * 1024
+# Counted for every piece, so that many empty ones (progress) are much too.
+_CHUNK_COST_CHARS: Final = 32
 
 Stream: TypeAlias = Literal["stdout", "stderr", "log", "progress"]
 
@@ -57,7 +59,7 @@ class AttemptOutput:
             for start in range(0, max(1, len(text)), FLUSH_AT_CHARS):
                 piece = text[start : start + FLUSH_AT_CHARS]
                 self._held.append(OutputChunk(stream=stream, text=piece, occurred_at=now, pct=pct))
-            self._held_chars += len(text)
+            self._held_chars += len(text) + _CHUNK_COST_CHARS
             is_first, self._is_flush_due = not self._is_flush_due, True
             is_much, is_too_much = (
                 self._held_chars >= FLUSH_AT_CHARS,

@@ -141,7 +141,7 @@ def _encode(value: object) -> Outcome:
         result = msgspec.json.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         return _unreadable(
-            f"the handler's result, a {type(value).__name__}, cannot be written as JSON: {error};"
+            f"the handler's result, of type {type(value).__name__}, cannot be written as JSON: {error};"
             " return numbers, text, lists, dicts, dataclasses or msgspec structs"
         )
     if len(result) > RESULT_BYTES_MAX:

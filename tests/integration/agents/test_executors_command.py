@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -174,7 +175,7 @@ async def test_many_short_lines_arrive_in_order_from_both_streams(workers: Worke
 
 async def test_a_slow_reader_slows_the_command_and_loses_nothing(workers: WorkerPool) -> None:
     slot = await workers.acquire()
-    code = "import sys\nfor n in range(20): sys.stdout.write('line of text\\n' * 100_000)"
+    code = "import sys\nfor n in range(10): sys.stdout.write('line of text\\n' * 100_000)"
     running = Running(slot.worker, command_run(*python(code)))
     await running.heard.until("line")
     slot.worker.wire.pause_reading()
@@ -182,7 +183,7 @@ async def test_a_slow_reader_slows_the_command_and_loses_nothing(workers: Worker
     await asyncio.sleep(2.5)
     slot.worker.wire.resume_reading()
     assert (await running.done()).exit_code == 0
-    assert len(running.heard.text()) == 20 * 100_000 * 13
+    assert len(running.heard.text()) == 10 * 100_000 * 13
 
 
 async def test_bytes_that_are_not_text_are_replaced(workers: WorkerPool) -> None:
@@ -302,6 +303,19 @@ async def test_a_child_that_left_the_group_and_holds_the_output_does_not_hold_th
     done, heard = await run_one(workers, command_run(*python(code)))
     assert isinstance(done.outcome, Succeeded)
     os.kill(int(heard.text()), 9)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to look")
+async def test_a_command_gets_no_file_of_its_worker() -> None:
+    read_fd, write_fd = os.pipe()
+    ours, theirs = socket.socketpair()
+    for fd in (write_fd, theirs.fileno()):
+        os.set_inheritable(fd, True)
+    with ours, theirs, os.fdopen(read_fd), os.fdopen(write_fd, "w"):
+        async with pool(size=2) as workers:
+            _, heard = await run_one(workers, command_run("ls", "-l", "/proc/self/fd"))
+    assert "socket:" not in heard.text()
+    assert f" {write_fd} ->" not in heard.text()
 
 
 async def test_many_commands_run_at_once_in_one_worker(workers: WorkerPool) -> None:

@@ -189,7 +189,13 @@ async def test_a_context_tells_the_attempt(workers: WorkerPool) -> None:
         ("leaves", None, "error", False, "SystemExit: 3"),
         ("leaves_plain", None, "error", False, "StopIteration"),
         ("retries_wrongly", None, "error", False, "'soon' is not a duration"),
-        ("unreadable", None, "unreadable_result", True, "a object, cannot be written as JSON"),
+        (
+            "unreadable",
+            None,
+            "unreadable_result",
+            True,
+            "of type object, cannot be written as JSON",
+        ),
         ("huge", None, "unreadable_result", True, "at most 8388608 are allowed"),
         ("cancels_itself", None, "error", False, "cancelled by something it awaited"),
         ("add", {"a": "x"}, "invalid_input", True, "at `$.a`"),
@@ -239,7 +245,7 @@ async def test_a_plain_functions_output_progress_and_log_arrive(workers: WorkerP
     assert chunks == [
         ("stdout", "plain\n", None),
         ("progress", "half", 50.0),
-        ("log", "a line", None),
+        ("log", "a line\n", None),
         ("stdout", "surrogate ?\n", None),
     ]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,10 @@ from support.workers import (
 )
 
 from fleetlog.agents.frames import Done, Stopped, Succeeded
+from fleetlog.agents.pool import WorkerPool
 from fleetlog.agents.worker_process import WorkerDied, WorkerTimes
 from fleetlog.bus.errors import ConfigError
+from fleetlog.bus.system import Process, System
 
 QUICK = WorkerTimes(start_s=30, exit_s=0.3, grace_s=0.3)
 
@@ -111,6 +115,21 @@ async def test_a_worker_killed_under_an_attempt_is_told_replaced_and_its_command
         slot.release()
         done, _ = await run_one(workers, command_run("echo", "next"))
         assert done.outcome == Succeeded(b'"next"')
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find it")
+async def test_a_killed_workers_process_that_left_its_group_is_found() -> None:
+    async with pool(times=QUICK) as workers:
+        slot = await workers.acquire()
+        code = "import subprocess as s; print(s.Popen(['sleep','60'],start_new_session=True).pid)"
+        script = f'"{sys.executable}" -c "{code}"; sleep 60'
+        running = Running(slot.worker, command_run("sh", "-c", script))
+        await running.heard.until("\n")
+        assert slot.worker.pid is not None
+        os.kill(slot.worker.pid, signal.SIGKILL)
+        with pytest.raises(WorkerDied):
+            await running.done()
+        await until_gone(int(running.heard.text()))
 
 
 async def test_a_result_said_before_death_counts(app: Path) -> None:
@@ -250,6 +269,22 @@ async def test_an_app_that_cannot_be_loaded_is_a_configuration_error(
     assert not any(map(is_alive, pids))
 
 
+class NoProcesses:
+    """A machine that has had enough."""
+
+    async def start(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, fds: Sequence[int] = ()
+    ) -> Process:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+async def test_a_machine_that_starts_no_process_is_a_configuration_error() -> None:
+    system = System(processes=NoProcesses())
+    with pytest.raises(ConfigError, match=r"cannot be started: .*temporarily unavailable"):
+        async with WorkerPool(options(size=2), system=system, events=Happenings()):
+            pass
+
+
 async def test_a_worker_that_is_not_ready_in_time_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "slow_app.py").write_text("import time; time.sleep(60)")
     times = WorkerTimes(start_s=0.5, exit_s=0.3, grace_s=0.3)
@@ -383,7 +418,3 @@ async def test_a_killed_supervisor_leaves_no_process_even_with_a_blocked_loop(ap
     await process.wait()
     for pid in pids:
         await until_gone(pid, 20)
-
-
-def test_options_of_a_test_pool_are_a_pools() -> None:
-    assert options(size=3).size == 3
