@@ -55,9 +55,10 @@ async def test_take_brings_what_waits_and_no_more(opened: Fleet) -> None:
     await bind(opened)
     assert await opened.offers.take(LANE, 5) == []
     ids = await submit(opened, 7)
-    first = await opened.offers.take(LANE, 5)
-    rest = await opened.offers.take(LANE, 5)
-    assert [len(first), len(rest)] == [5, 2]
+    first = await take(opened, 5)
+    rest = await take(opened, 2)
+    assert len(first) == 5
+    assert await opened.offers.take(LANE, 5) == []
     assert {offer.task_id for offer in first + rest} == set(ids)
     assert all(offer.deliveries == 1 for offer in first)
 
@@ -74,9 +75,9 @@ async def test_an_offer_given_back_comes_again_and_an_acknowledged_one_does_not(
 ) -> None:
     await bind(opened)
     await submit(opened, 1)
-    (offer,) = await opened.offers.take(LANE, 1)
+    (offer,) = await take(opened, 1)
     await opened.offers.nak(offer)
-    (again,) = await take_one(opened)
+    (again,) = await take(opened, 1)
     assert (again.seq, again.deliveries) == (offer.seq, 2)
     await opened.offers.ack(again)
     async with asyncio.timeout(10):
@@ -90,7 +91,7 @@ async def test_a_word_of_progress_keeps_an_offer_from_others(opened: Fleet) -> N
     """Without it the offer comes again after the ack wait of a second."""
     arrivals = await bind(opened)
     await submit(opened, 2)
-    kept, dropped = await opened.offers.take(LANE, 2)
+    kept, dropped = await take(opened, 2)
     await opened.offers.expect(LANE, 2, 10.0)
 
     async def keep() -> None:
@@ -115,10 +116,7 @@ async def test_a_consumer_that_was_removed_is_made_again_without_the_settled_off
     open_ids = await submit(opened, 2)
     await bind(opened)
     await opened.link.request(f"$JS.API.CONSUMER.DELETE.FLEETLOG_{fleet}.offers_default_normal")
-    found: list[Offer] = []
-    async with asyncio.timeout(10):
-        while len(found) < 2:
-            found += await opened.offers.take(LANE, 10)
+    found = await take(opened, 2)
     assert [offer.task_id for offer in found] == open_ids
     assert (await consumer_info(opened))["config"]["opt_start_seq"] == found[0].seq
 
@@ -162,13 +160,24 @@ async def test_an_agent_that_dies_has_its_task_taken_over_by_redelivery_alone(
     assert claims[1].over is not None
 
 
-async def take_one(fleet: Fleet) -> list[Offer]:
+async def take(fleet: Fleet, count: int) -> list[Offer]:
+    """Takes until there are `count`: a consumer hears of a stored message a moment after its writer."""
+    found: list[Offer] = []
     async with asyncio.timeout(10):
-        while not (found := await fleet.offers.take(LANE, 1)):
-            pass
+        while len(found) < count:
+            found += await fleet.offers.take(LANE, count - len(found))
     return found
 
 
 async def consumer_info(fleet: Fleet) -> dict[str, object]:
     subject = f"$JS.API.CONSUMER.INFO.FLEETLOG_{fleet.name}.offers_default_normal"
     return msgspec.json.decode(await fleet.link.request(subject))  # type: ignore[no-any-return]
+
+
+async def test_a_running_attempt_keeps_its_offer_for_longer_than_the_ack_wait(
+    opened: Fleet, server: EmbeddedServer, fleet: str
+) -> None:
+    async with agent(server.target, fleet, ack_wait_s=1.0):
+        task = await Client(opened).submit(call("nap", seconds=3.0))
+        await task.result("20s")
+    assert (await consumer_info(opened))["delivered"]["consumer_seq"] == 1  # type: ignore[index]
