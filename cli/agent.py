@@ -1,0 +1,98 @@
+"""`fleetlog agent`: runs tasks on this host."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from fleetlog.agents.supervisor import AgentOptions, Supervisor
+from fleetlog.bus.settings import child_environment
+from fleetlog.cli.connection import run
+from fleetlog.cli.flags import settings_of
+from fleetlog.cli.inputs import labels_of
+from fleetlog.cli.role import Role, run_role
+from fleetlog.schemas.durations import parse_duration
+from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.ids import check_id
+
+DRAIN_DEFAULT = "30s"
+
+
+def agent(  # noqa: PLR0913 - one parameter per option
+    ctx: typer.Context,
+    *,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="QUEUE", help="A queue to serve; may be repeated.", show_default="default"
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Worker processes to keep.", show_default="one per CPU"
+        ),
+    ] = os.cpu_count() or 1,
+    concurrency: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Async handlers that run at once in each worker."),
+    ] = 1,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:AGENT",
+            help="Your handlers, such as fleet:agent; without them it runs commands only.",
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="What this host offers; may be repeated."),
+    ] = None,
+    drain: Annotated[
+        str,
+        typer.Option(
+            metavar="DURATION", help="How long running tasks get when it is told to stop."
+        ),
+    ] = DRAIN_DEFAULT,
+    host: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="This host's name.", show_default="the machine's"),
+    ] = "",
+) -> None:
+    """Run tasks on this host.
+
+    Takes tasks of its queues, and of its own queue `host-<name>`, whenever a worker is free. Any number of
+    agents may serve the same queues. SIGTERM or Ctrl-C drains: nothing new is taken, running tasks finish or
+    are given back, exit code 0; a second signal ends it at once. It reconnects by itself.
+
+    Examples:
+      fleetlog agent --app fleet:agent --workers 8
+      fleetlog --url nats://hub:4222 agent --queue gpu --queue default
+    """
+    drain_s = parse_duration(drain, "drain") / 1000
+    options = AgentOptions(
+        queues=tuple(check_id(name, "queue") for name in queue or ("default",)),
+        workers=workers,
+        concurrency=concurrency,
+        app=_check_app(app),
+        labels=labels_of(label),
+        drain_s=drain_s,
+        host=check_id(host, "host") if host else "",
+        environ=child_environment({}),
+        version=metadata.version("fleetlog"),
+    )
+    role = Role(
+        name="agent",
+        work=lambda fleet, stop: Supervisor(fleet, options).run(stop),
+        drain_s=drain_s + options.stop_s,
+    )
+    raise typer.Exit(run(run_role(settings_of(ctx), role)))
+
+
+def _check_app(app: str | None) -> str | None:
+    if app is not None and not all(app.partition(":")):
+        raise InvalidInput(f"--app {app!r} is not MODULE:AGENT, such as fleet:agent")
+    return app

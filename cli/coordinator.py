@@ -1,0 +1,22 @@
+"""`fleetlog coordinator`: does what time brings."""
+
+from __future__ import annotations
+
+import typer
+
+from fleetlog.bus.coordinator import Coordinator
+from fleetlog.cli.connection import run
+from fleetlog.cli.flags import settings_of
+from fleetlog.cli.role import Role, run_role
+
+
+def coordinator(ctx: typer.Context) -> None:
+    """Do what time brings.
+
+    Offers delayed and retried tasks when their time has come, and lets those expire that did not start in time.
+    Two at once do no harm; without one, tasks that wait for nothing run all the same. `fleetlog up` starts one.
+
+    Example: fleetlog --url nats://hub:4222 coordinator
+    """
+    role = Role(name="coordinator", work=lambda fleet, stop: Coordinator(fleet).run(stop))
+    raise typer.Exit(run(run_role(settings_of(ctx), role)))

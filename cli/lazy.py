@@ -1,0 +1,83 @@
+"""A command group that imports a command's module only when that command is called for.
+
+`fleetlog submit` must not pay for what `fleetlog sql` needs, and `fleetlog --help` for nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, ClassVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from fleetlog.cli.flags import add_shared_flags
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are named in `sections`; each names the place of a function or of a `Typer`."""
+
+    sections: ClassVar[Mapping[str, Mapping[str, tuple[str, str]]]] = {}
+    """By heading, by command: `module:attribute` and the line for the list of commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.help = keep_examples(self.help)
+        for commands in self.sections.values():
+            for name, (_, summary) in commands.items():
+                # What the list, the completion and the search for near names see.
+                self.commands[name] = TyperCommand(name, help=summary, rich_markup_mode=None)
+
+    def get_command(self, ctx: object, cmd_name: str) -> TyperCommand | TyperGroup | None:
+        """Imports the command."""
+        del ctx
+        for commands in self.sections.values():
+            if (entry := commands.get(cmd_name)) is not None:
+                return load(cmd_name, entry[0])
+        return None
+
+    def format_commands(self, ctx: object, formatter: Any) -> None:
+        """Lists the commands under their headings without importing them."""
+        del ctx
+        for heading, commands in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, summary) for name, (_, summary) in commands.items()])
+
+
+def load(name: str, place: str) -> TyperCommand | TyperGroup:
+    """The command at `module:attribute`, with the options that all commands share."""
+    module, _, attribute = place.partition(":")
+    found: typer.Typer | Callable[..., None] = getattr(import_module(module), attribute)
+    if not isinstance(found, typer.Typer):
+        app = plain_typer()
+        app.command(name)(found)
+        found = app
+    command = get_command(found)
+    assert isinstance(command, TyperCommand | TyperGroup)
+    command.name = name
+    _prepare(command)
+    return command
+
+
+def plain_typer(**settings: Any) -> typer.Typer:
+    """A `Typer` that shows texts as they are: no markup in them, no decorated tracebacks."""
+    return typer.Typer(
+        rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, **settings
+    )
+
+
+def keep_examples(text: str | None) -> str:
+    """The help text with the lines of its examples kept as they are; all else is wrapped anew."""
+    return (text or "").replace("\n\nExample", "\n\n\b\nExample")
+
+
+def _prepare(command: TyperCommand | TyperGroup) -> None:
+    if isinstance(command, TyperGroup):
+        for each in command.commands.values():
+            assert isinstance(each, TyperCommand | TyperGroup)
+            _prepare(each)
+    else:
+        add_shared_flags(command)
+    command.help = keep_examples(command.help)

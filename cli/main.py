@@ -1,0 +1,121 @@
+"""`fleetlog`: the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from fleetlog.bus.errors import FleetlogError
+from fleetlog.cli.failures import report
+from fleetlog.cli.flags import (
+    CredsOption,
+    DataOption,
+    FleetOption,
+    UrlOption,
+    VerboseOption,
+)
+from fleetlog.cli.lazy import LazyGroup
+from fleetlog.schemas.errors import InvalidInput
+
+SECTIONS: Final = {
+    "Start": {
+        "up": ("fleetlog.cli.up:up", "Run a fleet on this machine."),
+    },
+    "Give it work": {
+        "submit": ("fleetlog.cli.submit:submit", "Submit a task for a Python handler."),
+        "run": ("fleetlog.cli.run:run", "Submit a command as a task."),
+        "task": ("fleetlog.cli.task:app", "List, show and cancel tasks, and read their output."),
+    },
+    "See what happens": {
+        "status": ("fleetlog.cli.status:status", "Show what runs now, and what waits."),
+        "sql": ("fleetlog.cli.sql:sql", "Ask the fleet's history anything, in SQL."),
+        "log": ("fleetlog.cli.log:app", "Read the log itself."),
+    },
+    "Single roles, for deployments": {
+        "agent": ("fleetlog.cli.agent:agent", "Run tasks on this host."),
+        "coordinator": ("fleetlog.cli.coordinator:coordinator", "Do what time brings."),
+        "projector": ("fleetlog.cli.projector:projector", "Keep the SQL views, answer queries."),
+    },
+}
+"""Every command, under the headings of `fleetlog --help`."""
+
+
+class Commands(LazyGroup):
+    """The commands of `fleetlog`."""
+
+    sections = SECTIONS
+
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+)
+
+
+def main() -> None:
+    """Runs one command line and ends the process with its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that can't show a character is no reason to show nothing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(prog_name="fleetlog")
+    except (FleetlogError, InvalidInput) as error:
+        sys.exit(report(error))
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    # Whoever read our output may have gone, as `| head` does; that is no error of ours.
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's signature
+    if is_asked:
+        from importlib import metadata  # noqa: PLC0415 - slow to import, and only for this
+
+        typer.echo(f"fleetlog {metadata.version('fleetlog')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    url: UrlOption = None,
+    fleet: FleetOption = None,
+    creds: CredsOption = None,
+    data: DataOption = None,
+    verbose: VerboseOption = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version.", callback=_show_version, expose_value=False
+        ),
+    ] = False,
+) -> None:
+    """Run fleets of agents in parallel; every step is an event in one log.
+
+    Begin with `fleetlog up` in one terminal.
+
+    Examples for another one:
+      fleetlog run --wait -- echo hello
+      fleetlog sql "SELECT state, count(*) FROM tasks GROUP BY state"
+
+    Exit codes: 0 ok, 1 refused or the task did not complete, 2 usage, 3 no bus, 4 timed out. With --json,
+    stdout holds exactly one object or array; talk goes to stderr.
+    """

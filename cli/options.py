@@ -1,0 +1,121 @@
+"""The options that say how a task shall run; `submit` and `run` share them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from fleetlog.bus.client import SubmitOptions
+from fleetlog.cli.inputs import labels_of
+from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.subjects import PRIORITIES, Priority
+
+QueueOption = Annotated[
+    str | None,
+    typer.Option(metavar="QUEUE", help="The queue to offer it on.", show_default="default"),
+]
+PriorityOption = Annotated[
+    str | None,
+    typer.Option(metavar="PRIORITY", help="high, normal or low.", show_default="normal"),
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Your own key for this work: the same key again, at any time, is the same task.",
+    ),
+]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="For people and SQL; may be repeated."),
+]
+TimeoutOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION", help="The longest one attempt may run, or none.", show_default="1h"
+    ),
+]
+StartWithinOption = Annotated[
+    str | None,
+    typer.Option(metavar="DURATION", help="It expires if it has not started so long after queued."),
+]
+SilenceOption = Annotated[
+    str | None,
+    typer.Option(metavar="DURATION", help="The longest an attempt may go without any output."),
+]
+ExpiresOption = Annotated[
+    str | None,
+    typer.Option(metavar="DURATION", help="From now on; no attempt runs after it."),
+]
+MaxAttemptsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="How many attempts may fail before it has failed.", show_default="3"
+    ),
+]
+DelayOption = Annotated[
+    str | None,
+    typer.Option(metavar="DURATION", help="Queue it only after so long."),
+]
+WaitOption = Annotated[
+    bool,
+    typer.Option("--wait", help="Wait for the outcome; exit code 1 unless it completed."),
+]
+WaitTimeoutOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION", help="Wait no longer; exit code 4 then, and the task goes on."
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON object or array on stdout, nothing else there."),
+]
+
+
+def submit_options(  # noqa: PLR0913 - one argument per option
+    *,
+    queue: str | None,
+    priority: str | None,
+    label: Sequence[str] | None,
+    timeout: str | None,
+    start_within: str | None,
+    silence: str | None,
+    expires: str | None,
+    max_attempts: int | None,
+    delay: str | None,
+) -> SubmitOptions:
+    """What was said, as the client takes it; what was not said keeps the task's defaults.
+
+    Raises:
+        InvalidInput: a priority or label is not one.
+    """
+    options = SubmitOptions()
+    if queue is not None:
+        options["queue"] = queue
+    if priority is not None:
+        options["priority"] = _priority_of(priority)
+    if label:
+        options["labels"] = labels_of(label)
+    if timeout is not None:
+        options["timeout"] = None if timeout == "none" else timeout
+    if start_within is not None:
+        options["start_within"] = start_within
+    if silence is not None:
+        options["silence"] = silence
+    if expires is not None:
+        options["expires"] = expires
+    if max_attempts is not None:
+        options["max_attempts"] = max_attempts
+    if delay is not None:
+        options["delay"] = delay
+    return options
+
+
+def _priority_of(text: str) -> Priority:
+    for priority in PRIORITIES:
+        if priority == text:
+            return priority
+    raise InvalidInput(f"priority {text!r} is not one of {', '.join(PRIORITIES)}")

@@ -1,0 +1,168 @@
+"""What a fleet does at one moment, put together from the log, the beats and the SQL views."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+from fleetlog.bus.client import Client
+from fleetlog.bus.embedded.runtime import resolve_target
+from fleetlog.bus.errors import ProjectionError, Unavailable
+from fleetlog.bus.fleet import Fleet
+from fleetlog.bus.settings import Settings
+from fleetlog.cli.asking import ask_rows
+from fleetlog.schemas.beats import WorkerBeat
+from fleetlog.schemas.envelope import open_stored
+from fleetlog.schemas.events import AgentLost, AgentStarted, AgentStopped
+from fleetlog.schemas.subjects import guard
+
+SILENT_S: Final = 3.0
+"""An agent beats once a second; one that was not heard for so long may be gone."""
+_QUEUES: Final = """
+FROM queue_depth
+ORDER BY queue, CASE priority WHEN 'high' THEN 0 WHEN 'normal' THEN 1 ELSE 2 END
+"""
+_LAST_MINUTE: Final = """
+SELECT count(*) FILTER (WHERE state = 'completed') AS completed,
+    count(*) FILTER (WHERE state = 'failed') AS failed,
+    count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+    count(*) FILTER (WHERE state = 'expired') AS expired
+FROM tasks
+WHERE settled_at > now() - INTERVAL 1 MINUTE
+"""
+
+
+class AgentSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent that has started and has not ended."""
+
+    agent_id: str
+    """The incarnation."""
+    host: str
+    """Where it runs."""
+    state: Literal["running", "draining", "silent"]
+    """What its last beat said; `silent` when that is too long ago."""
+    queues: tuple[str, ...]
+    """What it serves."""
+    heard_at: datetime | None
+    """When the server received its last beat; None when it keeps none."""
+    workers: tuple[WorkerBeat, ...]
+    """Its worker processes, and what they run."""
+
+
+class ProjectorSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """The projector, as its answer tells."""
+
+    seq: int
+    """The SQL views hold the log up to this event."""
+    lag: int
+    """How many events the log had more."""
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """A fleet at one moment."""
+
+    fleet: str
+    """Its name."""
+    url: str
+    """Where the bus is, without passwords."""
+    durability: str
+    """`always`, `relaxed` or `unattested`."""
+    is_ready: bool
+    """It can take work and run it, and answer questions about it."""
+    lack: str | None
+    """What is missing for that."""
+    log_end: int
+    """The log's last sequence."""
+    agents: tuple[AgentSeen, ...]
+    """Who runs tasks."""
+    projector: ProjectorSeen | None
+    """None when none answers."""
+    queues: list[dict[str, Any]] | None
+    """Unsettled tasks per queue and priority, by state; None without a projector."""
+    last_minute: dict[str, Any] | None
+    """Outcomes of the last minute; None without a projector."""
+
+
+async def take_overview(client: Client, settings: Settings) -> Overview:
+    """Looks at everything at once.
+
+    Raises:
+        Unavailable: the server does not answer.
+    """
+    fleet = client.fleet
+    agents, (projector, queues, last_minute), log_end = await asyncio.gather(
+        _look_at_agents(fleet), _ask_projector(fleet), fleet.log.end()
+    )
+    lack = _lack(agents, projector)
+    return Overview(
+        fleet=fleet.name,
+        url=without_password(resolve_target(settings).url),
+        durability=fleet.durability,
+        is_ready=lack is None,
+        lack=lack,
+        log_end=log_end,
+        agents=agents,
+        projector=projector,
+        queues=queues,
+        last_minute=last_minute,
+    )
+
+
+def without_password(url: str) -> str:
+    """The addresses without what stands before their `@`."""
+    parts = []
+    for one in url.split(","):
+        scheme, found, rest = one.rpartition("://")
+        parts.append(f"{scheme}{found}{rest.rpartition('@')[2]}")
+    return ",".join(parts)
+
+
+async def _look_at_agents(fleet: Fleet) -> tuple[AgentSeen, ...]:
+    alive: dict[str, AgentStarted] = {}
+    async for page in fleet.log.read(subjects=guard(fleet.name, "agent", "*")):
+        for record in map(open_stored, page):
+            if record.subject is None:
+                continue
+            match record.event:
+                case AgentStarted():
+                    alive[record.subject.id] = record.event
+                case AgentStopped() | AgentLost():
+                    alive.pop(record.subject.id, None)
+    return tuple(await asyncio.gather(*(_look_at(fleet, *one) for one in alive.items())))
+
+
+async def _look_at(fleet: Fleet, agent_id: str, started: AgentStarted) -> AgentSeen:
+    heard = await fleet.beats.last(agent_id)
+    is_silent = heard is None or (fleet.log.now() - heard.stored_at).total_seconds() > SILENT_S
+    return AgentSeen(
+        agent_id=agent_id,
+        host=started.host,
+        state="silent" if heard is None or is_silent else heard.beat.state,
+        queues=started.queues,
+        heard_at=heard.stored_at if heard is not None else None,
+        workers=heard.beat.workers if heard is not None else (),
+    )
+
+
+async def _ask_projector(
+    fleet: Fleet,
+) -> tuple[ProjectorSeen | None, list[dict[str, Any]] | None, dict[str, Any] | None]:
+    end = await fleet.log.end()
+    try:
+        (header, queues), (_, outcomes) = await asyncio.gather(
+            ask_rows(fleet.services, _QUEUES), ask_rows(fleet.services, _LAST_MINUTE)
+        )
+    except (Unavailable, ProjectionError):
+        return None, None, None
+    return ProjectorSeen(seq=header.seq, lag=max(0, end - header.seq)), queues, outcomes[0]
+
+
+def _lack(agents: tuple[AgentSeen, ...], projector: ProjectorSeen | None) -> str | None:
+    if not any(agent.state == "running" for agent in agents):
+        return "no agent runs: start one with `fleetlog agent`"
+    if projector is None:
+        return "no projector answers: start one with `fleetlog projector`"
+    return None

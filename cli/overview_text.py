@@ -1,0 +1,58 @@
+"""An overview for people."""
+
+from __future__ import annotations
+
+from fleetlog.cli.overview import AgentSeen, Overview
+from fleetlog.cli.rendering import aligned, one_line
+from fleetlog.schemas.beats import WorkerBeat
+
+
+def describe(seen: Overview) -> str:
+    """What `fleetlog status` prints."""
+    parts = [
+        f"fleet {seen.fleet!r} at {seen.url}, durability {seen.durability}, {seen.log_end} events",
+        _projector_text(seen),
+        _agents_text(seen.agents),
+        _queues_text(seen),
+    ]
+    if seen.last_minute is not None:
+        outcomes = ", ".join(f"{count} {state}" for state, count in seen.last_minute.items())
+        parts.append(f"last minute  {outcomes}")
+    parts.append("ready" if seen.lack is None else f"not ready: {seen.lack}")
+    return "\n".join(parts)
+
+
+def _projector_text(seen: Overview) -> str:
+    if seen.projector is None:
+        return "projector    none answers, so that queues and outcomes are not known here"
+    lag = "up to date" if not seen.projector.lag else f"{seen.projector.lag} events behind"
+    return f"projector    {lag} (seq {seen.projector.seq})"
+
+
+def _agents_text(agents: tuple[AgentSeen, ...]) -> str:
+    if not agents:
+        return "agents       none"
+    lines = []
+    for agent in agents:
+        lines.append(
+            f"agent        {agent.agent_id} on {one_line(agent.host)}, {agent.state},"
+            f" queues {', '.join(agent.queues)}"
+        )
+        lines += [f"  {_worker_text(worker)}" for worker in agent.workers]
+    return "\n".join(lines)
+
+
+def _worker_text(worker: WorkerBeat) -> str:
+    text = f"worker {worker.worker_id} (pid {worker.pid}) {worker.state}"
+    if worker.task_id is not None:
+        text += f": task {worker.task_id}, attempt {worker.attempt}"
+    if worker.running > 1:
+        text += f" and {worker.running - 1} more"
+    return text
+
+
+def _queues_text(seen: Overview) -> str:
+    if not seen.queues:
+        return "queues       nothing waits or runs" if seen.queues is not None else "queues       ?"
+    names = ("queue", "priority", "held", "queued", "claimed", "waiting")
+    return aligned(names, [[str(row[name]) for name in names] for row in seen.queues])

@@ -1,0 +1,74 @@
+"""`fleetlog submit`: a task for a Python handler."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fleetlog.cli import options
+from fleetlog.cli.connection import run
+from fleetlog.cli.inputs import object_of
+from fleetlog.cli.submitting import Submission, submit_and_tell
+from fleetlog.schemas.specs import NO_ARGS, TaskSpec
+
+
+def submit(  # noqa: PLR0913 - one parameter per option
+    ctx: typer.Context,
+    handler: Annotated[str, typer.Argument(metavar="HANDLER", help="Its name.")],
+    args: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[JSON]",
+            help="Its arguments: one JSON object of names and values; - reads it from stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    queue: options.QueueOption = None,
+    priority: options.PriorityOption = None,
+    key: options.KeyOption = None,
+    label: options.LabelOption = None,
+    timeout: options.TimeoutOption = None,
+    start_within: options.StartWithinOption = None,
+    silence: options.SilenceOption = None,
+    expires: options.ExpiresOption = None,
+    max_attempts: options.MaxAttemptsOption = None,
+    delay: options.DelayOption = None,
+    wait: options.WaitOption = False,
+    wait_timeout: options.WaitTimeoutOption = None,
+    is_json: options.JsonOption = False,
+) -> None:
+    """Submit a task for a Python handler.
+
+    When this returns, the task is in the log and can't be lost; its id is on stdout. With --key, submitting
+    again is safe: it is the same task. With --wait, the result is on stdout. Durations are written 250ms, 30s,
+    1h30m, 2d.
+
+    Examples:
+      fleetlog submit check_disk '{"host": "cube"}' --wait
+      fleetlog submit report --key report-2031-05 --priority high --max-attempts 5
+      echo '{"host": "cube"}' | fleetlog submit check_disk -
+    """
+    spec = TaskSpec(
+        handler=handler, args=object_of(args, "arguments") if args is not None else NO_ARGS
+    )
+    submission = Submission(
+        spec=spec,
+        key=key,
+        options=options.submit_options(
+            queue=queue,
+            priority=priority,
+            label=label,
+            timeout=timeout,
+            start_within=start_within,
+            silence=silence,
+            expires=expires,
+            max_attempts=max_attempts,
+            delay=delay,
+        ),
+        is_waiting=wait,
+        wait_timeout=wait_timeout,
+        is_json=is_json,
+    )
+    raise typer.Exit(run(submit_and_tell(ctx, submission)))

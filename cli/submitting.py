@@ -1,0 +1,87 @@
+"""What `submit` and `run` have in common: submit, perhaps wait, and tell."""
+
+from __future__ import annotations
+
+import msgspec
+import typer
+
+from fleetlog.bus.client import Client, Outcome, SubmitOptions, Submitted, with_options
+from fleetlog.cli.connection import connected
+from fleetlog.cli.failures import say
+from fleetlog.cli.outcomes import tell_outcome
+from fleetlog.cli.rendering import write_json
+from fleetlog.cli.waiting import wait_for
+from fleetlog.schemas.durations import parse_duration
+from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.specs import TaskSpec, check_spec
+
+ANSWER_TIMEOUT_S = 30.0
+"""How long the log may take to accept a task; afterwards a person should know."""
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """One task, and what the caller wants to see."""
+
+    spec: TaskSpec
+    """The work."""
+    key: str | None
+    """The caller's idempotency key."""
+    options: SubmitOptions
+    """How it shall run."""
+    is_waiting: bool
+    """Wait for the outcome."""
+    wait_timeout: str | None
+    """No longer than this."""
+    is_json: bool
+    """For programs."""
+    is_output_wanted: bool = False
+    """With the outcome, what the task printed."""
+
+
+async def submit_and_tell(ctx: typer.Context, submission: Submission) -> int:
+    """Submits, waits if wanted, and prints; answers the exit code."""
+    timeout_s = _timeout_s(submission)
+    # Checked before there is a connection: what is wrong with the words does not depend on a server.
+    spec = check_spec(with_options(submission.spec, submission.options))
+    async with connected(ctx) as client:
+        submitted = await client.submit(spec, key=submission.key, timeout_s=ANSWER_TIMEOUT_S)
+        if not submission.is_waiting:
+            _tell_submitted(submitted, is_json=submission.is_json)
+            return 0
+        outcome = await wait_for(client, submitted.task_id, timeout_s)
+        return await _tell(client, submission, submitted.task_id, outcome)
+
+
+async def _tell(
+    client: Client, submission: Submission, task_id: str, outcome: Outcome | None
+) -> int:
+    return await tell_outcome(
+        client,
+        task_id,
+        outcome,
+        is_json=submission.is_json,
+        is_output_wanted=submission.is_output_wanted,
+    )
+
+
+def _timeout_s(submission: Submission) -> float | None:
+    if submission.wait_timeout is None:
+        return None
+    if not submission.is_waiting:
+        raise InvalidInput("--wait-timeout goes with --wait: give both, or neither")
+    return parse_duration(submission.wait_timeout, "wait timeout") / 1000
+
+
+def _tell_submitted(submitted: Submitted, *, is_json: bool) -> None:
+    if is_json:
+        write_json(
+            {
+                "task_id": submitted.task_id,
+                "seq": submitted.seq,
+                "duplicate": submitted.is_duplicate,
+            }
+        )
+        return
+    if submitted.is_duplicate:
+        say(f"this is the task that was submitted before, as event {submitted.seq}")
+    typer.echo(submitted.task_id)

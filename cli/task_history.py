@@ -1,0 +1,178 @@
+"""A task's history for programs and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from fleetlog.bus.client import History, outcome_of
+from fleetlog.bus.core import Task, evolve, permits
+from fleetlog.cli.events import recorded_fields, recorded_line
+from fleetlog.cli.rendering import instant_text, json_text, one_line
+from fleetlog.schemas.durations import format_duration
+from fleetlog.schemas.envelope import Recorded
+from fleetlog.schemas.events import AttemptEnd, TaskClaimed, verb_of
+
+_RESULT_MAX: Final = 2000
+
+
+class AttemptRow(msgspec.Struct, kw_only=True):
+    """One claim of a task, and how it ended."""
+
+    attempt: int
+    """1 for the first."""
+    fence: int
+    """Sequence of the claim."""
+    host: str
+    """Where it ran."""
+    agent_id: str
+    """Who held it."""
+    worker_id: str
+    """What ran it."""
+    claimed_at: datetime
+    """When the claim was stored."""
+    ended_at: datetime | None = None
+    """When its end was stored; None while it runs."""
+    outcome: str | None = None
+    """`completed`, `failed`, `retried`, `returned`, `cancelled`, or `lost` to the next claim."""
+    error_class: str | None = None
+    """Of what did not complete."""
+    error: str | None = None
+    """For people."""
+    ran_ms: int | None = None
+    """On the worker's clock."""
+    exit_code: int | None = None
+    """Of the process."""
+
+
+def task_fields(history: History, now: datetime) -> dict[str, Any]:
+    """What `fleetlog task show --json` prints."""
+    task = history.task
+    outcome = outcome_of(task.id, task.outcome) if task.outcome is not None else None
+    return {
+        "task_id": task.id,
+        "state": task.status,
+        "handler": task.spec.handler if task.spec else None,
+        "queue": task.spec.queue if task.spec else None,
+        "priority": task.spec.priority if task.spec else None,
+        "attempts": attempts_of(history.events, task.id),
+        "result": outcome.result if outcome else None,
+        "error": outcome.error if outcome else None,
+        "error_class": outcome.error_class if outcome else None,
+        "barrier_id": None,
+        "parent_id": task.spec.parent_id if task.spec else None,
+        "waits_for": waits_for(task, now),
+        "labels": task.spec.labels if task.spec else {},
+        "args": task.spec.args if task.spec else None,
+        "events": [recorded_fields(record) for record in history.events],
+    }
+
+
+def waits_for(task: Task, now: datetime) -> str | None:
+    """Why the task is not running; None when it runs or has settled."""
+    match task.status:
+        case "held" | "waiting" if task.due_at is not None:
+            what = "time: may be queued at" if task.status == "held" else "retry at"
+            late = ", a coordinator to do it" if task.due_at <= now else ""
+            return f"{what} {instant_text(task.due_at)}{late}"
+        case "queued":
+            queue = task.spec.queue if task.spec else "?"
+            return f"an agent with a free slot for queue {queue}"
+        case "claimed" if task.is_cancel_requested:
+            return "its agent, to end it"
+        case _:
+            return None
+
+
+def attempts_of(events: Iterable[Recorded], task_id: str) -> list[AttemptRow]:
+    """The claims that counted, in order."""
+    rows: list[AttemptRow] = []
+    task = Task(id=task_id)
+    for record in events:
+        event = record.event
+        if permits(task, event):
+            if isinstance(event, TaskClaimed):
+                if event.over is not None and rows:
+                    _end(rows[-1], record, "lost")
+                rows.append(_begun(record, event))
+            elif isinstance(event, AttemptEnd) and task.lease is not None and rows:
+                _end(rows[-1], record, verb_of(event), event)
+        task = evolve(task, record)
+    return rows
+
+
+def describe(history: History, now: datetime) -> str:
+    """What `fleetlog task show` prints."""
+    task = history.task
+    rows = [("task", task.id), ("state", task.status)]
+    if (waiting := waits_for(task, now)) is not None:
+        rows.append(("waits for", waiting))
+    rows += _work_rows(task)
+    rows += _outcome_rows(task)
+    lines = [f"{name:<10} {text}" for name, text in rows]
+    lines += [
+        f"{f'attempt {row.attempt}':<10} {_attempt_text(row)}"
+        for row in attempts_of(history.events, task.id)
+    ]
+    lines += ["", *(recorded_line(record, has_thing=False) for record in history.events)]
+    return "\n".join(lines)
+
+
+def _work_rows(task: Task) -> list[tuple[str, str]]:
+    spec = task.spec
+    if spec is None:
+        return []
+    rows = [
+        ("handler", one_line(spec.handler)),
+        ("queue", f"{spec.queue}, priority {spec.priority}"),
+        ("args", one_line(bytes(spec.args).decode("utf-8", "replace"))),
+    ]
+    if spec.labels:
+        pairs = (f"{one_line(name)}={one_line(value)}" for name, value in spec.labels.items())
+        rows.append(("labels", ", ".join(pairs)))
+    if spec.key is not None:
+        rows.append(("key", one_line(spec.key)))
+    if spec.parent_id is not None:
+        rows.append(("parent", spec.parent_id))
+    rows.append(("failures", f"{task.failures} of {spec.max_attempts} allowed"))
+    return rows
+
+
+def _outcome_rows(task: Task) -> list[tuple[str, str]]:
+    if task.outcome is None:
+        return []
+    outcome = outcome_of(task.id, task.outcome)
+    if outcome.is_completed:
+        return [("result", one_line(json_text(outcome.result))[:_RESULT_MAX])]
+    return [("error", f"({outcome.error_class}) {one_line(outcome.error or '')}")]
+
+
+def _attempt_text(row: AttemptRow) -> str:
+    where = f"on {one_line(row.host)}, {row.agent_id}/{row.worker_id}, since {instant_text(row.claimed_at)}"
+    if row.outcome is None:
+        return f"runs {where}"
+    ran = f" after {format_duration(row.ran_ms)}" if row.ran_ms is not None else ""
+    return f"{row.outcome}{ran} {where}"
+
+
+def _begun(record: Recorded, event: TaskClaimed) -> AttemptRow:
+    return AttemptRow(
+        attempt=event.attempt,
+        fence=record.seq,
+        host=event.host,
+        agent_id=event.agent_id,
+        worker_id=event.worker_id,
+        claimed_at=record.stored_at,
+    )
+
+
+def _end(row: AttemptRow, record: Recorded, outcome: str, event: AttemptEnd | None = None) -> None:
+    row.ended_at = record.stored_at
+    row.outcome = outcome
+    if event is not None:
+        row.ran_ms, row.exit_code = event.ran_ms, event.exit_code
+        row.error_class = getattr(event, "error_class", None)
+        row.error = getattr(event, "error", None)
