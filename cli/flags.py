@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 from fleetlog.bus.settings import Overrides, Settings, load_settings
 
-_EPILOG: Final = (
+EPILOG: Final = (
     "Every command also takes --url, --fleet, --creds, --data and -v: see `fleetlog --help`."
 )
 
@@ -40,14 +40,11 @@ def settings_of(ctx: typer.Context) -> Settings:
     return load_settings(asked(ctx).flags)
 
 
-def add_shared_flags(command: TyperCommand) -> None:
-    """Lets `--url` and the like stand behind the command's name too; there they are not in its help."""
-    taken = {name for param in command.params for name in param.opts}
+def add_shared_flags(command: TyperCommand | TyperGroup, *, is_hidden: bool) -> None:
+    """Lets `--url` and the like stand there, before or behind the command's name; the last one counts."""
     for option in _options():
-        if not taken.intersection(option.opts):
-            option.hidden = True
-            command.params.append(option)
-    command.epilog = _EPILOG
+        option.hidden = is_hidden
+        command.params.append(option)
 
 
 def note_flag(ctx: typer.Context, param: typer.CallbackParam, value: object) -> None:
@@ -63,66 +60,41 @@ def note_verbose(value: bool) -> None:  # noqa: FBT001 - typer's signature
         logging.getLogger().setLevel(logging.DEBUG)
 
 
-UrlOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Address of the bus, such as nats://host:4222. Default: the fleet that `fleetlog up` runs here.",
-        metavar="URL",
-        callback=note_flag,
-        expose_value=False,
-        is_eager=True,
-    ),
-]
-FleetOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Name of the fleet. Default: main.",
-        metavar="NAME",
-        callback=note_flag,
-        expose_value=False,
-        is_eager=True,
-    ),
-]
-CredsOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="A NATS credentials file for --url.",
-        metavar="FILE",
-        callback=note_flag,
-        expose_value=False,
-        is_eager=True,
-    ),
-]
-DataOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of the fleet on this machine. Default: the XDG data folder, fleetlog/<fleet>.",
-        metavar="DIR",
-        callback=note_flag,
-        expose_value=False,
-        is_eager=True,
-    ),
-]
-VerboseOption = Annotated[
-    bool,
-    typer.Option(
-        "--verbose",
-        "-v",
-        help="Say what goes on; show where errors come from.",
-        callback=note_verbose,
-        expose_value=False,
-        is_eager=True,
-    ),
-]
+def _flag(metavar: str, text: str) -> Any:
+    return typer.Option(
+        metavar=metavar, help=text, callback=note_flag, expose_value=False, is_eager=True
+    )
 
 
 def _shared(
     *,
-    url: UrlOption = None,
-    fleet: FleetOption = None,
-    creds: CredsOption = None,
-    data: DataOption = None,
-    verbose: VerboseOption = False,
+    url: Annotated[
+        str | None,
+        _flag(
+            "URL",
+            "Address of the bus, such as nats://host:4222. Default: the fleet that `fleetlog up` runs here.",
+        ),
+    ] = None,
+    fleet: Annotated[str | None, _flag("NAME", "Name of the fleet. Default: main.")] = None,
+    creds: Annotated[Path | None, _flag("FILE", "A NATS credentials file for --url.")] = None,
+    data: Annotated[
+        Path | None,
+        _flag(
+            "DIR",
+            "Folder of the fleet on this machine. Default: the XDG data folder, fleetlog/<fleet>.",
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Say what goes on; show where errors come from.",
+            callback=note_verbose,
+            expose_value=False,
+            is_eager=True,
+        ),
+    ] = False,
 ) -> None: ...
 
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from fleetlog.cli.flags import add_shared_flags
+from fleetlog.cli.flags import EPILOG, add_shared_flags
 
 
 class LazyGroup(TyperGroup):
@@ -21,10 +21,13 @@ class LazyGroup(TyperGroup):
 
     sections: ClassVar[Mapping[str, Mapping[str, tuple[str, str]]]] = {}
     """By heading, by command: `module:attribute` and the line for the list of commands."""
+    apart: ClassVar[frozenset[str]] = frozenset()
+    """Commands that do not take the flags that all others share."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.help = keep_examples(self.help)
+        add_shared_flags(self, is_hidden=False)
         for commands in self.sections.values():
             for name, (_, summary) in commands.items():
                 # What the list, the completion and the search for near names see.
@@ -35,7 +38,7 @@ class LazyGroup(TyperGroup):
         del ctx
         for commands in self.sections.values():
             if (entry := commands.get(cmd_name)) is not None:
-                return load(cmd_name, entry[0])
+                return load(cmd_name, entry[0], has_shared_flags=cmd_name not in self.apart)
         return None
 
     def format_commands(self, ctx: object, formatter: Any) -> None:
@@ -46,8 +49,8 @@ class LazyGroup(TyperGroup):
                 formatter.write_dl([(name, summary) for name, (_, summary) in commands.items()])
 
 
-def load(name: str, place: str) -> TyperCommand | TyperGroup:
-    """The command at `module:attribute`, with the options that all commands share."""
+def load(name: str, place: str, *, has_shared_flags: bool) -> TyperCommand | TyperGroup:
+    """The command at `module:attribute`."""
     module, _, attribute = place.partition(":")
     found: typer.Typer | Callable[..., None] = getattr(import_module(module), attribute)
     if not isinstance(found, typer.Typer):
@@ -57,7 +60,7 @@ def load(name: str, place: str) -> TyperCommand | TyperGroup:
     command = get_command(found)
     assert isinstance(command, TyperCommand | TyperGroup)
     command.name = name
-    _prepare(command)
+    _prepare(command, has_shared_flags=has_shared_flags)
     return command
 
 
@@ -73,11 +76,12 @@ def keep_examples(text: str | None) -> str:
     return (text or "").replace("\n\nExample", "\n\n\b\nExample")
 
 
-def _prepare(command: TyperCommand | TyperGroup) -> None:
+def _prepare(command: TyperCommand | TyperGroup, *, has_shared_flags: bool) -> None:
     if isinstance(command, TyperGroup):
         for each in command.commands.values():
             assert isinstance(each, TyperCommand | TyperGroup)
-            _prepare(each)
-    else:
-        add_shared_flags(command)
+            _prepare(each, has_shared_flags=has_shared_flags)
+    elif has_shared_flags:
+        add_shared_flags(command, is_hidden=True)
+        command.epilog = EPILOG
     command.help = keep_examples(command.help)

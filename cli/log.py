@@ -15,12 +15,15 @@ from fleetlog.cli.rendering import json_text, write_json
 from fleetlog.cli.tailing import Tail, check_tail, follow_tail, read_tail
 from fleetlog.schemas.envelope import Stored
 
-app = plain_typer(no_args_is_help=True, help="Read the log itself.")
+app = plain_typer(no_args_is_help=True)
 
 
 @app.callback()
 def _log() -> None:
-    """Read the log itself: every event as it was written, in order."""
+    """Read the log itself.
+
+    Example: fleetlog log tail --follow
+    """
 
 
 @app.command()

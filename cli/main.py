@@ -13,13 +13,7 @@ import typer
 
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.cli.failures import report
-from fleetlog.cli.flags import (
-    CredsOption,
-    DataOption,
-    FleetOption,
-    UrlOption,
-    VerboseOption,
-)
+from fleetlog.cli.flags import asked
 from fleetlog.cli.lazy import LazyGroup
 from fleetlog.schemas.errors import InvalidInput
 
@@ -29,7 +23,7 @@ SECTIONS: Final = {
     },
     "Give it work": {
         "submit": ("fleetlog.cli.submit:submit", "Submit a task for a Python handler."),
-        "run": ("fleetlog.cli.run:run", "Submit a command as a task."),
+        "run": ("fleetlog.cli.run:app", "Submit a command as a task."),
         "task": ("fleetlog.cli.task:app", "List, show and cancel tasks, and read their output."),
     },
     "See what happens": {
@@ -50,6 +44,7 @@ class Commands(LazyGroup):
     """The commands of `fleetlog`."""
 
     sections = SECTIONS
+    apart = frozenset({"up"})
 
 
 app = typer.Typer(
@@ -95,12 +90,8 @@ def _show_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's signature
 
 @app.callback()
 def _root(
+    ctx: typer.Context,
     *,
-    url: UrlOption = None,
-    fleet: FleetOption = None,
-    creds: CredsOption = None,
-    data: DataOption = None,
-    verbose: VerboseOption = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -119,3 +110,16 @@ def _root(
     Exit codes: 0 ok, 1 refused or the task did not complete, 2 usage, 3 no bus, 4 timed out. With --json,
     stdout holds exactly one object or array; talk goes to stderr.
     """
+    del version  # Its callback has answered.
+    if ctx.invoked_subcommand == "up":
+        _hand_on_to_up(ctx)
+
+
+def _hand_on_to_up(ctx: typer.Context) -> None:
+    flags = asked(ctx).flags
+    if flags.url or flags.fleet or flags.creds:
+        raise InvalidInput(
+            "`fleetlog up` runs a server of its own: --url and --creds are for other commands, and the fleet's"
+            " name is taken from FLEETLOG_FLEET or fleetlog.toml"
+        )
+    ctx.default_map = {"up": {"data": flags.data}}

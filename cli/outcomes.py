@@ -7,7 +7,7 @@ import typer
 from fleetlog.bus.client import Client, Outcome
 from fleetlog.cli.failures import REFUSED, TIMED_OUT, say
 from fleetlog.cli.outputs import write_output
-from fleetlog.cli.rendering import json_text, write_json
+from fleetlog.cli.rendering import json_text, printable, write_json
 from fleetlog.cli.waiting import how_to_follow
 
 
@@ -51,9 +51,9 @@ async def _tell_late(client: Client, task_id: str, *, is_json: bool) -> int:
 
 
 async def _tell_output(client: Client, outcome: Outcome) -> None:
-    has_any = await write_output(client, outcome.task_id, attempt=outcome.attempts)
+    kinds = await write_output(client, outcome.task_id, attempt=outcome.attempts)
     # Output lies beside the log and may be gone; the end of it is the result where the command named none.
-    if not has_any and isinstance(outcome.result, str) and outcome.result:
+    if "stdout" not in kinds and isinstance(outcome.result, str) and outcome.result:
         typer.echo(outcome.result)
 
 
@@ -63,7 +63,7 @@ def _tell_failure(outcome: Outcome, *, is_short: bool) -> None:
         error = error.partition("\n")[0]
     kind = f" ({outcome.error_class})" if outcome.error_class not in (None, outcome.state) else ""
     times = "1 attempt" if outcome.attempts == 1 else f"{outcome.attempts} attempts"
-    say(f"task {outcome.task_id} {outcome.state} after {times}{kind}: {error}")
+    say(f"task {outcome.task_id} {outcome.state} after {times}{kind}: {printable(error)}")
 
 
 def _plain(result: object) -> str:

@@ -9,14 +9,16 @@ from fleetlog.bus.client import Client
 from fleetlog.schemas.beats import OutputChunk
 
 
-async def write_output(client: Client, task_id: str, *, attempt: int | None = None) -> bool:
-    """Writes what the log's side stream holds of a task; answers whether there was any on stdout."""
-    has_any = False
+async def write_output(
+    client: Client, task_id: str, *, attempt: int | None = None
+) -> frozenset[str]:
+    """Writes what the log's side stream holds of a task; answers the kinds of output there were."""
+    kinds = set()
     async for _, chunk in client.fleet.outputs.read(task_id, attempt=attempt):
         write_chunk(chunk)
-        has_any = has_any or chunk.stream == "stdout"
+        kinds.add(chunk.stream)
     flush()
-    return has_any
+    return frozenset(kinds)
 
 
 def write_chunk(chunk: OutputChunk) -> None:

@@ -21,15 +21,20 @@ from fleetlog.schemas.subjects import guard
 
 SILENT_S: Final = 3.0
 """An agent beats once a second; one that was not heard for so long may be gone."""
-_QUEUES: Final = """
-FROM queue_depth
-ORDER BY queue, CASE priority WHEN 'high' THEN 0 WHEN 'normal' THEN 1 ELSE 2 END
-"""
-_LAST_MINUTE: Final = """
-SELECT count(*) FILTER (WHERE state = 'completed') AS completed,
-    count(*) FILTER (WHERE state = 'failed') AS failed,
-    count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
-    count(*) FILTER (WHERE state = 'expired') AS expired
+_QUESTION: Final = """
+SELECT
+    (
+        SELECT coalesce(list(depth), []) FROM (
+            FROM queue_depth AS depth
+            ORDER BY queue, CASE priority WHEN 'high' THEN 0 WHEN 'normal' THEN 1 ELSE 2 END
+        ) AS depth
+    ) AS queues,
+    {
+        'completed': count(*) FILTER (WHERE state = 'completed'),
+        'failed': count(*) FILTER (WHERE state = 'failed'),
+        'cancelled': count(*) FILTER (WHERE state = 'cancelled'),
+        'expired': count(*) FILTER (WHERE state = 'expired')
+    } AS last_minute
 FROM tasks
 WHERE settled_at > now() - INTERVAL 1 MINUTE
 """
@@ -152,12 +157,11 @@ async def _ask_projector(
 ) -> tuple[ProjectorSeen | None, list[dict[str, Any]] | None, dict[str, Any] | None]:
     end = await fleet.log.end()
     try:
-        (header, queues), (_, outcomes) = await asyncio.gather(
-            ask_rows(fleet.services, _QUEUES), ask_rows(fleet.services, _LAST_MINUTE)
-        )
+        header, [row] = await ask_rows(fleet.services, _QUESTION)
     except (Unavailable, ProjectionError):
         return None, None, None
-    return ProjectorSeen(seq=header.seq, lag=max(0, end - header.seq)), queues, outcomes[0]
+    seen = ProjectorSeen(seq=header.seq, lag=max(0, end - header.seq))
+    return seen, row["queues"], row["last_minute"]
 
 
 def _lack(agents: tuple[AgentSeen, ...], projector: ProjectorSeen | None) -> str | None:

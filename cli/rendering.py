@@ -31,6 +31,11 @@ def one_line(text: object) -> str:
     return str(text).strip().translate(_CONTROLS)
 
 
+def printable(text: str) -> str:
+    """A text from outside with its lines, but without anything else that moves a terminal's cursor."""
+    return "\n".join(line.translate(_CONTROLS) for line in text.rstrip().split("\n"))
+
+
 def shortened(text: str, width: int) -> str:
     """At most `width` characters."""
     return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -9,16 +9,24 @@ import typer
 
 from fleetlog.cli import connection, options
 from fleetlog.cli.inputs import encode_object, json_of, pairs_of
+from fleetlog.cli.lazy import plain_typer
 from fleetlog.cli.submitting import Submission, submit_and_tell
 from fleetlog.schemas.specs import TaskSpec
 
+app = plain_typer()
 
+
+@app.command(
+    options_metavar="[OPTIONS] --",
+    # The command's own options are the command's, with and without the dashes before it.
+    context_settings={"allow_interspersed_args": False},
+)
 def run(  # noqa: PLR0913 - one parameter per option
     ctx: typer.Context,
     command: Annotated[
         list[str],
         typer.Argument(
-            metavar="-- CMD ARG...", help="The program and its arguments.", show_default=False
+            metavar="CMD ARG", help="The program and its arguments.", show_default=False
         ),
     ],
     *,

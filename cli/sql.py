@@ -40,8 +40,14 @@ def sql(  # noqa: PLR0913 - one parameter per option
     ] = None,
     *,
     output_format: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="table, json, csv or parquet.")
-    ] = "table",
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="table, json, csv or parquet.",
+            show_default="by the ending of --output, else table",
+        ),
+    ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="First wait for all that is in the log now.")
@@ -76,7 +82,7 @@ def sql(  # noqa: PLR0913 - one parameter per option
         is_fresh=fresh,
         timeout_s=_timeout_s(timeout),
     )
-    run(_ask_and_write(ctx, request, _format_of(output_format, is_json=is_json), output))
+    run(_ask_and_write(ctx, request, _format_of(output_format, output, is_json=is_json), output))
 
 
 async def _ask_and_write(
@@ -142,14 +148,18 @@ def _short_type(text: str) -> str:
     return text.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
 
 
-def _format_of(text: str, *, is_json: bool) -> OutputFormat:
+def _format_of(text: str | None, path: Path | None, *, is_json: bool) -> OutputFormat:
     if is_json:
         return "json"
+    if text is None:
+        text = path.suffix.removeprefix(".") if path is not None else "table"
     match text:
         case "table" | "json" | "csv" | "parquet":
             return text
         case _:
-            raise InvalidInput(f"format {text!r} is not one of table, json, csv, parquet")
+            raise InvalidInput(
+                f"format {text!r} is not one of table, json, csv, parquet: give --format"
+            )
 
 
 def _timeout_s(text: str) -> float:

@@ -19,9 +19,17 @@ from fleetlog.cli.tables import write_table
 from fleetlog.cli.task_history import describe, task_fields
 from fleetlog.cli.task_list import Wanted, list_sql
 
-app = plain_typer(no_args_is_help=True, help="List, show and cancel tasks, and read their output.")
+app = plain_typer(no_args_is_help=True)
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.")]
+
+
+@app.callback()
+def _task() -> None:
+    """List, show and cancel tasks, and read their output.
+
+    Example: fleetlog task list --state failed
+    """
 
 
 @app.command("list")
@@ -64,9 +72,9 @@ def list_tasks(  # noqa: PLR0913 - one parameter per option
 
 @app.command()
 def show(ctx: typer.Context, task: TaskArgument, *, is_json: JsonOption = False) -> None:
-    """Show a task: its state, what it waits for, its attempts and all its events.
+    """Show a task: its state, its attempts and all its events.
 
-    Reads the log itself, so that what it shows is never old.
+    It says what a task waits for. It reads the log itself, so that what it shows is never old.
 
     Example: fleetlog task show 06f1k3s8zq4v5w6x7y8z9a0b1c
     """
@@ -85,9 +93,9 @@ def output(
         bool, typer.Option("--follow", "-f", help="Go on until the task has its outcome.")
     ] = False,
 ) -> None:
-    """Print what a task printed: its stdout on stdout, all else on stderr.
+    """Print what a task printed.
 
-    Output is kept beside the log, for a week unless it is too much.
+    Its stdout goes to stdout, everything else to stderr. Output is kept beside the log, for a week unless it is too much.
 
     Example: fleetlog task output --follow 06f1k3s8zq4v5w6x7y8z9a0b1c
     """
@@ -148,8 +156,8 @@ async def _output(
         await client.outcome(task_id)
         if is_following:
             await follow_output(client, task_id, attempt=attempt)
-        else:
-            await write_output(client, task_id, attempt=attempt)
+        elif not await write_output(client, task_id, attempt=attempt):
+            say("no output: it has printed nothing, or what it printed is no longer kept")
 
 
 async def _cancel(

@@ -137,7 +137,7 @@ def _work_rows(task: Task) -> list[tuple[str, str]]:
         rows.append(("key", one_line(spec.key)))
     if spec.parent_id is not None:
         rows.append(("parent", spec.parent_id))
-    rows.append(("failures", f"{task.failures} of {spec.max_attempts} allowed"))
+    rows.append(("failures", f"{task.failures}, it has failed at {spec.max_attempts}"))
     return rows
 
 
