@@ -1,0 +1,287 @@
+"""`make demo`: real work through a whole fleet on this machine, and what SQL tells about it afterwards.
+
+Starts `fleetlog up` on a temporary folder and does what a person would do, each command shown before its
+output. Works offline, takes well under a minute, and leaves nothing behind, after Ctrl-C neither. The exit code
+is 0 only if every outcome is what it should be.
+"""
+# ruff: noqa: T201 - a program for people prints
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+FOLDERS = ["schemas", "bus", "agents", "projections", "cli", "src", "tests", "examples"]
+COMMAND_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 60
+
+SUCCESS = "SELECT handler, settled, completed, failed, success_rate FROM success_rate"
+THROUGHPUT = "SELECT minute, submitted, claimed, settled, completed FROM throughput_by_minute"
+SPEEDUP = """\
+SELECT count(*) AS attempts, count(DISTINCT worker_id) AS workers,
+       round(sum(ran_ms) / 1000, 2) AS one_by_one_s,
+       round(epoch(max(ended_at) - min(claimed_at)), 2) AS wall_s,
+       round(one_by_one_s / wall_s, 2) AS speedup
+FROM attempts WHERE handler = 'measure'"""
+SLOWEST = """\
+SELECT handler, coalesce(args->>'path', args->>'argv') AS what, attempt, worker_id, ran_ms
+FROM attempts JOIN tasks USING (task_id, handler) ORDER BY ran_ms DESC LIMIT 5"""
+EVENTS = """\
+SELECT seq, strftime(stored_at, '%H:%M:%S.%g') AS at_utc, type, attempt, error_class
+FROM events WHERE task_id = '{task_id}' ORDER BY seq"""
+ATTEMPTS = """\
+SELECT attempt, outcome, agent_id, worker_id, host, ran_ms, split_part(error, chr(10), 1) AS error
+FROM attempts WHERE task_id = '{task_id}' ORDER BY attempt"""
+LONGEST = """\
+SELECT f->>'name' AS function, (f->>'lines')::INT AS lines, (f->>'branches')::INT AS branches,
+       path || ':' || (f->>'line') AS place
+FROM (SELECT result->>'path' AS path, unnest((result->'functions')::JSON[]) AS f
+      FROM tasks WHERE handler = 'measure')
+ORDER BY lines DESC, place LIMIT 5"""
+STATES = "SELECT task_id, handler, state, attempts FROM tasks"
+TROUBLE = (
+    "SELECT seq, type, is_violation, problem FROM events WHERE is_violation OR problem IS NOT NULL"
+)
+
+console = Console(highlight=False)
+
+
+class Unexpected(Exception):
+    """Something is not as it should be."""
+
+
+class Fleet:
+    """One fleet that runs, and the commands that are given to it."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self._environ = environ
+
+    def run(self, *argv: str, expected: int = 0) -> str:
+        """Shows a command, runs it, shows what it says; answers its stdout."""
+        console.print(f"\n$ {_shell_line(argv)}", style="bold", markup=False, soft_wrap=True)
+        done = subprocess.run(
+            _resolve(argv),
+            cwd=ROOT,
+            env=self._environ,
+            stdout=subprocess.PIPE,
+            # On a terminal, stderr shows how a task goes while one waits; elsewhere it comes behind the answer.
+            stderr=None if sys.stderr.isatty() else subprocess.PIPE,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        print(
+            "\n".join(filter(None, [done.stdout.rstrip(), (done.stderr or "").rstrip()])),
+            flush=True,
+        )
+        _check(done.returncode == expected, f"`{argv[1]}` ended with {done.returncode}")
+        return done.stdout
+
+    def show(self, *argv: str) -> None:
+        """Like `run`, with its output straight on this terminal, so that it may draw progress."""
+        console.print(f"\n$ {_shell_line(argv)}", style="bold", markup=False, soft_wrap=True)
+        sys.stdout.flush()
+        done = subprocess.run(
+            _resolve(argv), cwd=ROOT, env=self._environ, timeout=COMMAND_TIMEOUT_S, check=False
+        )
+        _check(done.returncode == 0, f"`{_shell_line(argv)}` ended with {done.returncode}")
+
+    def sql(self, statement: str) -> None:
+        """One question, and the answer as a table."""
+        self.run("fleetlog", "sql", "--fresh", statement)
+
+    def ask(self, *argv: str) -> Any:
+        """What a command says with `--json`, shown to nobody."""
+        done = subprocess.run(
+            _resolve(argv),
+            cwd=ROOT,
+            env=self._environ,
+            capture_output=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+
+def main() -> int:
+    """The demo; answers its exit code."""
+    began = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="fleetlog-demo-") as folder,
+            started(Path(folder)) as fleet,
+        ):
+            demonstrate(fleet)
+    except KeyboardInterrupt:
+        console.print("\nstopped; nothing is left behind", style="bold")
+        return 130
+    except (Unexpected, subprocess.SubprocessError) as error:
+        console.print(f"\nThe demo failed: {error}", style="bold red", markup=False)
+        return 1
+    console.print(
+        f"\nAll as it should be, in {time.monotonic() - began:.0f} s. Yours now:", style="bold"
+    )
+    print(
+        f"  source {_short(BIN / 'activate')}\n"
+        "  fleetlog up --app examples.demo_app:agent     # one terminal\n"
+        "  fleetlog run --wait -- echo hello             # another one\n"
+        "  README.md tells the rest, docs/architecture.md how it works."
+    )
+    return 0
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Fleet]:
+    """A fleet of its own, stopped in order at the end whatever happens."""
+    argv = ("fleetlog", "up", "--app", "examples.demo_app:agent", "--workers", str(_workers()))
+    environ = {**os.environ, "FLEETLOG_DATA": str(folder / "data"), "FLEETLOG_URL": ""}
+    for name in ("FLEETLOG_FLEET", "FLEETLOG_CREDS"):
+        environ.pop(name, None)
+    said = folder / "up.log"
+    heading("A fleet on this machine: log, coordinator, projector, and an agent with its workers.")
+    console.print(f"\n$ {_shell_line(argv)} &", style="bold", markup=False)
+    with said.open("wb") as stderr:
+        # A session of its own: Ctrl-C is for this process, which then stops the fleet in order.
+        up = subprocess.Popen(
+            _resolve(argv), cwd=ROOT, env=environ, stderr=stderr, start_new_session=True
+        )
+    try:
+        fleet = Fleet(environ)
+        fleet.run("fleetlog", "status", "--wait", "30s")
+        yield fleet
+        heading("The fleet stops in order: SIGTERM, running tasks would get 30 s.")
+        _check(_end(up) == 0, f"`fleetlog up` ended with {up.returncode}")
+        console.print("\n`fleetlog up` has ended with exit code 0.")
+    except BaseException as error:
+        _end(up)
+        if isinstance(error, Unexpected | subprocess.SubprocessError):
+            print(f"\n`fleetlog up` said:\n{said.read_text()}", file=sys.stderr)
+        raise
+
+
+def demonstrate(fleet: Fleet) -> None:
+    """The work, then the questions."""
+    heading("Commands are tasks: any program, run by a worker, its outcome recorded once.")
+    fleet.run("fleetlog", "run", "--wait", "--", "df", "-h")
+    fleet.run("fleetlog", "run", "--wait", "--", "uname", "-a")
+
+    heading("Two tasks with trouble: one fails twice and then succeeds, one can't succeed.")
+    knock = ("fleetlog", "submit", "knock", '{"opens_at": 3}', "--key", "third-knock")
+    nowhere = ("fleetlog", "run", "--max-attempts", "2", "--key", "nowhere")
+    ls = ("--", "ls", "/no/such/folder")
+    knock_id = fleet.run(*knock).strip()
+    nowhere_id = fleet.run(*nowhere, *ls).strip()
+
+    heading("Meanwhile a Python handler reads every source file of this checkout, a task for each.")
+    measure = ("python", "examples/measure.py", *FOLDERS)
+    fleet.show(*measure)
+    heading("The same again: each task has a key, so all are known and nothing runs twice.")
+    fleet.show(*measure)
+
+    heading("Submitted again with its key, the knocking task is the same task. Now we wait for it.")
+    fleet.run(*knock, "--wait")
+    heading("So is the hopeless one. It ends as failed, and a script sees exit code 1.")
+    fleet.run(*nowhere, "--wait", *ls, expected=1)
+
+    heading("What happened? The log knows, and SQL asks it: outcomes,")
+    fleet.sql(SUCCESS)
+    heading("throughput,")
+    fleet.sql(THROUGHPUT)
+    heading("how much faster than one by one,")
+    fleet.sql(SPEEDUP)
+    heading("the slowest,")
+    fleet.sql(SLOWEST)
+    heading("the life of the task that was retried: its events and its attempts,")
+    fleet.run("fleetlog", "task", "show", knock_id)
+    fleet.sql(EVENTS.format(task_id=knock_id))
+    fleet.sql(ATTEMPTS.format(task_id=knock_id))
+    heading("and what the handler found: the longest functions, out of the tasks' results.")
+    fleet.sql(LONGEST)
+    verify(fleet, knock_id, nowhere_id)
+
+
+def verify(fleet: Fleet, knock_id: str, nowhere_id: str) -> None:
+    """Raises `Unexpected` unless every outcome is what it should be."""
+    rows = fleet.ask("fleetlog", "sql", "--fresh", "--format", "json", STATES)
+    found = {row["task_id"]: (row["state"], row["attempts"]) for row in rows}
+    expected = dict.fromkeys(found, ("completed", 1))
+    expected |= {knock_id: ("completed", 3), nowhere_id: ("failed", 2)}
+    wrong = {
+        task_id: found.get(task_id)
+        for task_id in expected
+        if found.get(task_id) != expected[task_id]
+    }
+    _check(not wrong, f"tasks ended otherwise than expected: {wrong}")
+    measured = sum(row["handler"] == "measure" for row in rows)
+    files = sum(len(list((ROOT / folder).rglob("*.py"))) for folder in FOLDERS)
+    _check(measured == files > 0, f"{files} files, but {measured} were measured")
+    shown = fleet.ask("fleetlog", "task", "show", knock_id, "--json")
+    _check(shown["result"] == "opened at knock 3", f"the knock's result is {shown['result']!r}")
+    trouble = fleet.ask("fleetlog", "sql", "--fresh", "--format", "json", TROUBLE)
+    _check(trouble == [], f"events that should not be there: {trouble}")
+
+
+def heading(text: str) -> None:
+    """What comes next, in a sentence."""
+    console.print(f"\n── {text}", style="cyan", markup=False, soft_wrap=True)
+    sys.stdout.flush()
+
+
+def _workers() -> int:
+    return min(8, max(2, os.cpu_count() or 1))
+
+
+def _resolve(argv: tuple[str, ...]) -> list[str]:
+    # What an activated environment would find.
+    return [str(BIN / argv[0]), *argv[1:]]
+
+
+def _shell_line(argv: tuple[str, ...]) -> str:
+    """The command as one would type it; double quotes where it holds single ones."""
+    return " ".join(_quoted(word) for word in argv)
+
+
+def _quoted(word: str) -> str:
+    if "'" in word and not set(word) & set('"$`\\!'):
+        return f'"{word}"'
+    return shlex.quote(word)
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
+def _check(is_so: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like an assertion
+    if not is_so:
+        raise Unexpected(otherwise)
+
+
+def _end(up: subprocess.Popen[bytes]) -> int:
+    """Stops the fleet; answers its exit code."""
+    while up.poll() is None:
+        try:
+            up.terminate()
+            return up.wait(STOP_TIMEOUT_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            continue  # a second signal hurries: it kills what does not end
+    return up.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
