@@ -7,16 +7,16 @@ can't read the event, else empty).
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 import msgspec
 import nanoarrow
+from nanoarrow._array_stream import CArrayStream
 
 from fleetlog.schemas.envelope import UPCASTS, Stored, UnknownEvent, Upcast, decode, encode
-from fleetlog.schemas.events import SCHEMA_VERSION, AnyEvent
+from fleetlog.schemas.events import SCHEMA_VERSION
 
 _SCHEMA = nanoarrow.struct(
     {
@@ -28,6 +28,9 @@ _SCHEMA = nanoarrow.struct(
         "problem": nanoarrow.string(),
     }
 )
+
+
+_ARRAY_ROWS = 8192
 
 
 class Batch:
@@ -44,21 +47,39 @@ class Batch:
         texts, originals, problems = _read(messages, upcasts)
         if problem:
             problems = [problem.encode()] * len(messages)
-        columns = (
-            _integers([message.seq for message in messages]),
-            _integers([message.stored_at_ns for message in messages]),
-            _strings([message.subject.encode() for message in messages]),
-            _strings(texts),
-            _blobs(originals),
-            _strings(problems),
-        )
-        self._array = nanoarrow.c_array_from_buffers(
-            _SCHEMA, len(messages), [None], children=columns, validation_level="none"
-        )
+        # DuckDB reads a stream with one thread per array.
+        self._arrays = [
+            _rows(messages[part], texts[part], originals[part], problems[part])
+            for part in _parts(len(messages))
+        ]
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The Arrow PyCapsule protocol, which DuckDB reads."""
-        return nanoarrow.c_array_stream(self._array).__arrow_c_stream__()
+        stream = CArrayStream.from_c_arrays(self._arrays, nanoarrow.c_schema(_SCHEMA))
+        return stream.__arrow_c_stream__()
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(start, start + _ARRAY_ROWS) for start in range(0, count, _ARRAY_ROWS)]
+
+
+def _rows(
+    messages: Sequence[Stored],
+    texts: list[bytes],
+    originals: list[bytes | None],
+    problems: list[bytes],
+) -> nanoarrow.c_array.CArray:
+    columns = (
+        _integers([message.seq for message in messages]),
+        _integers([message.stored_at_ns for message in messages]),
+        _strings([message.subject.encode("utf-8", "replace") for message in messages]),
+        _strings(texts),
+        _blobs(originals),
+        _strings(problems),
+    )
+    return nanoarrow.c_array_from_buffers(
+        _SCHEMA, len(messages), [None], children=columns, validation_level="none"
+    )
 
 
 class _Versioned(msgspec.Struct):
@@ -76,49 +97,26 @@ def _read(
     texts = [message.data for message in messages]
     originals: list[bytes | None] = [None] * len(texts)
     problems = [b""] * len(texts)
-    is_plain = _is_plain(texts)
+    is_utf8 = _is_utf8(texts)
     for index, data in enumerate(texts):
-        event = _decode(data, upcasts)
+        event = decode(data, upcasts)
         if isinstance(event, UnknownEvent):
             problems[index] = (event.why or "not readable").encode("utf-8", "replace")
         elif upcasts and _version_decoder.decode(data).v != SCHEMA_VERSION:
             texts[index], originals[index] = encode(event), data
-        if not is_plain:
-            text = _clean(data)
-            if text != data:
-                texts[index], originals[index] = text, data
+            continue
+        if not is_utf8 and (text := data.decode("utf-8", "replace").encode()) != data:
+            texts[index], originals[index] = text, data
     return texts, originals, problems
 
 
-def _decode(data: bytes, upcasts: Mapping[tuple[str, int], Upcast]) -> AnyEvent | UnknownEvent:
-    try:
-        return decode(data, upcasts)
-    except RecursionError:
-        return UnknownEvent(None, "nested too deeply")
-
-
-def _is_plain(texts: list[bytes]) -> bool:
+def _is_utf8(texts: list[bytes]) -> bool:
     # With line feeds between them, no two broken payloads can make one valid character.
-    joined = b"\n".join(texts)
-    if b"\\u" in joined and (b"\\ud" in joined or b"\\uD" in joined):
-        return False
     try:
-        joined.decode()
+        b"\n".join(texts).decode()
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _clean(data: bytes) -> bytes:
-    """Text that DuckDB can read: UTF-8, and in JSON no half of a surrogate pair."""
-    text = data.decode("utf-8", "replace")
-    if "\\ud" not in text and "\\uD" not in text:
-        return text.encode()
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text.encode()
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _integers(values: list[int]) -> nanoarrow.c_array.CArray:

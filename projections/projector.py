@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -23,10 +24,14 @@ from fleetlog.projections.query_service import QueryService
 from fleetlog.projections.rebuild import rebuild
 from fleetlog.projections.snapshots import Snapshots
 from fleetlog.projections.store import Store, create_store, open_store
+from fleetlog.schemas.beats import StoredBeat
 from fleetlog.schemas.envelope import Stored
 
-FLUSH_INTERVAL_S: Final = 0.15
+FLUSH_INTERVAL_S: Final = 0.2
 """While events keep coming, this far apart are the transactions."""
+BEATS_INTERVAL_S: Final = 1.0
+"""While heartbeats keep coming, this far apart are theirs."""
+_BEATS_MAX: Final = 10_000
 
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
@@ -59,6 +64,9 @@ class Projector:
         self._store: Store | None = None
         self._checkpoint = 0
         self._moved = asyncio.Event()
+        # The loss of a heartbeat costs nothing, so the oldest make room.
+        self._heard: deque[StoredBeat] = deque(maxlen=_BEATS_MAX)
+        self._has_heard = asyncio.Event()
         self._stopping = asyncio.Event()
         self.ready = asyncio.Event()
         """Set once the database is open and queries are answered."""
@@ -89,7 +97,7 @@ class Projector:
             async with AsyncExitStack() as stack:
                 loops = [self._read(), self._write()]
                 if self._beats is not None:
-                    loops.append(self._hear(self._beats))
+                    loops += [self._hear(self._beats), self._keep_beats()]
                 await stack.enter_async_context(background(*loops))
                 await self._serve(stack, self._store)
                 self.ready.set()
@@ -147,9 +155,19 @@ class Projector:
             self._moved = asyncio.Event()
 
     async def _hear(self, beats: Beats) -> None:
-        store = self._opened()
         async for heard in beats.follow():
+            self._heard += heard
+            self._has_heard.set()
+
+    async def _keep_beats(self) -> None:
+        store = self._opened()
+        while True:
+            await self._has_heard.wait()
+            self._has_heard.clear()
+            heard = list(self._heard)
+            self._heard.clear()
             await self._on_thread(lambda: store.add_beats(heard))  # noqa: B023 - awaited at once
+            await self._system.clock.sleep(BEATS_INTERVAL_S)
 
     def _opened(self) -> Store:
         if self._store is None:

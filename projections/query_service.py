@@ -94,7 +94,12 @@ class QueryService:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            process = await self._start(theirs)
+            try:
+                process = await self._start(theirs)
+            except OSError as error:
+                raise ProjectionError(
+                    f"no process for the query could be started: {error}"
+                ) from error
             theirs.close()
             try:
                 answer = await _converse(ours, work)

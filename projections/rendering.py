@@ -74,8 +74,10 @@ def _cell(value: object) -> str:
         case str():
             return value
         case _:
-            encoded = _encoder.encode(value).decode()
-            return msgspec.json.decode(encoded) if encoded.startswith('"') else encoded
+            encoded = _encoder.encode(value)
+            if encoded.startswith(b'"'):
+                return msgspec.json.decode(encoded, type=str)
+            return "" if encoded == b"null" else encoded.decode()
 
 
 def _converter(kind: str) -> Callable[[object], object]:

@@ -23,14 +23,15 @@ from fleetlog.schemas.envelope import Stored
 HEARTBEATS_KEPT_S: Final = 900
 """How long heartbeats stay."""
 
-_STEPS: Final = (
-    *("parse_batch", "fold_tasks", "change_tasks", "add_events", "end_attempts"),
-    *("remove_changed", "add_open", "add_settled", "merge_agents", "merge_workers"),
-    "move_checkpoint",
-)
+_STEPS_OF_KIND: Final = {
+    "task": ("change_tasks", "end_attempts", "remove_changed", "add_open", "add_settled"),
+    "agent": ("merge_agents",),
+    "worker": ("merge_workers",),
+}
 _ABOUT_DATA: Final = (duckdb.DataError, duckdb.InvalidInputException)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ADVICE: Final = "check the folder, or choose another one with --data"
 
 _logger = logging.getLogger(__name__)
 
@@ -136,8 +137,13 @@ class Store:
         connection.register("incoming", batch)
         try:
             connection.execute("BEGIN")
-            for step in _STEPS:
+            for step in ("parse_batch", "fold_tasks", "add_events"):
                 connection.execute(statement(f"steps/{step}"))
+            kinds = connection.execute("SELECT DISTINCT kind FROM batch").fetchall()
+            for (kind,) in kinds:
+                for step in _STEPS_OF_KIND.get(kind, ()):
+                    connection.execute(statement(f"steps/{step}"))
+            connection.execute(statement("steps/move_checkpoint"))
             connection.execute("COMMIT")
         except duckdb.Error:
             _roll_back(connection)
@@ -153,7 +159,7 @@ def open_store(path: Path, fleet: str) -> Store:
     Raises:
         ProjectionError: another process has it open, or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     try:
         store = _open_existing(path, fleet) if path.exists() else None
     except duckdb.Error as error:
@@ -180,9 +186,7 @@ def create_store(path: Path, fleet: str) -> Store:
         prepare(connection)
     except duckdb.Error as error:
         _raise_if_taken(path, error)
-        raise ProjectionError(
-            f"cannot create {path}: {first_line(error)}; check the folder, or choose another one with --data"
-        ) from error
+        raise ProjectionError(f"cannot create {path}: {first_line(error)}; {_ADVICE}") from error
     return Store(path, connection, fleet)
 
 
@@ -194,6 +198,13 @@ def first_line(error: BaseException) -> str:
 def quoted(text: str) -> str:
     """An SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProjectionError(f"cannot make the folder {folder}: {error}; {_ADVICE}") from error
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:

@@ -202,9 +202,9 @@ def _event(what: str, seq: int | None, twist: int) -> Event:
             place = {"agent_id": "bad", "worker_id": "bad", "host": "bad"}
             return make(TaskClaimed, attempt=twist, offer=seq or 0, over=over, **place)
         case "retried":
-            return make(TaskRetried, delay_ms=twist * 1000, **error, **ending)
+            return make(TaskRetried, delay_ms=_delay_ms(twist), **error, **ending)
         case "returned":
-            return make(TaskReturned, delay_ms=twist * 1000, **error, **ending)
+            return make(TaskReturned, delay_ms=_delay_ms(twist), **error, **ending)
         case "completed":
             return make(TaskCompleted, digest="y", result=msgspec.Raw(b'"illegal"'), **ending)
         case "failed":
@@ -215,6 +215,10 @@ def _event(what: str, seq: int | None, twist: int) -> Event:
             return make(TaskExpired, limit="expires", digest="y", **ending)
         case _:
             return make(TaskCancelRequested)
+
+
+def _delay_ms(twist: int) -> int:
+    return (0, 1_000, 2_000, 60_000, -5_000, 10**14, 10**18, 7)[twist]
 
 
 @pytest.fixture(scope="module")

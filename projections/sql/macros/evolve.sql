@@ -2,11 +2,10 @@
 -- `ends` collects the attempts that ended, `violations` the sequences of events that were not allowed.
 CREATE OR REPLACE TEMP MACRO evolve(s, e) AS CASE
     WHEN NOT permits(s, e)
-        THEN struct_update(s, version := e.seq, violations := list_append(s.violations, e.seq))
+        THEN struct_update(s, violations := list_append(s.violations, e.seq))
     WHEN e.type = 'task.held' THEN struct_update(
         s,
         state := 'held',
-        version := e.seq,
         spec_seq := e.seq,
         submitted_at := e.stored_at,
         due_at := e.due_at
@@ -14,7 +13,6 @@ CREATE OR REPLACE TEMP MACRO evolve(s, e) AS CASE
     WHEN e.type = 'task.queued' THEN struct_update(
         s,
         state := 'queued',
-        version := e.seq,
         spec_seq := e.seq,
         submitted_at := coalesce(s.submitted_at, e.submitted_at, e.stored_at),
         queued_at := coalesce(s.queued_at, e.stored_at),
@@ -28,7 +26,6 @@ CREATE OR REPLACE TEMP MACRO evolve(s, e) AS CASE
     WHEN e.type = 'task.claimed' THEN struct_update(
         s,
         state := 'claimed',
-        version := e.seq,
         started_at := coalesce(s.started_at, e.stored_at),
         attempts := s.attempts + 1,
         losses := s.losses + CASE WHEN e.over IS NULL THEN 0 ELSE 1 END,
@@ -36,14 +33,13 @@ CREATE OR REPLACE TEMP MACRO evolve(s, e) AS CASE
         ends := CASE WHEN e.over IS NULL THEN s.ends ELSE list_append(s.ends, ending(s, e)) END
     )
     WHEN e.type = 'task.cancel_requested'
-        THEN struct_update(s, version := e.seq, is_cancel_requested := true)
+        THEN struct_update(s, is_cancel_requested := true)
     ELSE struct_update(
         s,
         state := CASE
             WHEN e.type IN ('task.retried', 'task.returned') THEN 'waiting'
             ELSE substr(e.type, 6)
         END,
-        version := e.seq,
         due_at := e.due_at,
         settle_seq := CASE
             WHEN e.type NOT IN ('task.retried', 'task.returned') THEN e.seq

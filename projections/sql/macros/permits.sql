@@ -11,17 +11,17 @@ CREATE OR REPLACE TEMP MACRO permits(s, e) AS coalesce(
             END
         WHEN 'task.retried' THEN e.fence = s.fence
         WHEN 'task.returned' THEN e.fence = s.fence
-        WHEN 'task.completed' THEN e.fence = s.fence OR (s.state = 'absent' AND s.version = 0)
+        WHEN 'task.completed' THEN e.fence = s.fence OR s.state = 'absent'
         WHEN 'task.failed' THEN
             e.fence = s.fence
-            OR s.state IN ('held', 'queued', 'waiting')
-            OR (s.state = 'absent' AND s.version = 0)
+            OR (e.fence IS NULL AND s.state IN ('held', 'queued', 'waiting'))
+            OR s.state = 'absent'
         WHEN 'task.cancelled' THEN
             e.fence = s.fence
-            OR s.state IN ('held', 'queued', 'waiting')
-            OR (s.state = 'absent' AND s.version = 0)
+            OR (e.fence IS NULL AND s.state IN ('held', 'queued', 'waiting'))
+            OR s.state = 'absent'
         WHEN 'task.expired' THEN
-            s.state IN ('held', 'queued', 'waiting') OR (s.state = 'absent' AND s.version = 0)
+            (e.fence IS NULL AND s.state IN ('held', 'queued', 'waiting')) OR s.state = 'absent'
         WHEN 'task.cancel_requested' THEN s.state = 'claimed' AND NOT s.is_cancel_requested
     END,
     false

@@ -5,7 +5,8 @@ SELECT
     b.j.occurred_at AS occurred_at,
     CASE
         WHEN b.problem IS NULL THEN b.j.type
-        WHEN json_valid(b.text) THEN b.text ->> '$.type'
+        WHEN NOT json_valid(b.text) THEN NULL
+        WHEN json_type(b.text, '$.type') = 'VARCHAR' THEN b.text ->> '$.type'
     END AS type,
     b.subject,
     CASE WHEN b.kind = 'task' THEN b.thing_id ELSE b.j.task_id END AS task_id,

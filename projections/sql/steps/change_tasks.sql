@@ -3,7 +3,6 @@ CREATE OR REPLACE TEMP TABLE changed AS
 SELECT
     f.task_id,
     f.s.state,
-    f.s.version,
     f.s.spec_seq,
     CASE
         WHEN b.seq IS NULL AND o.spec IS NOT NULL THEN o.spec
@@ -68,4 +67,4 @@ LEFT JOIN store.open_tasks AS o USING (task_id)
 LEFT JOIN batch AS b ON b.seq = f.s.spec_seq
 LEFT JOIN batch AS c ON c.seq = f.s.fence
 LEFT JOIN batch AS e ON e.seq = f.s.settle_seq
-WHERE f.s.state <> 'settled'
+WHERE f.s.state NOT IN ('absent', 'settled')

@@ -8,12 +8,12 @@ WITH histories AS (
             'type': CASE WHEN problem IS NULL THEN j.type END,
             'stored_at': stored_at,
             'submitted_at': j.submitted_at,
-            'due_at': make_timestamp(
-                epoch_us(stored_at) + 1000 * CASE
-                    WHEN coalesce(j.spec.delay_ms, j.delay_ms, 0) BETWEEN -315360000000 AND 315360000000
-                        THEN coalesce(j.spec.delay_ms, j.delay_ms, 0)
-                END
-            )::TIMESTAMPTZ,
+            -- Bounded, because a foreign writer's delay may reach beyond the end of time.
+            'due_at': make_timestamp(least(
+                epoch_us(stored_at)
+                + 1000 * least(greatest(coalesce(j.spec.delay_ms, j.delay_ms, 0), 0), 1000000000000000),
+                epoch_us(TIMESTAMPTZ '9999-12-31 23:59:59.999999+00')
+            ))::TIMESTAMPTZ,
             'offer': j.offer,
             'over': j.over,
             'fence': j.fence,
@@ -42,7 +42,6 @@ SELECT
         lambda s, e: evolve(s, e),
         {
             'state': CASE WHEN s.task_id IS NOT NULL THEN 'settled' ELSE coalesce(o.state, 'absent') END,
-            'version': CASE WHEN s.task_id IS NOT NULL THEN 1 ELSE coalesce(o.version, 0) END::BIGINT,
             'spec_seq': o.spec_seq,
             'submitted_at': o.submitted_at,
             'queued_at': o.queued_at,

@@ -1,7 +1,6 @@
 CREATE TABLE store.open_tasks (
     task_id VARCHAR NOT NULL,
     state VARCHAR NOT NULL,
-    version BIGINT NOT NULL,
     spec_seq BIGINT,
     spec STRUCT(
         handler VARCHAR, executor VARCHAR, args JSON, queue VARCHAR, priority VARCHAR, key VARCHAR,

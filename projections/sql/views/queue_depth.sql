@@ -8,5 +8,4 @@ SELECT
     count(*) FILTER (WHERE state = 'waiting') AS waiting,
     min(offered_at) FILTER (WHERE state = 'queued') AS oldest_queued_at
 FROM store.open_tasks
-WHERE state <> 'absent'
 GROUP BY ALL

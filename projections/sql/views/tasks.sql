@@ -35,12 +35,11 @@ FROM (
     FROM store.settled_tasks
     UNION ALL BY NAME
     SELECT
-        * EXCLUDE (version, spec_seq, offer, offered_at, fence, lease),
+        * EXCLUDE (spec_seq, offer, offered_at, fence, lease),
         NULL::TIMESTAMPTZ AS settled_at,
         NULL::JSON AS result,
         NULL::VARCHAR AS error_class,
         NULL::VARCHAR AS error,
         NULL::VARCHAR AS expired_limit
     FROM store.open_tasks
-    WHERE state <> 'absent'
 )

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleetlog.projections.store import Store, create_store
+from tests.unit.projections.histories import FLEET
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = create_store(tmp_path / "projection.duckdb", FLEET)
+    yield made
+    made.close()
