@@ -82,7 +82,7 @@ STEPS = st.lists(
         is_stale=st.sampled_from([False, False, False, True]),
         is_from_offer=st.booleans(),
         pick=st.sampled_from([0, 0, 0, 0, 1, 2]),
-        flag=st.sampled_from([False, False, False, True]),
+        flag=st.booleans(),
         number=st.integers(0, 99),
     ),
     min_size=20,
@@ -172,7 +172,11 @@ class World:
                 return Complete(result=NULL, **end)
             case "fail":
                 jitter = step.number / 100
-                why = {"error_class": "error", "error": "no", "is_permanent": step.flag}
+                why = {
+                    "error_class": "error",
+                    "error": "no",
+                    "is_permanent": step.flag and step.number < 5,
+                }
                 return Fail(jitter=jitter, **why, **end)
             case "return" | "lost":
                 why = {"error_class": "lost" if act == "lost" else "drained", "error": "no"}

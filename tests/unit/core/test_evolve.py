@@ -155,6 +155,10 @@ def test_the_outcome_of_a_trimmed_task_keeps_its_count_of_attempts() -> None:
     assert task.is_settled
 
 
+def test_an_outcome_cannot_take_claims_back() -> None:
+    assert fold(queued(), claimed(), completed(2, attempts=0)).attempts == 1
+
+
 @pytest.mark.parametrize(
     "rest",
     [
