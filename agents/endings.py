@@ -18,6 +18,8 @@ from fleetlog.agents.frames import (
 from fleetlog.agents.worker_process import WorkerDied
 from fleetlog.bus.core import Cancel, Complete, Fail, Return, Task
 from fleetlog.schemas.durations import format_duration
+from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.specs import read_json
 
 RESULT_MAX_BYTES: Final = 512 * 1024
 
@@ -109,12 +111,21 @@ def _of_stop(end: End, base: dict[str, Any]) -> Ending:
 
 
 def _complete(end: End, base: dict[str, Any], result: bytes) -> Ending:
-    if len(result) <= RESULT_MAX_BYTES:
-        return Complete(result=msgspec.Raw(result), **base)
-    error = (
-        f"the result has {len(result)} bytes and at most {RESULT_MAX_BYTES} can be recorded:"
-        " write it to a file and return the path"
-    )
+    if len(result) > RESULT_MAX_BYTES:
+        error = (
+            f"the result has {len(result)} bytes and at most {RESULT_MAX_BYTES} can be recorded:"
+            " write it to a file and return the path"
+        )
+        return _unreadable(end, base, error)
+    try:
+        # What can't be read back must not get into the log.
+        read_json(result, "result")
+    except InvalidInput as refusal:
+        return _unreadable(end, base, str(refusal))
+    return Complete(result=msgspec.Raw(result), **base)
+
+
+def _unreadable(end: End, base: dict[str, Any], error: str) -> Ending:
     return Fail(
         error_class="unreadable_result", error=error, is_permanent=True, jitter=end.jitter, **base
     )
