@@ -115,7 +115,7 @@ def test_an_attempt_whose_worker_was_ended_for_another_is_returned() -> None:
     ("result", "words"),
     [
         (b'"' + b"x" * endings.RESULT_MAX_BYTES + b'"', "bytes"),
-        (b"[" * 200 + b"]" * 200, "nested"),
+        (b"[" * 200 + b"]" * 200, "nest"),
         (b'"\xff"', "valid JSON"),
         (b"nope", "valid JSON"),
     ],
