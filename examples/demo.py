@@ -77,17 +77,13 @@ class Fleet:
             _resolve(argv),
             cwd=ROOT,
             env=self._environ,
-            stdout=subprocess.PIPE,
-            # On a terminal, stderr shows how a task goes while one waits; elsewhere it comes behind the answer.
-            stderr=None if sys.stderr.isatty() else subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
-        print(
-            "\n".join(filter(None, [done.stdout.rstrip(), (done.stderr or "").rstrip()])),
-            flush=True,
-        )
+        for said in filter(None, (done.stdout.rstrip(), done.stderr.rstrip())):
+            print(said, flush=True)
         _check(done.returncode == expected, f"`{argv[1]}` ended with {done.returncode}")
         return done.stdout
 
