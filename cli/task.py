@@ -95,7 +95,8 @@ def output(
 ) -> None:
     """Print what a task printed.
 
-    Its stdout goes to stdout, everything else to stderr. Output is kept beside the log, for a week unless it is too much.
+    Its stdout goes to stdout, everything else to stderr. Output is kept beside the log, for a week unless it
+    is too much.
 
     Example: fleetlog task output --follow 06f1k3s8zq4v5w6x7y8z9a0b1c
     """
