@@ -103,13 +103,14 @@ def _bounded(selection: Selection, columns: list[Column], rows_max: int | None) 
 
 
 def _without_semicolon(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    cut = sql.rfind(";")
+    # A semicolon may also stand in a string or a comment; DuckDB's own parser tells which it is.
+    shortest, cut = sql, sql.rfind(";")
     while cut >= 0:
         head, tail = sql[:cut], sql[cut + 1 :]
         if _count(connection, tail) == 0 and _count(connection, head) == 1:
-            return head
+            shortest = head
         cut = sql.rfind(";", 0, cut)
-    return sql
+    return shortest
 
 
 def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int | None:

@@ -1,0 +1,213 @@
+"""Tables and views show what a small, known history says."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleetlog.projections.statements import SURFACE, TABLES, VIEWS, documentation
+from fleetlog.projections.store import Store
+from fleetlog.schemas.events import (
+    AgentDraining,
+    AgentLost,
+    AgentStopped,
+    TaskCompleted,
+    TaskFailed,
+    TaskQueued,
+    TaskRetried,
+    Usage,
+    WorkerExited,
+    WorkerRefused,
+    WorkerSpawned,
+)
+from fleetlog.schemas.specs import TaskSpec
+from tests.unit.projections.histories import Log, claim, instant, make, started
+from tests.unit.projections.reading import rows
+
+T0_US = 1_767_225_600_000_000
+
+
+def second(n: int) -> object:
+    return instant(T0_US + n * 1_000_000)
+
+
+def apply_one_by_one(store: Store, log: Log) -> None:
+    for message in log.messages:
+        store.apply([message])
+
+
+@pytest.fixture
+def busy(store: Store) -> Store:
+    """`a` fails once and completes, `b` fails for good, `c` is queued; an event per second from second 1."""
+    log = Log()
+    spec = TaskSpec(handler="h")
+    offer_a = log.task("a", make(TaskQueued, spec=spec, digest="d"))  # 1
+    offer_b = log.task("b", make(TaskQueued, spec=spec, digest="d"))  # 2
+    fence_a = log.task("a", claim(offer_a))  # 3
+    fence_b = log.task("b", claim(offer_b, worker="w2"))  # 4
+    end = {"attempts": 1, "error_class": "error", "error": "no"}
+    log.task("a", make(TaskRetried, fence=fence_a, delay_ms=0, **end))  # 5
+    log.task("b", make(TaskFailed, fence=fence_b, exit_code=3, **end))  # 6
+    offer_a2 = log.task("a", make(TaskQueued, spec=spec, digest="d", attempt=2, failures=1))  # 7
+    fence_a2 = log.task("a", claim(offer_a2, attempt=2))  # 8
+    usage = Usage(input_tokens=10, output_tokens=2, cost_micro_usd=1_250_000, model="m")
+    log.task("a", make(TaskCompleted, attempts=2, fence=fence_a2, ran_ms=900, usage=usage))  # 9
+    log.task("c", make(TaskQueued, spec=spec, digest="d"), "gpu.high")  # 10
+    apply_one_by_one(store, log)
+    return store
+
+
+def test_attempts_say_who_ran_what_and_how_it_ended(busy: Store) -> None:
+    found = rows(busy, "FROM attempts ORDER BY fence")
+    assert [(r["task_id"], r["attempt"], r["outcome"], r["worker_id"]) for r in found] == [
+        ("a", 1, "retried", "w1"),
+        ("b", 1, "failed", "w2"),
+        ("a", 2, "completed", "w1"),
+    ]
+    assert all((r["agent_id"], r["host"], r["handler"]) == ("a1", "h1", "h") for r in found)
+    assert [(r["queued_at"], r["claimed_at"], r["ended_at"]) for r in found] == [
+        (second(1), second(3), second(5)),
+        (second(2), second(4), second(6)),
+        (second(7), second(8), second(9)),
+    ]
+    assert found[1]["exit_code"] == 3
+    assert (found[2]["ran_ms"], found[2]["input_tokens"], found[2]["model"]) == (900, 10, "m")
+    assert str(found[2]["cost_usd"]) == "1.250000"
+
+
+def test_tasks_show_their_first_start_and_their_cost(busy: Store) -> None:
+    a, b, c = rows(busy, "FROM tasks ORDER BY task_id")
+    assert (a["state"], a["attempts"], a["failures"]) == ("completed", 2, 1)
+    assert (a["queued_at"], a["started_at"], a["settled_at"]) == (second(1), second(3), second(9))
+    assert (str(a["cost_usd"]), a["input_tokens"]) == ("1.250000", 10)
+    assert (b["state"], b["error_class"], b["error"]) == ("failed", "error", "no")
+    assert (c["state"], c["queue"], c["priority"], c["started_at"]) == (
+        "queued",
+        "gpu",
+        "high",
+        None,
+    )
+
+
+def test_throughput_counts_by_the_logs_minutes(busy: Store) -> None:
+    none = dict.fromkeys(("claimed", "settled", "completed", "failed", "cancelled", "expired"), 0)
+    some = {**none, "submitted": 2, "claimed": 3, "settled": 2, "completed": 1, "failed": 1}
+    assert rows(busy, "FROM throughput_by_minute") == [
+        {"minute": second(0), "queue": "default", **some},
+        {"minute": second(0), "queue": "gpu", **none, "submitted": 1},
+    ]
+
+
+def test_success_rate_is_of_settled_tasks(busy: Store) -> None:
+    ((row),) = rows(busy, "FROM success_rate")
+    assert (row["handler"], row["queue"], row["settled"], row["completed"]) == (
+        "h",
+        "default",
+        2,
+        1,
+    )
+    assert row["success_rate"] == 0.5
+
+
+def test_latency_is_of_attempts(busy: Store) -> None:
+    ((row),) = rows(busy, "FROM latency")
+    assert (row["queue"], row["attempts"]) == ("default", 3)
+    assert (row["wait_p50_s"], row["run_p50_s"]) == (2.0, 2.0)
+    assert row["wait_p99_s"] == pytest.approx(2.0)
+
+
+def test_speedup_is_busy_time_over_wall_time(busy: Store) -> None:
+    ((row),) = rows(busy, "FROM speedup")
+    assert (row["attempts"], row["workers"], row["hosts"]) == (3, 2, 1)
+    assert (row["first_claim_at"], row["last_end_at"]) == (second(3), second(9))
+    assert (row["busy_s"], row["wall_s"]) == (5.0, 6.0)
+    assert row["speedup"] == pytest.approx(5 / 6)
+    assert row["efficiency"] == pytest.approx(5 / 12)
+
+
+def test_queue_depth_counts_what_has_not_settled(busy: Store) -> None:
+    ((row),) = rows(busy, "FROM queue_depth")
+    assert (row["queue"], row["priority"], row["queued"], row["claimed"]) == ("gpu", "high", 1, 0)
+    assert row["oldest_queued_at"] == second(10)
+
+
+def test_cost_is_what_attempts_said(busy: Store) -> None:
+    ((row),) = rows(busy, "FROM cost")
+    assert (row["handler"], row["model"], row["attempts"]) == ("h", "m", 1)
+    assert (row["input_tokens"], str(row["cost_usd"])) == (10, "1.250000")
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_views_of_an_empty_log_have_no_numbers(store: Store, is_at_once: bool) -> None:
+    ((row),) = rows(store, "FROM speedup")
+    assert (row["attempts"], row["busy_s"], row["speedup"]) == (0, None, None)
+    for view in (view for view in SURFACE if view != "speedup"):
+        assert rows(store, f"FROM {view}") == []
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_agents_keep_their_first_start_and_first_end(store: Store, is_at_once: bool) -> None:
+    log = Log()
+    log.agent("a1", started(labels={"gpu": "yes"}))
+    log.agent("a2", started(host="h2"))
+    log.agent("a1", make(AgentDraining))
+    log.agent("a2", make(AgentLost, silent_ms=3000))
+    log.agent("a2", make(AgentStopped))
+    log.agent("a2", started(host="h9"))
+    log.agent("a3", make(AgentStopped))
+    log.agent("a4", started())
+    if is_at_once:
+        store.apply(log.messages)
+    else:
+        apply_one_by_one(store, log)
+    one, two, three, four = rows(store, "FROM agents ORDER BY agent_id")
+    assert (one["state"], one["host"], one["labels"]) == ("draining", "h1", {"gpu": "yes"})
+    assert (one["queues"], one["workers"], one["pid"]) == (["default"], 2, 7)
+    assert (two["state"], two["host"], two["ended_at"]) == ("lost", "h2", second(4))
+    assert (three["state"], three["host"], three["started_at"]) == ("stopped", None, None)
+    assert (four["state"], four["draining_at"]) == ("running", None)
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_workers_know_how_they_ended(store: Store, is_at_once: bool) -> None:
+    log = Log()
+    log.agent("a1", started())
+    log.agent("a2", started(host="h2"))
+    for worker in ("w1", "w2", "w3"):
+        log.worker("a1", worker, make(WorkerSpawned, host="h1", pid=10))
+    log.worker("a2", "w1", make(WorkerSpawned, host="h2", pid=11))
+    log.worker("a1", "w1", make(WorkerExited, host="h1", pid=10, exit_code=3))
+    log.worker("a1", "w2", make(WorkerExited, host="h1", pid=10, signal=9))
+    lost = {"task_id": "t", "attempt": 1, "fence": 1, "verb": "completed", "digest": "x"}
+    log.worker("a1", "w3", make(WorkerRefused, **lost))
+    log.worker("a1", "w3", make(WorkerRefused, **lost))
+    log.agent("a2", make(AgentLost, silent_ms=1))
+    if is_at_once:
+        store.apply(log.messages)
+    else:
+        apply_one_by_one(store, log)
+    found = rows(store, "FROM workers ORDER BY agent_id, worker_id")
+    assert [(r["state"], r["exit_code"], r["signal"], r["refused"]) for r in found] == [
+        ("exited", 3, None, 0),
+        ("exited", None, 9, 0),
+        ("running", None, None, 2),
+        ("lost", None, None, 0),
+    ]
+    assert [(r["host"], r["pid"]) for r in found] == [("h1", 10)] * 3 + [("h2", 11)]
+
+
+def test_every_table_and_column_that_people_see_is_described(store: Store) -> None:
+    found = rows(
+        store,
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main'"
+        " AND database_name = current_database()",
+    )
+    seen: dict[str, set[str]] = {}
+    for row in found:
+        seen.setdefault(row["table_name"], {"about"}).add(row["column_name"])
+    assert {name: set(texts) for name, texts in documentation().items()} == seen
+    assert set(VIEWS) | {"events", "heartbeats"} == set(seen)
+    assert set(SURFACE) == set(seen) - {"heartbeats"}
+    assert set(TABLES) - set(seen) == {
+        *("meta", "grammar", "open_tasks", "settled_tasks", "ended_attempts"),
+        *("known_agents", "known_workers"),
+    }
