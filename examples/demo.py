@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
-
-from rich.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -57,7 +57,7 @@ TROUBLE = (
     "SELECT seq, type, is_violation, problem FROM events WHERE is_violation OR problem IS NOT NULL"
 )
 
-console = Console(highlight=False)
+BOLD, RED, CYAN = 1, 31, 36
 
 
 class Unexpected(Exception):
@@ -72,7 +72,7 @@ class Fleet:
 
     def run(self, *argv: str, expected: int = 0) -> str:
         """Shows a command, runs it, shows what it says; answers its stdout."""
-        console.print(f"\n$ {_shell_line(argv)}", style="bold", markup=False, soft_wrap=True)
+        _say(f"\n$ {_shell_line(argv)}", BOLD)
         done = subprocess.run(
             _resolve(argv),
             cwd=ROOT,
@@ -89,8 +89,7 @@ class Fleet:
 
     def show(self, *argv: str) -> None:
         """Like `run`, with its output straight on this terminal, so that it may draw progress."""
-        console.print(f"\n$ {_shell_line(argv)}", style="bold", markup=False, soft_wrap=True)
-        sys.stdout.flush()
+        _say(f"\n$ {_shell_line(argv)}", BOLD)
         done = subprocess.run(
             _resolve(argv), cwd=ROOT, env=self._environ, timeout=COMMAND_TIMEOUT_S, check=False
         )
@@ -113,26 +112,39 @@ class Fleet:
         return json.loads(done.stdout)
 
 
+class Interrupts:
+    """The first signal interrupts the demo; any further one only hurries its stop, and never cuts it."""
+
+    def __init__(self) -> None:
+        self.is_stopping = False
+        self.up: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        """A signal handler."""
+        if self.is_stopping:
+            if self.up is not None:
+                self.up.terminate()
+            return
+        self.is_stopping = True
+        raise KeyboardInterrupt
+
+
 def main() -> int:
     """The demo; answers its exit code."""
     began = time.monotonic()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    interrupts = Interrupts()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupts)
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="fleetlog-demo-") as folder,
-            started(Path(folder)) as fleet,
-        ):
+        with temporary_folder(interrupts) as folder, started(folder, interrupts) as fleet:
             demonstrate(fleet)
     except KeyboardInterrupt:
-        console.print("\nstopped; nothing is left behind", style="bold")
+        _say("\nstopped; nothing is left behind", BOLD)
         return 130
     except (Unexpected, subprocess.SubprocessError) as error:
-        console.print(f"\nThe demo failed: {error}", style="bold red", markup=False)
+        _say(f"\nThe demo failed: {error}", RED)
         return 1
-    console.print(
-        f"\nAll as it should be, in {time.monotonic() - began:.0f} s. Yours now:", style="bold"
-    )
+    _say(f"\nAll as it should be, in {time.monotonic() - began:.0f} s. Yours now:", BOLD)
     print(
         f"  source {_short(BIN / 'activate')}\n"
         "  fleetlog up --app examples.demo_app:agent     # one terminal\n"
@@ -143,29 +155,43 @@ def main() -> int:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Fleet]:
+def temporary_folder(interrupts: Interrupts) -> Iterator[Path]:
+    """A folder that is gone at the end whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix="fleetlog-demo-"))
+    try:
+        yield folder
+    finally:
+        interrupts.is_stopping = True
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def started(folder: Path, interrupts: Interrupts) -> Iterator[Fleet]:
     """A fleet of its own, stopped in order at the end whatever happens."""
     argv = ("fleetlog", "up", "--app", "examples.demo_app:agent", "--workers", str(_workers()))
     environ = {**os.environ, "FLEETLOG_DATA": str(folder / "data"), "FLEETLOG_URL": ""}
     for name in ("FLEETLOG_FLEET", "FLEETLOG_CREDS"):
         environ.pop(name, None)
-    said = folder / "up.log"
     heading("A fleet on this machine: log, coordinator, projector, and an agent with its workers.")
-    console.print(f"\n$ {_shell_line(argv)} &", style="bold", markup=False)
-    with said.open("wb") as stderr:
-        # A session of its own: Ctrl-C is for this process, which then stops the fleet in order.
-        up = subprocess.Popen(
-            _resolve(argv), cwd=ROOT, env=environ, stderr=stderr, start_new_session=True
-        )
+    _say(f"\n$ {_shell_line(argv)} &", BOLD)
+    said = folder / "up.log"
     try:
+        with said.open("wb") as stderr:
+            # A session of its own: Ctrl-C is for this process, which then stops the fleet in order.
+            interrupts.up = up = subprocess.Popen(
+                _resolve(argv), cwd=ROOT, env=environ, stderr=stderr, start_new_session=True
+            )
         fleet = Fleet(environ)
         fleet.run("fleetlog", "status", "--wait", "30s")
         yield fleet
         heading("The fleet stops in order: SIGTERM, running tasks would get 30 s.")
-        _check(_end(up) == 0, f"`fleetlog up` ended with {up.returncode}")
-        console.print("\n`fleetlog up` has ended with exit code 0.")
+        code = _end(up)
+        _check(code == 0, f"`fleetlog up` ended with {code}")
+        print("\n`fleetlog up` has ended with exit code 0.")
     except BaseException as error:
-        _end(up)
+        interrupts.is_stopping = True
+        if interrupts.up is not None:
+            _end(interrupts.up)
         if isinstance(error, Unexpected | subprocess.SubprocessError):
             print(f"\n`fleetlog up` said:\n{said.read_text()}", file=sys.stderr)
         raise
@@ -235,8 +261,13 @@ def verify(fleet: Fleet, knock_id: str, nowhere_id: str) -> None:
 
 def heading(text: str) -> None:
     """What comes next, in a sentence."""
-    console.print(f"\n── {text}", style="cyan", markup=False, soft_wrap=True)
-    sys.stdout.flush()
+    _say(f"\n── {text}", CYAN)
+
+
+def _say(text: str, style: int) -> None:
+    """A line in style on a terminal, plain elsewhere; out before any command speaks."""
+    is_plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
+    print(text if is_plain else f"\x1b[{style}m{text}\x1b[0m", flush=True)
 
 
 def _workers() -> int:
@@ -270,13 +301,12 @@ def _check(is_so: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like an
 
 def _end(up: subprocess.Popen[bytes]) -> int:
     """Stops the fleet; answers its exit code."""
-    while up.poll() is None:
-        try:
-            up.terminate()
-            return up.wait(STOP_TIMEOUT_S)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            continue  # a second signal hurries: it kills what does not end
-    return up.returncode
+    up.terminate()
+    try:
+        return up.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        up.terminate()  # a second signal hurries: it kills what does not end
+        return up.wait()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -91,14 +92,19 @@ def test_demo_does_real_work_and_leaves_nothing(tmp_path: Path) -> None:
     assert left_behind(tmp_path) == []
 
 
-def test_demo_stopped_half_way_leaves_nothing(tmp_path: Path) -> None:
-    environ = environ_in(tmp_path, PYTHONUNBUFFERED="1")
-    with subprocess.Popen(DEMO, env=environ, stdout=subprocess.PIPE, text=True) as demo:
+@pytest.mark.parametrize("signals", [(signal.SIGINT,), (signal.SIGTERM, signal.SIGINT)])
+def test_demo_stopped_half_way_leaves_nothing(tmp_path: Path, signals: tuple[int, ...]) -> None:
+    with subprocess.Popen(
+        DEMO, env=environ_in(tmp_path), stdout=subprocess.PIPE, text=True
+    ) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
             if line.startswith("$ fleetlog submit knock"):
-                demo.send_signal(signal.SIGINT)
-        assert demo.wait(TIMEOUT_S) == 130
+                break
+        for number in signals:
+            demo.send_signal(number)
+        assert "stopped; nothing is left behind" in demo.stdout.read()
+    assert demo.returncode == 130
     assert left_behind(tmp_path) == []
 
 
