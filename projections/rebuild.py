@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from fleetlog.bus.log import EventLog
 from fleetlog.projections.files import Files, replace
-from fleetlog.projections.inbox import BATCH_MAX, BATCH_MAX_BYTES
+from fleetlog.projections.inbox import BATCH_MAX_BYTES
 from fleetlog.projections.store import Store, create_store, open_store
 from fleetlog.schemas.envelope import Stored
 
 OnThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a function on the thread that owns the databases."""
+
+BATCH_MAX: Final = 200_000
+"""Messages applied at once: above 122 880 rows DuckDB uses more than one thread, and writes no log of its own."""
 
 _logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ VIEWS: Final = (
 )
 """Under `sql/views`, in the order of creation: a view stands after those it reads."""
 
-MACROS: Final = ("permits", "ending", "evolve")
+MACROS: Final = ("permits", "ending", "state_after", "evolve")
 """Under `sql/macros`, in the order of creation."""
 
 SURFACE: Final[dict[str, str]] = {

@@ -215,7 +215,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             "autoload_known_extensions": "false",
             "python_enable_replacements": "false",
             # With the default of 16 MB nearly every larger batch would rewrite the file.
-            "checkpoint_threshold": "256MB",
+            "checkpoint_threshold": "512MB",
             "memory_limit": "2GB",
         },
     )

@@ -1,8 +1,3 @@
 -- The attempt that is live in task state s and ends with event e.
-CREATE OR REPLACE TEMP MACRO ending(s, e) AS {
-    'attempt': s.attempts,
-    'fence': s.fence,
-    'offer': s.offer,
-    'offered_at': s.offered_at,
-    'end_seq': e.seq
-}
+CREATE OR REPLACE TEMP MACRO ending(s, e) AS
+{'attempt': s.attempts, 'fence': s.fence, 'offer': s.offer, 'end_seq': e.seq}

@@ -1,13 +1,57 @@
 -- The new row of each task that the batch changed; a settled task never changes again.
 CREATE OR REPLACE TEMP TABLE changed AS
+WITH allowed AS (
+    SELECT seq, thing_id, stored_at, j.type AS type, j
+    FROM batch
+    WHERE kind = 'task'
+        AND problem IS NULL
+        AND seq NOT IN (SELECT unnest(s.violations) FROM folded)
+),
+
+gains AS (
+    SELECT
+        thing_id AS task_id,
+        max(seq) FILTER (WHERE type IN ('task.held', 'task.queued')) AS spec_seq,
+        arg_min(coalesce(CASE WHEN type = 'task.queued' THEN j.submitted_at END, stored_at), seq)
+            FILTER (WHERE type IN ('task.held', 'task.queued')) AS submitted_at,
+        arg_min(stored_at, seq) FILTER (WHERE type = 'task.queued') AS queued_at,
+        arg_min(stored_at, seq) FILTER (WHERE type = 'task.claimed') AS started_at,
+        arg_max(
+            -- Bounded, because a foreign writer's delay may reach beyond the end of time.
+            least(
+                epoch_us(stored_at)
+                + 1000 * least(greatest(coalesce(j.spec.delay_ms, j.delay_ms, 0), 0), 1000000000000000),
+                253402300799999999
+            ),
+            seq
+        ) FILTER (WHERE type IN ('task.held', 'task.retried', 'task.returned')) AS due_us,
+        max(seq) FILTER (WHERE type IN ('task.completed', 'task.failed', 'task.cancelled', 'task.expired'))
+            AS settle_seq,
+        -- A log may begin with a later offer of a task: the counts so far are that event's.
+        arg_min(CASE WHEN type = 'task.queued' THEN coalesce(j.failures, 0) ELSE 0 END, seq)
+            AS failures_before,
+        arg_min(CASE WHEN type = 'task.queued' THEN coalesce(j.losses, 0) ELSE 0 END, seq)
+            AS losses_before,
+        count(*) FILTER (WHERE type = 'task.retried') AS failures,
+        count(*) FILTER (
+            WHERE (type = 'task.claimed' AND j.over IS NOT NULL)
+                OR (type = 'task.returned' AND j.error_class = 'lost')
+        ) AS losses,
+        coalesce(sum(j.usage.input_tokens), 0) AS input_tokens,
+        coalesce(sum(j.usage.output_tokens), 0) AS output_tokens,
+        coalesce(sum(j.usage.cost_micro_usd), 0) AS cost_micro_usd
+    FROM allowed
+    GROUP BY thing_id
+)
+
 SELECT
     f.task_id,
-    f.s.state,
-    f.s.spec_seq,
+    f.s.state AS state,
+    coalesce(g.spec_seq, o.spec_seq) AS spec_seq,
     CASE
         WHEN b.seq IS NULL AND o.spec IS NOT NULL THEN o.spec
         -- Of a settled task the outcome may be all that is left in the log.
-        WHEN b.seq IS NULL AND e.seq IS NOT NULL THEN {
+        WHEN b.seq IS NULL THEN {
             'handler': NULL::VARCHAR,
             'executor': NULL::VARCHAR,
             'args': NULL::JSON,
@@ -20,7 +64,7 @@ SELECT
             'parent_id': NULL::VARCHAR,
             'digest': e.j.digest
         }
-        WHEN b.seq IS NOT NULL THEN {
+        ELSE {
             'handler': b.j.spec.handler,
             'executor': coalesce(b.j.spec.executor, 'python'),
             'args': coalesce(b.j.spec.args, '{}'::JSON),
@@ -37,13 +81,17 @@ SELECT
             'digest': b.j.digest
         }
     END AS spec,
-    f.s.submitted_at,
-    f.s.queued_at,
-    f.s.started_at,
-    f.s.due_at,
-    f.s.offer,
-    f.s.offered_at,
-    f.s.fence,
+    coalesce(o.submitted_at, g.submitted_at) AS submitted_at,
+    coalesce(o.queued_at, g.queued_at) AS queued_at,
+    coalesce(o.started_at, g.started_at) AS started_at,
+    CASE
+        WHEN f.s.state NOT IN ('held', 'waiting') THEN NULL
+        WHEN g.due_us IS NULL THEN o.due_at
+        ELSE make_timestamp(g.due_us)::TIMESTAMPTZ
+    END AS due_at,
+    f.s.offer AS "offer",
+    CASE WHEN q.seq IS NULL THEN o.offered_at ELSE q.stored_at END AS offered_at,
+    f.s.fence AS fence,
     CASE
         WHEN f.s.fence IS NULL THEN NULL
         WHEN c.seq IS NULL THEN o.lease
@@ -54,17 +102,19 @@ SELECT
             'claimed_at': c.stored_at
         }
     END AS lease,
-    f.s.attempts,
-    f.s.failures,
-    f.s.losses,
-    f.s.is_cancel_requested,
-    f.s.input_tokens,
-    f.s.output_tokens,
-    f.s.cost_micro_usd,
-    f.s.settle_seq
+    f.s.attempts AS attempts,
+    coalesce(o.failures, g.failures_before, 0)::HUGEINT + coalesce(g.failures, 0) AS failures,
+    coalesce(o.losses, g.losses_before, 0)::HUGEINT + coalesce(g.losses, 0) AS losses,
+    f.s.is_cancel_requested AS is_cancel_requested,
+    coalesce(o.input_tokens, 0) + coalesce(g.input_tokens, 0) AS input_tokens,
+    coalesce(o.output_tokens, 0) + coalesce(g.output_tokens, 0) AS output_tokens,
+    coalesce(o.cost_micro_usd, 0) + coalesce(g.cost_micro_usd, 0) AS cost_micro_usd,
+    g.settle_seq
 FROM folded AS f
+LEFT JOIN gains AS g USING (task_id)
 LEFT JOIN store.open_tasks AS o USING (task_id)
-LEFT JOIN batch AS b ON b.seq = f.s.spec_seq
+LEFT JOIN batch AS b ON b.seq = g.spec_seq
+LEFT JOIN batch AS q ON q.seq = f.s.offer
 LEFT JOIN batch AS c ON c.seq = f.s.fence
-LEFT JOIN batch AS e ON e.seq = f.s.settle_seq
+LEFT JOIN batch AS e ON e.seq = g.settle_seq
 WHERE f.s.state NOT IN ('absent', 'settled')

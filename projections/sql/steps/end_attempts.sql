@@ -11,7 +11,7 @@ SELECT
     coalesce(c.j.host, o.lease.host) AS host,
     coalesce(c.j.agent_id, o.lease.agent_id) AS agent_id,
     coalesce(c.j.worker_id, o.lease.worker_id) AS worker_id,
-    e.ended.offered_at AS queued_at,
+    coalesce(q.stored_at, o.offered_at) AS queued_at,
     coalesce(c.stored_at, o.lease.claimed_at) AS claimed_at,
     b.stored_at AS ended_at,
     CASE WHEN b.j.type = 'task.claimed' THEN 'lost' ELSE substr(b.j.type, 6) END AS outcome,
@@ -30,4 +30,5 @@ FROM (SELECT task_id, unnest(s.ends) AS ended FROM folded) AS e
 JOIN batch AS b ON b.seq = e.ended.end_seq
 JOIN changed AS n ON n.task_id = e.task_id
 LEFT JOIN batch AS c ON c.seq = e.ended.fence
+LEFT JOIN batch AS q ON q.seq = e.ended.offer
 LEFT JOIN store.open_tasks AS o ON o.task_id = e.task_id
