@@ -185,11 +185,11 @@ class Attempts:
         if isinstance(decided, Refusal):
             self._on_refused(attempt, task, end)
             return
-        await self._fleet.offers.ack(
+        self._fleet.offers.ack(
             msgspec.structs.replace(attempt.offer, ack_subject=attempt.ack_subject)
         )
         if isinstance(decided.event, TerminalEvent):
-            await self._fleet.hints.publish(task.id, decided.seq)
+            self._fleet.hints.publish(task.id, decided.seq)
 
     def _on_refused(self, attempt: Attempt, task: Task, end: Ending) -> None:
         # What it would have been, had the lease still been ours.

@@ -43,7 +43,7 @@ class Claims:
         """
         task = await self._state_for(offer)
         if task is None:
-            await self._fleet.offers.nak(offer, UNREADABLE_NAK_S)
+            self._fleet.offers.nak(offer, UNREADABLE_NAK_S)
             return None
         command = Claim(
             id=self._fleet.system.new_id(),
@@ -74,15 +74,15 @@ class Claims:
     async def _conclude(self, offer: Offer, decided: Decided | Refusal) -> Task | None:
         if isinstance(decided, Refusal):
             if decided.code == "offer_held":
-                await self._fleet.offers.nak(offer, HELD_NAK_S)
+                self._fleet.offers.nak(offer, HELD_NAK_S)
             else:
-                await self._fleet.offers.ack(offer)
+                self._fleet.offers.ack(offer)
             return None
         if isinstance(decided.event, TaskClaimed):
             return after(decided, self._fleet.log)
         # It had run out of time, or went down with its agents once too often: settled instead of claimed.
-        await self._fleet.offers.ack(offer)
-        await self._fleet.hints.publish(offer.task_id, decided.seq)
+        self._fleet.offers.ack(offer)
+        self._fleet.hints.publish(offer.task_id, decided.seq)
         return None
 
     async def _is_holder_dead(self, lease: Lease) -> bool:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from fleetlog.agents.lanes import LaneOrder
 from fleetlog.agents.pool import Slot, WorkerPool
-from fleetlog.bus.errors import TransportError
 from fleetlog.bus.offers import Lane, Offer, Offers
 from fleetlog.bus.system import Clock
 
-logger = logging.getLogger("fleetlog.agents")
-
 WATCH_S: Final = 5.0
-_TROUBLE_PAUSE_S: Final = 0.5
 
 
 class _Watch:
@@ -65,12 +60,11 @@ class Feeder:
         self._clock = clock
         self._watches = {lane: _Watch() for lane in lanes}
         self._wake = asyncio.Event()
-        self._surplus: asyncio.Queue[Offer] = asyncio.Queue()
         self._is_draining = False
 
     async def bind(self) -> None:
         """Makes ready; call before `run`."""
-        await self._offers.bind(self._lanes, self._arrived)
+        await self._offers.bind(self._lanes, self._arrived, self._lost)
 
     def drain(self) -> None:
         """Starts nothing more; what still arrives is given back."""
@@ -81,21 +75,8 @@ class Feeder:
         """Feeds the pool until drained."""
         while not self._is_draining:
             await self._pool.wait_free()
-            try:
-                await self._sweep()
-                await self._wait()
-            except TransportError as error:
-                logger.debug("offers: %s", error)
-                await self._clock.sleep(_TROUBLE_PAUSE_S)
-
-    async def give_back(self) -> None:
-        """Gives back what came without a free slot, until cancelled."""
-        while True:
-            offer = await self._surplus.get()
-            try:
-                await self._offers.nak(offer)
-            except TransportError as error:
-                logger.debug("nak: %s", error)
+            await self._sweep()
+            await self._wait()
 
     async def _sweep(self) -> None:
         """Asks every lane that has no standing request, in order, while something is free."""
@@ -114,14 +95,14 @@ class Feeder:
         for offer in found:
             self._place(offer)
         if not found:
-            await self._watch(lane)
+            self._watch(lane)
         return len(found)
 
-    async def _watch(self, lane: Lane) -> None:
+    def _watch(self, lane: Lane) -> None:
         watch = self._watches[lane]
         watch.left = max(1, self._pool.free_count)
         watch.until = self._clock.monotonic() + WATCH_S - 0.5
-        await self._offers.expect(lane, watch.left, WATCH_S)
+        self._offers.expect(lane, watch.left, WATCH_S)
 
     async def _wait(self) -> None:
         """While every lane has its standing request, there is nothing to ask for."""
@@ -137,6 +118,11 @@ class Feeder:
             except TimeoutError:
                 return
 
+    def _lost(self) -> None:
+        for watch in self._watches.values():
+            watch.left = 0
+        self._wake.set()
+
     def _arrived(self, offer: Offer) -> None:
         watch = self._watches[offer.lane]
         watch.left -= 1
@@ -150,7 +136,7 @@ class Feeder:
             return True
         slot = None if self._is_draining else self._pool.try_acquire()
         if slot is None:
-            self._surplus.put_nowait(offer)
+            self._offers.nak(offer)
             return False
         self._order.note_start(offer.lane)
         self._start(offer, slot)

@@ -130,7 +130,7 @@ class Supervisor:
                 clock=self._fleet.system.clock,
             )
             await feeder.bind()
-            loops = (feeder.run(), feeder.give_back(), self._beat(pool), self._keep_leases())
+            loops = (feeder.run(), self._beat(pool), self._keep_leases(), self._fleet.offers.run())
             async with (
                 background(*loops, self._look_for_ends()),
                 self._fleet.hints.listen(self._on_hint),
@@ -164,16 +164,15 @@ class Supervisor:
                 state="draining" if self._is_draining else "running",
                 workers=pool.beats(),
             )
-            await self._quietly(self._fleet.beats.publish(beat))
+            self._fleet.beats.publish(beat)
             await self._fleet.system.clock.sleep(BEAT_S)
 
     async def _keep_leases(self) -> None:
         """Tells the server that the offers in hand are being worked on."""
         while True:
             await self._fleet.system.clock.sleep(self._fleet.offers.ack_wait_s / 3)
-            if self._fleet.link.is_connected:
-                for attempt in self._attempts.live:
-                    await self._quietly(self._fleet.offers.in_progress(attempt.ack_subject))
+            for attempt in self._attempts.live:
+                self._fleet.offers.in_progress(attempt.ack_subject)
 
     def _on_hint(self, task_id: str, seq: int) -> None:
         attempt = self._attempts.find(task_id)

@@ -12,8 +12,8 @@ from fleetlog.schemas.beats import Beat, OutputChunk, StoredBeat
 class Beats(Protocol):
     """The heartbeats of all agents, kept for a short while."""
 
-    async def publish(self, beat: Beat) -> None:
-        """Sends a beat; not acknowledged, never blocks on a server that is away."""
+    def publish(self, beat: Beat) -> None:
+        """Sends a beat; not acknowledged."""
         ...
 
     def follow(self) -> AsyncIterator[list[StoredBeat]]:
@@ -29,7 +29,7 @@ class Outputs(Protocol):
     """The output of attempts."""
 
     async def publish(self, task_id: str, attempt: int, chunks: list[OutputChunk]) -> None:
-        """Sends output; not acknowledged."""
+        """Sends output at the connection's pace; not acknowledged."""
         ...
 
     def read(
@@ -42,7 +42,7 @@ class Outputs(Protocol):
 class Hints(Protocol):
     """A word that a task settled or shall end; may be lost, so whoever hears it confirms it from the log."""
 
-    async def publish(self, task_id: str, seq: int) -> None:
+    def publish(self, task_id: str, seq: int) -> None:
         """Says that event `seq` of the task is worth reading."""
         ...
 

@@ -269,7 +269,7 @@ class Client:
         task = await load_task(self.fleet.log, task_id)
         decided = await execute(self.fleet.log, command, task)
         if isinstance(decided, Decided):
-            await self.fleet.hints.publish(task_id, decided.seq)
+            self.fleet.hints.publish(task_id, decided.seq)
         elif decided.code != "cancel_pending":
             raise as_error(decided)
 

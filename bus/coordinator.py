@@ -126,7 +126,7 @@ class Coordinator:
             self._owed.append((task, command))
             return
         if isinstance(event, TerminalEvent):
-            await self._fleet.hints.publish(task.id, seq)
+            self._fleet.hints.publish(task.id, seq)
 
     async def _pause(self) -> None:
         """Until something is folded, or the first instant comes."""

@@ -79,7 +79,7 @@ async def open_fleet(
         durability = await attest_durability(target.http_url)
         log = JetStreamLog(connection, name, is_grouping=durability == "always" and replicas == 1)
         await log.appender.start()
-        async with background(log.appender.run(), log.appender.watch()):
+        async with background(log.appender.watch()):
             yield Fleet(
                 name=name,
                 log=log,

@@ -46,28 +46,40 @@ class Offers(Protocol):
     ack_wait_s: float
     """How long the server waits for a word before it delivers an offer to someone else."""
 
-    async def bind(self, lanes: Sequence[Lane], arrived: Callable[[Offer], None]) -> None:
-        """Makes the lanes' consumers where they are missing; `arrived` gets what `expect` brings."""
+    async def bind(
+        self, lanes: Sequence[Lane], arrived: Callable[[Offer], None], lost: Callable[[], None]
+    ) -> None:
+        """Makes the lanes' consumers where they are missing.
+
+        Args:
+            lanes: which to serve.
+            arrived: gets what `expect` brings.
+            lost: called when everything that was expected is forgotten, with a connection.
+        """
         ...
 
     async def take(self, lane: Lane, count: int) -> list[Offer]:
         """Up to `count` offers that wait at this moment; an empty list when there are none."""
         ...
 
-    async def expect(self, lane: Lane, count: int, expires_s: float) -> None:
+    def expect(self, lane: Lane, count: int, expires_s: float) -> None:
         """Asks for up to `count` offers that come within `expires_s`; they arrive by the callback of `bind`."""
         ...
 
-    async def ack(self, offer: Offer) -> None:
+    def ack(self, offer: Offer) -> None:
         """The offer is done with, whatever became of the task."""
         ...
 
-    async def nak(self, offer: Offer, delay_s: float = 0.0) -> None:
+    def nak(self, offer: Offer, delay_s: float = 0.0) -> None:
         """The offer goes to someone else, or here again, after `delay_s`."""
         ...
 
-    async def in_progress(self, ack_subject: str) -> None:
+    def in_progress(self, ack_subject: str) -> None:
         """The offer's attempt is alive: the server waits for another `ack_wait_s`."""
+        ...
+
+    async def run(self) -> None:
+        """Makes consumers again that someone removed, until cancelled."""
         ...
 
     async def close(self) -> None:

@@ -14,8 +14,8 @@ from fleetlog.bus.client import (
     Duration,
     History,
     Outcome,
-    Submitted,
     SubmitOptions,
+    Submitted,
 )
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.schemas.specs import TaskSpec

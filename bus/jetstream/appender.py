@@ -18,10 +18,10 @@ from collections import deque
 from typing import Final, Literal
 
 import msgspec
-from nats.aio.msg import Msg
 
-from fleetlog.bus.errors import ConflictError, TransportError, Unavailable
+from fleetlog.bus.errors import ConflictError, TransportError
 from fleetlog.bus.jetstream.connection import ApiError, ApiRefusal, Connection
+from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import Append
 
 GROUP_MIN: Final = 16
@@ -30,6 +30,8 @@ GROUP_MAX: Final = 1000
 """The server's limit for an atomic batch."""
 GROUP_MAX_BYTES: Final = 4 * 1024 * 1024
 IN_FLIGHT_MAX: Final = 4096
+HEADER_MAX_BYTES: Final = 2048
+"""What the headers of an append may need of the server's limit for a message."""
 ANSWER_TIMEOUT_S: Final = 5.0
 NO_LEADER_PAUSE_S: Final = 0.2
 EVIDENCE_PAUSE_S: Final = 0.01
@@ -60,6 +62,10 @@ class _Evidence(msgspec.Struct, frozen=True):
 
 class _EventId(msgspec.Struct, frozen=True):
     id: str = ""
+
+
+_ack_decoder: Final = msgspec.json.Decoder(_Ack)
+_evidence_decoder: Final = msgspec.json.Decoder(_Evidence)
 
 
 class _Pending:
@@ -105,27 +111,28 @@ class Appender:
         self._in_flight: dict[str, _Pending | _Batch] = {}
         self._batches_in_flight = 0
         self._count = 0
-        self._wake = asyncio.Event()
+        self._is_sending_soon = False
         self._loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
         """Subscribes to the answers; call once before the first append."""
-        await self._connection.subscribe(f"{self._inbox}.*", self._on_answer)
+        await self._connection.wire.listen(f"{self._inbox}.*", self._on_answer)
         self._connection.on_reconnect.append(self._on_reconnect)
 
     def append(self, entry: Append) -> asyncio.Future[int]:
         """See `EventLog.append`."""
         future: asyncio.Future[int] = self._loop.create_future()
-        self._enqueue(_Pending(entry, future))
+        limit = self._connection.client.max_payload - HEADER_MAX_BYTES
+        if len(entry.data) > limit:
+            future.set_exception(
+                TransportError(
+                    f"the event has {len(entry.data)} bytes, the server takes {limit} in one message:"
+                    " make the arguments or the result smaller"
+                )
+            )
+        else:
+            self._enqueue(_Pending(entry, future))
         return future
-
-    async def run(self) -> None:
-        """Sends what waits, until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            await self._connection.wait_connected()
-            await self._send_waiting()
 
     async def watch(self) -> None:
         """Sends again what got no answer in time, until cancelled."""
@@ -139,34 +146,42 @@ class Appender:
     def _enqueue(self, pending: _Pending) -> None:
         if not pending.future.done():
             self._queue.append(pending)
-        self._wake.set()
+            self._send_soon()
 
-    async def _send_waiting(self) -> None:
-        while self._queue and self._connection.is_connected:
-            if not self._is_grouping:
-                if len(self._in_flight) >= IN_FLIGHT_MAX:
-                    return
-                await self._send_single(self._queue.popleft())
-            elif not await self._send_grouped():
-                return
+    def _send_soon(self) -> None:
+        # Once per loop turn, so that what is appended together is sent, or grouped, together.
+        if not self._is_sending_soon:
+            self._is_sending_soon = True
+            self._loop.call_soon(self._send_waiting)
 
-    async def _send_grouped(self) -> bool:
+    def _send_waiting(self) -> None:
+        self._is_sending_soon = False
+        send_next = self._send_grouped if self._is_grouping else self._send_one
+        while self._queue and self._connection.is_connected and send_next():
+            pass
+
+    def _send_one(self) -> bool:
+        """Sends a single; False when enough are in flight."""
+        if len(self._in_flight) >= IN_FLIGHT_MAX:
+            return False
+        self._send_single(self._queue.popleft())
+        return True
+
+    def _send_grouped(self) -> bool:
         """Sends one batch or one single; False when what waits had better wait for more."""
         if self._queue[0].is_alone or self._queue[0].question == "evidence":
-            await self._send_single(self._queue.popleft())
-            return True
+            return self._send_one()
         if self._batches_in_flight:
             return False
         if len(self._queue) >= GROUP_MIN:
             members = self._take_group()
             if len(members) > 1:
-                await self._send_batch(members)
+                self._send_batch(members)
                 return True
             self._queue.extendleft(members)
         if len(self._in_flight) >= GROUP_MIN:
             return False
-        await self._send_single(self._queue.popleft())
-        return True
+        return self._send_one()
 
     def _take_group(self) -> list[_Pending]:
         """Up to a batch of waiting appends, at most one for each guard; the others keep their order."""
@@ -189,66 +204,37 @@ class Appender:
         self._queue.extendleft(reversed(others))
         return members
 
-    async def _send_single(self, pending: _Pending) -> None:
+    def _send_single(self, pending: _Pending) -> None:
         if pending.future.done():
             return
-        token = self._token(pending)
+        reply = f"{self._inbox}.{self._token(pending)}"
         pending.sent_at = self._loop.time()
         entry = pending.entry
         if pending.question == "evidence":
             question = {"seq": entry.expected + 1, "next_by_subj": entry.guard}
-            await self._publish(
-                pending,
-                f"$JS.API.STREAM.MSG.GET.{self._stream}",
-                msgspec.json.encode(question),
-                token,
-            )
+            subject = f"$JS.API.STREAM.MSG.GET.{self._stream}"
+            self._connection.wire.send(subject, msgspec.json.encode(question), reply=reply)
         else:
-            await self._publish(pending, entry.subject, entry.data, token, _headers(entry))
+            header = f"NATS/1.0\r\n{_occ(entry)}\r\n".encode()
+            self._connection.wire.send(entry.subject, entry.data, reply=reply, header=header)
 
-    async def _publish(
-        self,
-        pending: _Pending,
-        subject: str,
-        data: bytes,
-        token: str,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        try:
-            await self._connection.publish(
-                subject, data, reply=f"{self._inbox}.{token}", headers=headers
-            )
-        except Unavailable:
-            self._in_flight.pop(token, None)
-            self._enqueue(pending)
-            await asyncio.sleep(NO_LEADER_PAUSE_S)
-        except TransportError as error:
-            self._in_flight.pop(token, None)
-            _fail(pending, error)
-
-    async def _send_batch(self, members: list[_Pending]) -> None:
+    def _send_batch(self, members: list[_Pending]) -> None:
         batch = _Batch(members, self._loop.time())
         token = self._token(batch)
         self._batches_in_flight += 1
         batch_id = f"{self._inbox[-22:]}-{token}"
-        try:
-            for number, pending in enumerate(members, 1):
-                headers = _headers(pending.entry)
-                headers["Nats-Batch-Id"] = batch_id
-                headers["Nats-Batch-Sequence"] = str(number)
-                is_last = number == len(members)
-                if is_last:
-                    headers["Nats-Batch-Commit"] = "1"
-                await self._connection.publish(
-                    pending.entry.subject,
-                    pending.entry.data,
-                    reply=f"{self._inbox}.{token}" if is_last else "",
-                    headers=headers,
-                )
-        except TransportError:
-            # One message too large, or the connection went: each goes again by itself and says so then.
-            self._drop(token)
-            self._scatter(batch)
+        last = len(members)
+        for number, pending in enumerate(members, 1):
+            entry = pending.entry
+            commit = "Nats-Batch-Commit: 1\r\n" if number == last else ""
+            header = (
+                f"NATS/1.0\r\n{_occ(entry)}Nats-Batch-Id: {batch_id}\r\n"
+                f"Nats-Batch-Sequence: {number}\r\n{commit}\r\n"
+            )
+            reply = f"{self._inbox}.{token}" if commit else ""
+            self._connection.wire.send(
+                entry.subject, entry.data, reply=reply, header=header.encode()
+            )
 
     def _token(self, what: _Pending | _Batch) -> str:
         self._count += 1
@@ -262,19 +248,20 @@ class Appender:
             self._batches_in_flight -= 1
         return what
 
-    async def _on_answer(self, message: Msg) -> None:
-        what = self._drop(message.subject.rpartition(".")[2])
-        self._wake.set()
+    def _on_answer(self, subject: bytes, _reply: bytes, header: bytes, data: bytes) -> None:
+        what = self._drop(subject[subject.rindex(b".") + 1 :].decode())
+        if self._queue:
+            self._send_soon()
         if what is None:
             return
-        if message.headers and message.headers.get("Status") == "503":
+        if status_of(header) == "503":
             self._loop.call_later(NO_LEADER_PAUSE_S, self._again, what)
         elif isinstance(what, _Batch):
-            self._on_batch_answer(what, msgspec.json.decode(message.data, type=_Ack))
+            self._on_batch_answer(what, _ack_decoder.decode(data))
         elif what.question == "evidence":
-            self._on_evidence(what, msgspec.json.decode(message.data, type=_Evidence))
+            self._on_evidence(what, _evidence_decoder.decode(data))
         else:
-            self._on_ack(what, msgspec.json.decode(message.data, type=_Ack))
+            self._on_ack(what, _ack_decoder.decode(data))
 
     def _on_ack(self, pending: _Pending, ack: _Ack) -> None:
         if ack.error is None:
@@ -337,6 +324,7 @@ class Appender:
     def _on_reconnect(self) -> None:
         for token in list(self._in_flight):
             self._again_by(token)
+        self._send_soon()
 
     def _again_by(self, token: str) -> None:
         what = self._drop(token)
@@ -344,8 +332,8 @@ class Appender:
             self._again(what)
 
 
-def _headers(entry: Append) -> dict[str, str]:
-    return {_SEQUENCE: str(entry.expected), _GUARD: entry.guard}
+def _occ(entry: Append) -> str:
+    return f"{_SEQUENCE}: {entry.expected}\r\n{_GUARD}: {entry.guard}\r\n"
 
 
 def _settle(pending: _Pending, seq: int) -> None:

@@ -41,11 +41,10 @@ class NatsBeats:
         self._fleet = fleet
         self._stream = subjects.stream_names(fleet)[1]
 
-    async def publish(self, beat: Beat) -> None:
+    def publish(self, beat: Beat) -> None:
         """See `Beats`."""
-        if self._connection.is_connected:
-            subject = subjects.beats(self._fleet, beat.agent_id)
-            await self._connection.publish(subject, msgspec.json.encode(beat))
+        subject = subjects.beats(self._fleet, beat.agent_id)
+        self._connection.wire.send(subject, msgspec.json.encode(beat))
 
     async def follow(self) -> AsyncIterator[list[StoredBeat]]:
         """See `Beats`."""
@@ -116,10 +115,9 @@ class NatsHints:
         self._connection = connection
         self._fleet = fleet
 
-    async def publish(self, task_id: str, seq: int) -> None:
+    def publish(self, task_id: str, seq: int) -> None:
         """See `Hints`."""
-        if self._connection.is_connected:
-            await self._connection.publish(subjects.live(self._fleet, task_id), str(seq).encode())
+        self._connection.wire.send(subjects.live(self._fleet, task_id), str(seq).encode())
 
     @asynccontextmanager
     async def listen(

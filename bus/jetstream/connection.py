@@ -18,6 +18,7 @@ from nats.aio.subscription import Subscription
 
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.errors import ConfigError, TransportError, Unavailable
+from fleetlog.bus.jetstream.wire import Wire
 from fleetlog.bus.system import Clock
 from fleetlog.schemas.events import Instant
 
@@ -55,6 +56,7 @@ class Connection:
 
     def __init__(self, clock: Clock) -> None:
         self.client = NatsClient()
+        self.wire = Wire(self.client)
         self.on_reconnect: list[Callable[[], None]] = []
         self._clock = clock
         self._connected = asyncio.Event()

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Final
 
 import msgspec
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
+from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import EventLog
 from fleetlog.bus.offers import Lane, Offer
 from fleetlog.schemas import subjects
@@ -70,11 +70,15 @@ class JetStreamOffers:
         self._stream = subjects.stream_names(log.fleet)[0]
         self._asking: dict[Lane, _Asking] = {}
         self._subscriptions: list[Subscription] = []
+        self._missing: asyncio.Queue[Lane] = asyncio.Queue()
         self._arrived: Callable[[Offer], None] = lambda _: None
 
-    async def bind(self, lanes: Sequence[Lane], arrived: Callable[[Offer], None]) -> None:
+    async def bind(
+        self, lanes: Sequence[Lane], arrived: Callable[[Offer], None], lost: Callable[[], None]
+    ) -> None:
         """See `Offers`."""
         self._arrived = arrived
+        self._connection.on_reconnect.append(lost)
         for lane in lanes:
             await self._ensure(lane)
             self._asking[lane] = asking = _Asking(lane, self._connection.client.new_inbox())
@@ -82,7 +86,7 @@ class JetStreamOffers:
                 (asking.take_inbox, self._on_taken),
                 (asking.watch_inbox, self._on_watched),
             ):
-                subscription = await self._connection.subscribe(inbox, partial(heard, asking))
+                subscription = await self._connection.wire.listen(inbox, partial(heard, asking))
                 self._subscriptions.append(subscription)
 
     async def take(self, lane: Lane, count: int) -> list[Offer]:
@@ -90,7 +94,7 @@ class JetStreamOffers:
         asking = self._asking[lane]
         asking.found, asking.missing_count = [], count
         asking.answered = answered = asyncio.get_running_loop().create_future()
-        await self._ask(asking, asking.take_inbox, {"batch": count, "no_wait": True})
+        self._ask(asking, asking.take_inbox, {"batch": count, "no_wait": True})
         try:
             async with asyncio.timeout(TAKE_TIMEOUT_S):
                 await answered
@@ -100,42 +104,50 @@ class JetStreamOffers:
             asking.answered = None
         return asking.found
 
-    async def expect(self, lane: Lane, count: int, expires_s: float) -> None:
+    def expect(self, lane: Lane, count: int, expires_s: float) -> None:
         """See `Offers`."""
         asking = self._asking[lane]
         request = {"batch": count, "expires": int(expires_s * _NS)}
-        await self._ask(asking, asking.watch_inbox, request)
+        self._ask(asking, asking.watch_inbox, request)
 
-    async def ack(self, offer: Offer) -> None:
+    def ack(self, offer: Offer) -> None:
         """See `Offers`."""
-        await self._connection.publish(offer.ack_subject, b"+ACK")
+        self._connection.wire.send(offer.ack_subject, b"+ACK")
 
-    async def nak(self, offer: Offer, delay_s: float = 0.0) -> None:
+    def nak(self, offer: Offer, delay_s: float = 0.0) -> None:
         """See `Offers`."""
         delay = b' {"delay": %d}' % int(delay_s * _NS) if delay_s else b""
-        await self._connection.publish(offer.ack_subject, b"-NAK" + delay)
+        self._connection.wire.send(offer.ack_subject, b"-NAK" + delay)
 
-    async def in_progress(self, ack_subject: str) -> None:
+    def in_progress(self, ack_subject: str) -> None:
         """See `Offers`."""
-        await self._connection.publish(ack_subject, b"+WPI")
+        self._connection.wire.send(ack_subject, b"+WPI")
+
+    async def run(self) -> None:
+        """See `Offers`."""
+        while True:
+            lane = await self._missing.get()
+            try:
+                await self._ensure(lane)
+            except (TransportError, ConfigError) as error:
+                logger.warning("queue %s (%s): %s", lane.queue, lane.priority, error)
 
     async def close(self) -> None:
         """See `Offers`."""
-        while self._subscriptions and self._connection.is_connected:
-            await self._subscriptions.pop().drain()  # type: ignore[no-untyped-call] # nats-py has no types for it
+        while self._subscriptions:
+            await self._connection.wire.drain(self._subscriptions.pop())
 
-    async def _ask(self, asking: _Asking, inbox: str, request: Mapping[str, object]) -> None:
-        await self._connection.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{asking.consumer}",
-            msgspec.json.encode(request),
-            reply=inbox,
-        )
+    def _ask(self, asking: _Asking, inbox: str, request: Mapping[str, object]) -> None:
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{asking.consumer}"
+        self._connection.wire.send(subject, msgspec.json.encode(request), reply=inbox)
 
-    async def _on_taken(self, asking: _Asking, message: Msg) -> None:
-        if await self._is_status(asking, message):
+    def _on_taken(
+        self, asking: _Asking, subject: bytes, reply: bytes, header: bytes, data: bytes
+    ) -> None:
+        if self._is_status(asking, header):
             asking.finish()
             return
-        offer = _offer(asking.lane, message)
+        offer = _offer(asking.lane, subject, reply, data)
         if asking.answered is None:
             self._arrived(offer)
             return
@@ -144,22 +156,18 @@ class JetStreamOffers:
         if asking.missing_count == 0:
             asking.finish()
 
-    async def _on_watched(self, asking: _Asking, message: Msg) -> None:
-        if not await self._is_status(asking, message):
-            self._arrived(_offer(asking.lane, message))
+    def _on_watched(
+        self, asking: _Asking, subject: bytes, reply: bytes, header: bytes, data: bytes
+    ) -> None:
+        if not self._is_status(asking, header):
+            self._arrived(_offer(asking.lane, subject, reply, data))
 
-    async def _is_status(self, asking: _Asking, message: Msg) -> bool:
-        status = message.headers.get("Status") if message.headers else None
+    def _is_status(self, asking: _Asking, header: bytes) -> bool:
+        status = status_of(header)
         if status in ("409", "503"):
-            await self._repair(asking.lane)
+            # 503: nobody serves the consumer, 409: it was deleted. Someone may have removed it under us.
+            self._missing.put_nowait(asking.lane)
         return status is not None
-
-    async def _repair(self, lane: Lane) -> None:
-        # 503: nobody serves the consumer, 409: it was deleted. Someone may have removed it under us.
-        try:
-            await self._ensure(lane)
-        except (TransportError, ConfigError) as error:
-            logger.warning("queue %s (%s): %s", lane.queue, lane.priority, error)
 
     async def _ensure(self, lane: Lane) -> None:
         name = _durable(lane)
@@ -224,15 +232,16 @@ def _durable(lane: Lane) -> str:
     return f"offers_{lane.queue}_{lane.priority}"
 
 
-def _offer(lane: Lane, message: Msg) -> Offer:
-    *_, delivered, stream_seq, _consumer_seq, at_ns, _pending = message.reply.split(".")[:9]
+def _offer(lane: Lane, subject: bytes, reply: bytes, data: bytes) -> Offer:
+    *_, delivered, stream_seq, _consumer_seq, at_ns, _pending = reply.split(b".")[:9]
+    text = subject.decode()
     return Offer(
         lane=lane,
-        task_id=message.subject.split(".")[3],
+        task_id=text.split(".", 4)[3],
         seq=int(stream_seq),
         stored_at_ns=int(at_ns),
-        subject=message.subject,
-        data=message.data,
+        subject=text,
+        data=data,
         deliveries=int(delivered),
-        ack_subject=message.reply,
+        ack_subject=reply.decode(),
     )

@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
-from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from fleetlog.bus.errors import TransportError
 from fleetlog.bus.jetstream.connection import Connection
+from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.schemas.envelope import Stored
 
 PULL_COUNT: Final = 1000
@@ -23,6 +24,13 @@ HEARTBEAT_S: Final = 2.0
 EXPIRES_S: Final = 30.0
 _IDLE_GONE_S: Final = 60.0
 _NS: Final = 1_000_000_000
+_PULL: Final = msgspec.json.encode(
+    {
+        "batch": PULL_COUNT,
+        "expires": int(EXPIRES_S * _NS),
+        "idle_heartbeat": int(HEARTBEAT_S * _NS),
+    }
+)
 
 
 class _Created(msgspec.Struct, frozen=True):
@@ -67,8 +75,9 @@ class _Session:
     def __init__(self, connection: Connection, stream: str) -> None:
         self._connection = connection
         self._stream = stream
-        self._client = connection.client
-        self._inbox = self._client.new_inbox()
+        self._inbox = connection.client.new_inbox()
+        self._subscription: Subscription | None = None
+        self._name = ""
         self._page: list[Stored] = []
         self._arrived = asyncio.Event()
         self._consumer_seq = 0
@@ -77,7 +86,7 @@ class _Session:
         self.is_complete = False
 
     async def open(self, first: int, subjects: str) -> None:
-        self._subscription = await self._connection.subscribe(self._inbox, self._on_message)
+        self._subscription = await self._connection.wire.listen(self._inbox, self._on_message)
         self._connection.on_reconnect.append(self._break)
         config = {
             "name": f"read_{self._inbox[-22:]}",
@@ -97,7 +106,7 @@ class _Session:
         self._name = created.name
         self._left = created.num_pending
         for _ in range(PULLS_OUTSTANDING):
-            await self._pull()
+            self._pull()
 
     async def pages(self, until: int | None) -> AsyncIterator[list[Stored]]:
         """Ends when it is broken, or complete up to `until` as counted when the consumer was made."""
@@ -116,7 +125,7 @@ class _Session:
             yield page
             while unpulled >= PULL_COUNT:
                 unpulled -= PULL_COUNT
-                await self._pull()
+                self._pull()
             if until is not None and page[-1].seq >= until:
                 self.is_complete = True
                 return
@@ -124,24 +133,14 @@ class _Session:
     async def close(self) -> None:
         if self._break in self._connection.on_reconnect:
             self._connection.on_reconnect.remove(self._break)
-        if hasattr(self, "_subscription") and not self._client.is_closed:
-            await self._subscription.unsubscribe()
-        if hasattr(self, "_name") and self._connection.is_connected:
-            await self._connection.publish(
-                f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}", b""
-            )
+        if self._subscription is not None:
+            await self._connection.wire.end(self._subscription)
+        if self._name:
+            self._connection.wire.send(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}", b"")
 
-    async def _pull(self) -> None:
-        request = {
-            "batch": PULL_COUNT,
-            "expires": int(EXPIRES_S * _NS),
-            "idle_heartbeat": int(HEARTBEAT_S * _NS),
-        }
-        await self._connection.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
-            msgspec.json.encode(request),
-            reply=self._inbox,
-        )
+    def _pull(self) -> None:
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
+        self._connection.wire.send(subject, _PULL, reply=self._inbox)
 
     async def _wait(self) -> bool:
         self._arrived.clear()
@@ -152,21 +151,21 @@ class _Session:
             return False
         return True
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
         self._arrived.set()
-        if message.headers and (status := message.headers.get("Status")) is not None:
-            await self._on_status(status)
+        if (status := status_of(header)) is not None:
+            self._on_status(status)
             return
-        *_, _delivered, stream_seq, consumer_seq, at_ns, _pending = message.reply.split(".")[:9]
+        *_, _delivered, stream_seq, consumer_seq, at_ns, _pending = reply.split(b".", 9)[:9]
         self._consumer_seq += 1
         if int(consumer_seq) != self._consumer_seq or self._is_broken:
             self._is_broken = True
             return
-        self._page.append(Stored(int(stream_seq), int(at_ns), message.subject, message.data))
+        self._page.append(Stored(int(stream_seq), int(at_ns), subject.decode(), data))
 
-    async def _on_status(self, status: str) -> None:
+    def _on_status(self, status: str) -> None:
         if status == "408":
-            await self._pull()
+            self._pull()
         elif status != "100":
             self._break()
 

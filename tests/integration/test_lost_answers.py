@@ -37,7 +37,7 @@ async def log(
         await ensure_streams(connection, fleet)
         real = JetStreamLog(connection, fleet, is_grouping=request.param)
         await real.appender.start()
-        async with background(real.appender.run(), real.appender.watch()):
+        async with background(real.appender.watch()):
             yield real
 
 
@@ -114,7 +114,7 @@ async def test_an_append_whose_answer_is_lost_may_find_another_writer_in_its_pla
         async with connect(server.target, SYSTEM.clock) as connection:
             other = JetStreamLog(connection, log.fleet, is_grouping=False)
             await other.appender.start()
-            async with background(other.appender.run(), other.appender.watch()):
+            async with background(other.appender.watch()):
                 await other.append(theirs)
         taken.set()
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from support.fleets import TESTS, agent, history, wait_for
 
+from fleetlog.bus.background import background
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
@@ -42,7 +43,7 @@ async def opened(server: EmbeddedServer, fleet: str) -> AsyncIterator[Fleet]:
 
 async def bind(fleet: Fleet, *lanes: Lane) -> Arrivals:
     arrivals = Arrivals()
-    await fleet.offers.bind(lanes or (LANE,), arrivals.queue.put_nowait)
+    await fleet.offers.bind(lanes or (LANE,), arrivals.queue.put_nowait, lambda: None)
     return arrivals
 
 
@@ -65,7 +66,7 @@ async def test_take_brings_what_waits_and_no_more(opened: Fleet) -> None:
 
 async def test_what_is_expected_arrives_by_itself(opened: Fleet) -> None:
     arrivals = await bind(opened)
-    await opened.offers.expect(LANE, 2, 10.0)
+    opened.offers.expect(LANE, 2, 10.0)
     ids = await submit(opened, 2)
     assert {(await arrivals.next()).task_id, (await arrivals.next()).task_id} == set(ids)
 
@@ -76,10 +77,10 @@ async def test_an_offer_given_back_comes_again_and_an_acknowledged_one_does_not(
     await bind(opened)
     await submit(opened, 1)
     (offer,) = await take(opened, 1)
-    await opened.offers.nak(offer)
+    opened.offers.nak(offer)
     (again,) = await take(opened, 1)
     assert (again.seq, again.deliveries) == (offer.seq, 2)
-    await opened.offers.ack(again)
+    opened.offers.ack(again)
     async with asyncio.timeout(10):
         while (info := await consumer_info(opened))["num_ack_pending"] != 0:
             pass  # an ack is not answered
@@ -92,11 +93,11 @@ async def test_a_word_of_progress_keeps_an_offer_from_others(opened: Fleet) -> N
     arrivals = await bind(opened)
     await submit(opened, 2)
     kept, dropped = await take(opened, 2)
-    await opened.offers.expect(LANE, 2, 10.0)
+    opened.offers.expect(LANE, 2, 10.0)
 
     async def keep() -> None:
         while True:
-            await opened.offers.in_progress(kept.ack_subject)
+            opened.offers.in_progress(kept.ack_subject)
             await asyncio.sleep(0.2)  # the rhythm is what is tested
 
     keeping = asyncio.ensure_future(keep())
@@ -116,7 +117,8 @@ async def test_a_consumer_that_was_removed_is_made_again_without_the_settled_off
     open_ids = await submit(opened, 2)
     await bind(opened)
     await opened.link.request(f"$JS.API.CONSUMER.DELETE.FLEETLOG_{fleet}.offers_default_normal")
-    found = await take(opened, 2)
+    async with background(opened.offers.run()):
+        found = await take(opened, 2)
     assert [offer.task_id for offer in found] == open_ids
     assert (await consumer_info(opened))["config"]["opt_start_seq"] == found[0].seq
 

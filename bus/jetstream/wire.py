@@ -1,0 +1,157 @@
+"""The hot path to the server: whole frames out in one write per loop turn, messages in without a task for each.
+
+nats-py keeps the connection: authentication, TLS, reconnects, pings, subscriptions. But its parser walks
+each message through half a dozen regular expressions, its headers, a queue and a task, and its `publish` goes
+through as many checks: about 60 µs of a no-op task's life. Here its parser is replaced by one that hands the
+messages of subscriptions made by `listen` straight to a function, and leaves everything else to nats-py.
+
+This touches three private names of nats-py (`_ps`, `_process_msg`, `_transport`), which is why its version is
+pinned to one minor release and `tests/integration/test_wire.py` holds them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from nats.aio.client import Client as NatsClient
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.protocol.parser import Parser
+
+Heard = Callable[[bytes, bytes, bytes, bytes], None]
+"""Gets subject, reply subject, header block (empty without headers) and payload of a message."""
+
+_CRLF: Final = b"\r\n"
+_MSG: Final = ord("M")
+_HMSG: Final = ord("H")
+_STATUS: Final = b"NATS/1.0 "
+
+
+def status_of(header: bytes) -> str | None:
+    """The status code of a header block, such as `404`; None for a message of someone's."""
+    return header[9:12].decode() if header.startswith(_STATUS) else None
+
+
+class Wire:
+    """Sends frames and hears messages on a nats-py client's connection."""
+
+    def __init__(self, client: NatsClient) -> None:
+        self._client = client
+        self._heard: dict[int, Heard] = {}
+        self._frames: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        client._ps = _FastParser(client, self._heard)
+
+    async def listen(self, subject: str, heard: Heard) -> Subscription:
+        """Calls `heard` for each message of a subscription, from within the reading of the socket."""
+        subscription: Subscription = await self._client.subscribe(subject, cb=_never)
+        self._heard[subscription._id] = heard
+        return subscription
+
+    async def end(self, subscription: Subscription) -> None:
+        """Ends a subscription of `listen`; what is on its way is lost."""
+        self._heard.pop(subscription._id, None)
+        if not self._client.is_closed:
+            await subscription.unsubscribe()
+
+    async def drain(self, subscription: Subscription) -> None:
+        """Ends a subscription of `listen`; what the server has sent before is still heard."""
+        if self._client.is_connected:
+            await subscription.drain()  # type: ignore[no-untyped-call] # nats-py has no types for it
+        self._heard.pop(subscription._id, None)
+
+    def send(self, subject: str, data: bytes, *, reply: str = "", header: bytes = b"") -> None:
+        """Sends a message with this loop turn's others; lost when there is no connection.
+
+        Args:
+            subject: where to; not checked.
+            data: the payload.
+            reply: where an answer goes.
+            header: a whole header block, from `header_block`.
+        """
+        if not self._frames:
+            self._loop.call_soon(self._flush)
+        if header:
+            sizes = f"{len(header)} {len(header) + len(data)}"
+            head = f"HPUB {subject} {reply} {sizes}\r\n".encode()
+            self._frames += (head, header, data, _CRLF)
+        else:
+            head = f"PUB {subject} {reply} {len(data)}\r\n".encode()
+            self._frames += (head, data, _CRLF)
+
+    def _flush(self) -> None:
+        frames, self._frames = self._frames, []
+        transport = self._client._transport
+        if self._client.is_connected and transport is not None:
+            transport.write(b"".join(frames))
+
+
+def header_block(headers: dict[str, str]) -> bytes:
+    """Headers as they go over the wire; names and values are not checked."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"NATS/1.0\r\n{lines}\r\n".encode()
+
+
+async def _never(message: Msg) -> None:
+    raise AssertionError(f"{message.subject} reached nats-py")
+
+
+class _FastParser(Parser):
+    """nats-py's parser with a short way for messages."""
+
+    def __init__(self, client: NatsClient, heard: dict[int, Heard]) -> None:
+        self._heard = heard
+        self._rest = b""
+        super().__init__(client)
+
+    def reset(self) -> None:
+        self._rest = b""
+        super().reset()
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Reads what is complete; keeps the rest for the next call."""
+        data = self._rest + data
+        position = 0
+        while (line_end := data.find(_CRLF, position)) >= 0:
+            if data[position] in (_MSG, _HMSG):
+                after = await self._message(data, position, line_end)
+                if after < 0:
+                    break
+            else:
+                after = line_end + 2
+                await super().parse(data[position:after])
+            position = after
+        self._rest = data[position:]
+
+    async def _message(self, data: bytes, position: int, line_end: int) -> int:
+        """Hands over the message at `position`; answers where the next frame begins, -1 if it is cut off."""
+        args = data[position:line_end].split(b" ")
+        is_plain = data[position] == _MSG
+        header_size = 0 if is_plain else int(args[-2])
+        start = line_end + 2
+        body = start + header_size
+        stop = start + int(args[-1])
+        if stop + 2 > len(data):
+            return -1
+        reply = args[3] if len(args) == (5 if is_plain else 6) else b""
+        heard = self._heard.get(int(args[2]))
+        if heard is None:
+            header = data[start:body] if header_size else None
+            await self.nc._process_msg(int(args[2]), args[1], reply, data[body:stop], header)
+        else:
+            self._hand_over(heard, args[1], reply, data[start:body], data[body:stop])
+        return stop + 2
+
+    @staticmethod
+    def _hand_over(heard: Heard, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
+        try:
+            heard(subject, reply, header, data)
+        except Exception as error:  # noqa: BLE001 - one bad message must not end the reading of all others
+            asyncio.get_running_loop().call_exception_handler(
+                {
+                    "message": f"a message on {subject.decode()} could not be handled",
+                    "exception": error,
+                }
+            )
