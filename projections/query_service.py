@@ -28,6 +28,7 @@ CHUNK_BYTES: Final = 512 * 1024
 CHILDREN_MAX: Final = 4
 """Queries that run at once; more wait."""
 _ANSWER_MAX_BYTES: Final = 1 << 20
+_EXIT_GRACE_S: Final = 2.0
 
 
 class Progress(Protocol):
@@ -103,8 +104,9 @@ class QueryService:
             theirs.close()
             try:
                 answer = await _converse(ours, work)
+                await _wait(process)
             finally:
-                await _end(process)
+                await _kill(process)
         match answer:
             case Answer(header=SqlHeader() as header):
                 return header
@@ -157,8 +159,16 @@ async def _converse(ours: socket.socket, work: Work) -> Answer | None:
     return msgspec.json.decode(received, type=Answer) if received.endswith(b"\n") else None
 
 
-async def _end(process: Process) -> None:
+async def _wait(process: Process) -> None:
+    # A signal to a process that has just ended would take its exit code away from asyncio, so it gets the time
+    # to end by itself first.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_EXIT_GRACE_S):
+            await process.wait()
+
+
+async def _kill(process: Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGKILL)
-    await asyncio.shield(process.wait())
+        await asyncio.shield(process.wait())

@@ -16,7 +16,7 @@ OnThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a function on the thread that owns the databases."""
 
 BATCH_MAX: Final = 200_000
-"""Messages applied at once: above 122 880 rows DuckDB uses more than one thread, and writes no log of its own."""
+"""Messages applied at once: above 122 880 rows DuckDB takes more than one thread and no write-ahead log."""
 
 _logger = logging.getLogger(__name__)
 

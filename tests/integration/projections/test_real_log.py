@@ -40,7 +40,7 @@ async def test_what_was_submitted_can_be_queried_at_once(
             heard: list[object] = []
             async with asyncio.timeout(20):
                 while not heard:
-                    await opened.beats.publish(beat)
+                    opened.beats.publish(beat)
                     _, chunks = await query(opened.services, SqlRequest(sql="FROM heartbeats"))
                     heard = json.loads(b"".join([c async for c in chunks]))
             projector.stop()

@@ -40,7 +40,7 @@ class LoopbackBeats:
     def __init__(self) -> None:
         self.heard: asyncio.Queue[list[StoredBeat]] = asyncio.Queue()
 
-    async def publish(self, beat: Beat) -> None:
+    def publish(self, beat: Beat) -> None:
         raise NotImplementedError
 
     async def follow(self) -> AsyncIterator[list[StoredBeat]]:
