@@ -119,7 +119,9 @@ class Connection:
         """
         data = b"" if payload is None else msgspec.json.encode(payload)
         try:
-            message = await self.client.request(subject, data, timeout=REQUEST_TIMEOUT_S)
+            message = await heeding_cancel(
+                self.client.request(subject, data, timeout=REQUEST_TIMEOUT_S)
+            )
         except nats.errors.NoRespondersError as error:
             raise Unavailable(
                 "the server is there but JetStream does not answer: is it enabled, has it a leader?"
@@ -226,6 +228,21 @@ async def connect(
         except (nats.errors.Error, OSError) as error:
             logger.debug("closing: %s", _text(error))
         await connection.client.close()
+
+
+async def heeding_cancel(awaitable: Awaitable[T]) -> T:
+    """The awaitable's result, unless this task is cancelled before the result has come.
+
+    `asyncio.wait_for`, on which nats-py's requests stand, loses a cancel that comes together with the answer
+    (Python 3.11; whoever waits for the cancelled task then waits for ever).
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    count = task.cancelling()
+    result = await awaitable
+    if task.cancelling() > count:
+        raise asyncio.CancelledError
+    return result
 
 
 def _text(error: BaseException | None) -> str:

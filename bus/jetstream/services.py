@@ -12,7 +12,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from fleetlog.bus.errors import FleetlogError, ProjectionError, TransportError, Unavailable
-from fleetlog.bus.jetstream.connection import Connection
+from fleetlog.bus.jetstream.connection import Connection, heeding_cancel
 from fleetlog.bus.services import Handler
 from fleetlog.schemas import subjects
 from fleetlog.schemas.errors import InvalidInput
@@ -96,7 +96,10 @@ class NatsServices:
                 await chunks.aclose()
 
     async def _send(self, inbox: str, data: bytes, headers: dict[str, str] | None) -> None:
-        await self._connection.client.request(inbox, data, timeout=CHUNK_TIMEOUT_S, headers=headers)
+        asking = self._connection.client.request(
+            inbox, data, timeout=CHUNK_TIMEOUT_S, headers=headers
+        )
+        await heeding_cancel(asking)
 
 
 async def _next(arrived: asyncio.Queue[Msg], name: str, timeout_s: float) -> Msg:
