@@ -67,15 +67,18 @@ def main() -> None:
         app(prog_name="fleetlog")
     except (FleetlogError, InvalidInput) as error:
         sys.exit(report(error))
+    except OSError as error:
+        # Such as a full disk under stdout: nothing that a person could learn from a traceback.
+        sys.exit(report(FleetlogError(error.strerror or str(error))))
     finally:
         _flush()
 
 
 def _flush() -> None:
-    # Whoever read our output may have gone, as `| head` does; that is no error of ours.
+    # Whoever read our output may have gone, as `| head` does; Python would complain about it at its end.
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -85,8 +85,8 @@ def run(  # noqa: PLR0913 - one parameter per option
             executor="command",
             handler=Path(command[0]).name or command[0],
             args=encode_object(arguments, "command"),
+            key=key,
         ),
-        key=key,
         options=options.submit_options(
             queue=queue,
             priority=priority,

@@ -51,11 +51,12 @@ def submit(  # noqa: PLR0913 - one parameter per option
       echo '{"host": "cube"}' | fleetlog submit check_disk -
     """
     spec = TaskSpec(
-        handler=handler, args=object_of(args, "arguments") if args is not None else NO_ARGS
+        handler=handler,
+        args=object_of(args, "arguments") if args is not None else NO_ARGS,
+        key=key,
     )
     submission = Submission(
         spec=spec,
-        key=key,
         options=options.submit_options(
             queue=queue,
             priority=priority,

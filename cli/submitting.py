@@ -24,8 +24,6 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 
     spec: TaskSpec
     """The work."""
-    key: str | None
-    """The caller's idempotency key."""
     options: SubmitOptions
     """How it shall run."""
     is_waiting: bool
@@ -44,7 +42,7 @@ async def submit_and_tell(ctx: typer.Context, submission: Submission) -> int:
     # Checked before there is a connection: what is wrong with the words does not depend on a server.
     spec = check_spec(with_options(submission.spec, submission.options))
     async with connected(ctx) as client:
-        submitted = await client.submit(spec, key=submission.key, timeout_s=ANSWER_TIMEOUT_S)
+        submitted = await client.submit(spec, timeout_s=ANSWER_TIMEOUT_S)
         if not submission.is_waiting:
             _tell_submitted(submitted, is_json=submission.is_json)
             return 0

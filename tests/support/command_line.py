@@ -1,0 +1,84 @@
+"""The real command line as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fleetlog.bus.settings import ENVIRONMENT
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """One command line that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def value(self) -> Any:
+        """stdout as the one JSON value that it must be."""
+        return json.loads(self.out)
+
+
+class CommandLine:
+    """`fleetlog` as a process, on one data folder."""
+
+    def __init__(self, data: Path, **environ: str) -> None:
+        self.data = data
+        self.environ = environ
+
+    def argv(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "fleetlog.cli", *args]
+
+    def env(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        mine = {name: text for name, text in os.environ.items() if not name.startswith("FLEETLOG_")}
+        mine |= {ENVIRONMENT["data"]: str(self.data), "COLUMNS": "200"}
+        return mine | self.environ | dict(extra or {})
+
+    def run(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
+        ended = subprocess.run(
+            self.argv(*args),
+            input=stdin,
+            capture_output=True,
+            env=self.env(env),
+            timeout=60,
+            check=False,
+        )
+        return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+    def __call__(self, *args: str, stdin: bytes = b"") -> Ran:
+        """Runs it and expects success."""
+        ran = self.run(*args, stdin=stdin)
+        assert ran.code == 0, ran.err
+        return ran
+
+    def start(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
+        defaults = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": self.env()}
+        return subprocess.Popen(self.argv(*args), **(defaults | options))
+
+    def on_terminal(self, *args: str) -> Ran:
+        """Runs it with a terminal for stdout and stderr."""
+        ours, theirs = pty.openpty()
+        process = self.start(*args, stdout=theirs, stderr=theirs, stdin=theirs)
+        os.close(theirs)
+        seen = b""
+        while piece := _read(ours):
+            seen += piece
+        os.close(ours)
+        return Ran(process.wait(60), seen.decode(), "")
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 65536)
+    except OSError:  # Linux says so when the other side has been closed
+        return b""
