@@ -1,0 +1,42 @@
+"""The inbox hands over what is there at once after a pause, and holds its reader back when it is full."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fleetlog.projections.inbox import BATCH_MAX, Inbox
+from fleetlog.schemas.envelope import Stored
+
+ONE = Stored(1, 0, "s", b"x")
+
+
+async def test_after_a_pause_it_does_not_wait() -> None:
+    inbox = Inbox(interval_s=60)
+    await inbox.put([ONE])
+    async with asyncio.timeout(5):
+        assert await inbox.take() == [ONE]
+
+
+async def test_a_second_piece_waits_for_its_time_or_for_a_full_inbox() -> None:
+    inbox = Inbox(interval_s=60)
+    await inbox.put([ONE])
+    await inbox.take()
+    await inbox.put([ONE])
+    taking = asyncio.create_task(inbox.take())
+    await asyncio.sleep(0)
+    assert not taking.done()
+    await inbox.put([ONE] * BATCH_MAX)
+    async with asyncio.timeout(5):
+        assert len(await taking) == BATCH_MAX + 1
+
+
+async def test_a_full_inbox_holds_the_reader_back() -> None:
+    inbox = Inbox(interval_s=60)
+    await inbox.put([Stored(1, 0, "s", bytes(64 << 20))])
+    putting = asyncio.create_task(inbox.put([ONE]))
+    await asyncio.sleep(0)
+    assert not putting.done()
+    assert len(inbox.take_now()) == 1
+    async with asyncio.timeout(5):
+        await putting
+    assert inbox.take_now() == [ONE]
