@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.settings import ENVIRONMENT
 
 
@@ -82,3 +83,8 @@ def _read(fd: int) -> bytes:
         return os.read(fd, 65536)
     except OSError:  # Linux says so when the other side has been closed
         return b""
+
+
+def address(target: Target) -> str:
+    """A server's address with user and password in it."""
+    return target.url.replace("://", f"://{target.user}:{target.password}@")
