@@ -16,6 +16,45 @@ import msgspec
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.settings import ENVIRONMENT
 
+HANDLERS = """
+import asyncio
+from pathlib import Path
+from fleetlog import Agent, Context, PermanentError
+
+agent = Agent()
+
+@agent.task
+async def add(a: int, b: int = 1) -> int:
+    return a + b
+
+@agent.task
+async def greet(name: str) -> str:
+    print("greeting", name)
+    return f"hello {name}"
+
+@agent.task
+async def quiet() -> None: ...
+
+@agent.task
+async def boom(text: str = "boom") -> None:
+    raise PermanentError(text)
+
+@agent.task
+async def flaky(ctx: Context) -> int:
+    print("attempt", ctx.attempt)
+    if ctx.attempt == 1:
+        raise RuntimeError("not yet")
+    return ctx.attempt
+
+@agent.task
+async def until(path: str) -> str:
+    print("waiting", flush=True)
+    while not Path(path).exists():
+        await asyncio.sleep(0.02)
+    print("seen", flush=True)
+    return "seen"
+"""
+
 
 class Ran(msgspec.Struct, frozen=True):
     """One command line that has ended."""
