@@ -7,14 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fleetlog.bus.background import background
-from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import ConflictError
-from fleetlog.bus.jetstream.connection import connect
-from fleetlog.bus.jetstream.log import JetStreamLog
-from fleetlog.bus.jetstream.streams import ensure_streams
 from fleetlog.bus.log import Append, EventLog, entry
-from fleetlog.bus.memory_log import MemoryLog
 from fleetlog.bus.system import System
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.events import TaskCancelRequested, TaskQueued
@@ -22,21 +16,6 @@ from fleetlog.schemas.specs import TaskSpec
 from fleetlog.schemas.subjects import Subject, everything, guard, tasks
 
 SYSTEM = System()
-
-
-@pytest.fixture(params=["memory", "jetstream singles", "jetstream groups"])
-async def log(
-    request: pytest.FixtureRequest, fleet: str, server: EmbeddedServer
-) -> AsyncIterator[EventLog]:
-    if request.param == "memory":
-        yield MemoryLog(fleet)
-        return
-    async with connect(server.target, SYSTEM.clock) as connection:
-        await ensure_streams(connection, fleet)
-        real = JetStreamLog(connection, fleet, is_grouping=request.param == "jetstream groups")
-        await real.appender.start()
-        async with background(real.appender.run(), real.appender.watch()):
-            yield real
 
 
 def queued(log: EventLog, task_id: str, *, expected: int = 0, queue: str = "default") -> Append:
