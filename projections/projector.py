@@ -27,7 +27,7 @@ from fleetlog.projections.store import Store, create_store, open_store
 from fleetlog.schemas.beats import StoredBeat
 from fleetlog.schemas.envelope import Stored
 
-FLUSH_INTERVAL_S: Final = 0.2
+FLUSH_INTERVAL_S: Final = 0.25
 """While events keep coming, this far apart are the transactions."""
 BEATS_INTERVAL_S: Final = 1.0
 """While heartbeats keep coming, this far apart are theirs."""
