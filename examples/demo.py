@@ -64,24 +64,98 @@ class Unexpected(Exception):
     """Something is not as it should be."""
 
 
+class Processes:
+    """The processes that the demo has started, and what signals do.
+
+    The first signal interrupts the demo, but never between the start of a process and the note of it. Any
+    further one only hurries the stop.
+    """
+
+    def __init__(self) -> None:
+        self._up: subprocess.Popen[str] | None = None
+        self._command: subprocess.Popen[str] | None = None
+        self._is_held = False
+        self._is_pending = False
+        self._is_stopping = False
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """A signal handler."""
+        if self._is_stopping:
+            if self._up is not None:
+                self._up.terminate()
+        elif self._is_held:
+            self._is_pending = True
+        else:
+            self._is_stopping = True
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """A signal within interrupts at the end of the block."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+        if self._is_pending:
+            self._is_stopping = True
+            raise KeyboardInterrupt
+
+    def start_up(self, argv: tuple[str, ...], environ: dict[str, str], said: Path) -> None:
+        """Starts the fleet, in a session of its own: Ctrl-C is for this process, which stops it in order."""
+        with said.open("wb") as stderr, self.held():
+            self._up = subprocess.Popen(
+                _resolve(argv),
+                cwd=ROOT,
+                env=environ,
+                stderr=stderr,
+                start_new_session=True,
+                text=True,
+            )
+
+    def run(
+        self, argv: tuple[str, ...], environ: dict[str, str], *, is_quiet: bool
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end; what it says comes back if it is quiet, else goes straight out."""
+        pipe = subprocess.PIPE if is_quiet else None
+        with self.held():
+            self._command = subprocess.Popen(
+                _resolve(argv), cwd=ROOT, env=environ, stdout=pipe, stderr=pipe, text=True
+            )
+        stdout, stderr = self._command.communicate(timeout=COMMAND_TIMEOUT_S)
+        return subprocess.CompletedProcess(argv, self._command.returncode, stdout, stderr)
+
+    def end_up(self) -> int:
+        """Stops the fleet in order; answers its exit code."""
+        assert self._up is not None
+        self._up.terminate()
+        try:
+            return self._up.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._up.terminate()  # a second signal hurries: it kills what does not end
+            return self._up.wait()
+
+    def end_all(self) -> None:
+        """Returns once nothing runs any more; from now on no signal interrupts."""
+        self._is_stopping = True
+        if self._command is not None and self._command.poll() is None:
+            self._command.kill()
+            self._command.wait()
+        if self._up is not None:
+            self.end_up()
+
+
 class Fleet:
     """One fleet that runs, and the commands that are given to it."""
 
-    def __init__(self, environ: dict[str, str]) -> None:
+    def __init__(self, processes: Processes, environ: dict[str, str]) -> None:
+        self._processes = processes
         self._environ = environ
 
     def run(self, *argv: str, expected: int = 0) -> str:
         """Shows a command, runs it, shows what it says; answers its stdout."""
         _say(f"\n$ {_shell_line(argv)}", BOLD)
-        done = subprocess.run(
-            _resolve(argv),
-            cwd=ROOT,
-            env=self._environ,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
+        done = self._processes.run(argv, self._environ, is_quiet=True)
         for said in filter(None, (done.stdout.rstrip(), done.stderr.rstrip())):
             print(said, flush=True)
         _check(done.returncode == expected, f"`{argv[1]}` ended with {done.returncode}")
@@ -90,9 +164,7 @@ class Fleet:
     def show(self, *argv: str) -> None:
         """Like `run`, with its output straight on this terminal, so that it may draw progress."""
         _say(f"\n$ {_shell_line(argv)}", BOLD)
-        done = subprocess.run(
-            _resolve(argv), cwd=ROOT, env=self._environ, timeout=COMMAND_TIMEOUT_S, check=False
-        )
+        done = self._processes.run(argv, self._environ, is_quiet=False)
         _check(done.returncode == 0, f"`{_shell_line(argv)}` ended with {done.returncode}")
 
     def sql(self, statement: str) -> None:
@@ -100,43 +172,20 @@ class Fleet:
         self.run("fleetlog", "sql", "--fresh", statement)
 
     def ask(self, *argv: str) -> Any:
-        """What a command says with `--json`, shown to nobody."""
-        done = subprocess.run(
-            _resolve(argv),
-            cwd=ROOT,
-            env=self._environ,
-            capture_output=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=True,
-        )
+        """What a command says in JSON, shown to nobody."""
+        done = self._processes.run(argv, self._environ, is_quiet=True)
+        _check(done.returncode == 0, f"`{argv[1]}` ended with {done.returncode}: {done.stderr}")
         return json.loads(done.stdout)
-
-
-class Interrupts:
-    """The first signal interrupts the demo; any further one only hurries its stop, and never cuts it."""
-
-    def __init__(self) -> None:
-        self.is_stopping = False
-        self.up: subprocess.Popen[bytes] | None = None
-
-    def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        """A signal handler."""
-        if self.is_stopping:
-            if self.up is not None:
-                self.up.terminate()
-            return
-        self.is_stopping = True
-        raise KeyboardInterrupt
 
 
 def main() -> int:
     """The demo; answers its exit code."""
     began = time.monotonic()
-    interrupts = Interrupts()
+    processes = Processes()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupts)
+        signal.signal(number, processes.on_signal)
     try:
-        with temporary_folder(interrupts) as folder, started(folder, interrupts) as fleet:
+        with temporary_folder(processes) as folder, started(folder, processes) as fleet:
             demonstrate(fleet)
     except KeyboardInterrupt:
         _say("\nstopped; nothing is left behind", BOLD)
@@ -155,19 +204,22 @@ def main() -> int:
 
 
 @contextmanager
-def temporary_folder(interrupts: Interrupts) -> Iterator[Path]:
-    """A folder that is gone at the end whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix="fleetlog-demo-"))
+def temporary_folder(processes: Processes) -> Iterator[Path]:
+    """A folder that is gone at the end whatever happens, as are the processes that work in it."""
+    folder: Path | None = None
     try:
+        with processes.held():
+            folder = Path(tempfile.mkdtemp(prefix="fleetlog-demo-"))
         yield folder
     finally:
-        interrupts.is_stopping = True
-        shutil.rmtree(folder, ignore_errors=True)
+        processes.end_all()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def started(folder: Path, interrupts: Interrupts) -> Iterator[Fleet]:
-    """A fleet of its own, stopped in order at the end whatever happens."""
+def started(folder: Path, processes: Processes) -> Iterator[Fleet]:
+    """A fleet of its own, stopped in order at the end."""
     argv = ("fleetlog", "up", "--app", "examples.demo_app:agent", "--workers", str(_workers()))
     environ = {**os.environ, "FLEETLOG_DATA": str(folder / "data"), "FLEETLOG_URL": ""}
     for name in ("FLEETLOG_FLEET", "FLEETLOG_CREDS"):
@@ -176,24 +228,17 @@ def started(folder: Path, interrupts: Interrupts) -> Iterator[Fleet]:
     _say(f"\n$ {_shell_line(argv)} &", BOLD)
     said = folder / "up.log"
     try:
-        with said.open("wb") as stderr:
-            # A session of its own: Ctrl-C is for this process, which then stops the fleet in order.
-            interrupts.up = up = subprocess.Popen(
-                _resolve(argv), cwd=ROOT, env=environ, stderr=stderr, start_new_session=True
-            )
-        fleet = Fleet(environ)
+        processes.start_up(argv, environ, said)
+        fleet = Fleet(processes, environ)
         fleet.run("fleetlog", "status", "--wait", "30s")
         yield fleet
         heading("The fleet stops in order: SIGTERM, running tasks would get 30 s.")
-        code = _end(up)
+        code = processes.end_up()
         _check(code == 0, f"`fleetlog up` ended with {code}")
         print("\n`fleetlog up` has ended with exit code 0.")
-    except BaseException as error:
-        interrupts.is_stopping = True
-        if interrupts.up is not None:
-            _end(interrupts.up)
-        if isinstance(error, Unexpected | subprocess.SubprocessError):
-            print(f"\n`fleetlog up` said:\n{said.read_text()}", file=sys.stderr)
+    except (Unexpected, subprocess.SubprocessError):
+        processes.end_all()
+        print(f"\n`fleetlog up` said:\n{said.read_text()}", file=sys.stderr)
         raise
 
 
@@ -297,16 +342,6 @@ def _short(path: Path) -> Path:
 def _check(is_so: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like an assertion
     if not is_so:
         raise Unexpected(otherwise)
-
-
-def _end(up: subprocess.Popen[bytes]) -> int:
-    """Stops the fleet; answers its exit code."""
-    up.terminate()
-    try:
-        return up.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        up.terminate()  # a second signal hurries: it kills what does not end
-        return up.wait()
 
 
 if __name__ == "__main__":
