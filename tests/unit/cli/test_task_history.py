@@ -1,0 +1,87 @@
+"""What `task show` makes of a history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.given import (
+    at,
+    cancel_requested,
+    claimed,
+    completed,
+    fold,
+    held,
+    queued,
+    record,
+    retried,
+    returned,
+)
+
+from fleetlog.bus.client import History
+from fleetlog.cli.task_history import attempts_of, describe, task_fields, waits_for
+from fleetlog.schemas.envelope import UnknownEvent
+
+
+def rows(*events: Any) -> list[tuple[int, int, str | None]]:
+    records = [record(seq, event) for seq, event in enumerate(events, 1)]
+    return [(row.attempt, row.fence, row.outcome) for row in attempts_of(records, "t1")]
+
+
+def test_attempt_that_runs_has_no_outcome() -> None:
+    assert rows(queued(), claimed()) == [(1, 2, None)]
+
+
+def test_attempts_end_as_their_events_say() -> None:
+    events = (queued(), claimed(), retried(2), queued(), claimed(4, 2), returned(5, 2), queued())
+    assert rows(*events, claimed(7, 3), completed(8, 3)) == [
+        (1, 2, "retried"),
+        (2, 5, "returned"),
+        (3, 8, "completed"),
+    ]
+
+
+def test_claim_over_a_dead_holder_ends_the_attempt_before() -> None:
+    assert rows(queued(), claimed(), claimed(1, 2, over=2)) == [(1, 2, "lost"), (2, 3, None)]
+
+
+def test_stale_results_and_cancel_requests_end_nothing() -> None:
+    assert rows(queued(), claimed(), completed(99), cancel_requested()) == [(1, 2, None)]
+
+
+@pytest.mark.parametrize(
+    ("events", "says"),
+    [
+        ((held(),), "time: may be queued at 2026-01-01 00:00:05.000Z, a coordinator to do it"),
+        ((held(delay_ms=60_000),), "time: may be queued at 2026-01-01 00:01:00.000Z"),
+        ((queued(), claimed(), retried(2, delay_ms=60_000)), "retry at 2026-01-01 00:01:02.000Z"),
+        ((queued(queue="gpu"),), "an agent with a free slot for queue gpu"),
+        ((queued(), claimed()), None),
+        ((queued(), claimed(), cancel_requested()), "its agent, to end it"),
+        ((queued(), claimed(), completed(2)), None),
+    ],
+)
+def test_waits_for(events: tuple[Any, ...], says: str | None) -> None:
+    assert waits_for(fold(*events), at(30)) == says
+
+
+def test_unknown_event_is_flagged() -> None:
+    events = (
+        queued(key="k", labels={"a": "b"}, parent_id="p1"),
+        UnknownEvent("task.floated", "new"),
+    )
+    history = History(fold(*events), tuple(record(seq, e) for seq, e in enumerate(events, 1)))
+    shown = task_fields(history, at(0))["events"][1]
+    assert (shown["type"], shown["unknown"]) == ("task.floated", "new")
+    text = describe(history, at(0))
+    assert "task.floated           unknown event: new" in text
+    assert "labels     a=b" in text
+    assert "parent     p1" in text
+
+
+def test_history_that_was_trimmed_shows_its_outcome() -> None:
+    end = completed(7, 2)
+    history = History(fold(record(8, end)), (record(8, end),))
+    fields = task_fields(history, at(0))
+    assert (fields["state"], fields["queue"], fields["attempts"]) == ("completed", None, [])
+    assert "state      completed" in describe(history, at(0))
