@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
+from fleetlog.bus.client import History
+from fleetlog.cli.task_history import attempts_of, describe, task_fields, waits_for
+from fleetlog.schemas.envelope import UnknownEvent
 from tests.given import (
     at,
     cancel_requested,
@@ -17,10 +21,6 @@ from tests.given import (
     retried,
     returned,
 )
-
-from fleetlog.bus.client import History
-from fleetlog.cli.task_history import attempts_of, describe, task_fields, waits_for
-from fleetlog.schemas.envelope import UnknownEvent
 
 
 def rows(*events: Any) -> list[tuple[int, int, str | None]]:
