@@ -30,6 +30,7 @@ SECTIONS: Final = {
         "status": ("fleetlog.cli.status:status", "Show what runs now, and what waits."),
         "sql": ("fleetlog.cli.sql:sql", "Ask the fleet's history anything, in SQL."),
         "log": ("fleetlog.cli.log:app", "Read the log itself."),
+        "schema": ("fleetlog.cli.schema:app", "Describe the log for other programs."),
     },
     "Single roles, for deployments": {
         "agent": ("fleetlog.cli.agent:agent", "Run tasks on this host."),

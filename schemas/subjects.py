@@ -120,6 +120,11 @@ def tasks(fleet: str, queue: str = "*", priority: str = "*", verb: str = "*") ->
     return f"{ROOT}.{fleet}.task.*.{queue}.{priority}.{verb}"
 
 
+def agents(fleet: str, verb: str = "*") -> str:
+    """The filter for events of agents."""
+    return f"{ROOT}.{fleet}.agent.*.{verb}"
+
+
 def beats(fleet: str, agent_id: str = "*") -> str:
     """The subject of an agent's heartbeats, beside the log."""
     return f"{ROOT}-beats.{fleet}.{agent_id}"
