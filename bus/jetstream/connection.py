@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
+from urllib.parse import unquote
 
 import msgspec
 import nats
@@ -144,8 +146,7 @@ class Connection:
             self.client.connect(
                 servers=target.url.split(","),
                 name=name,
-                user=target.user,
-                password=target.password,
+                **_login(target),  # type: ignore[arg-type] # of a dict, mypy knows one type for all keys
                 user_credentials=str(target.creds) if target.creds else None,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.1,  # type: ignore[arg-type] # seconds; fractions work, its type is too narrow
@@ -172,11 +173,11 @@ class Connection:
         error = self._last_error if connecting.cancelled() else connecting.exception()
         if self._refused.is_set():
             raise ConfigError(
-                f"{target.url} refused the credentials: check FLEETLOG_CREDS or user and password"
+                f"{_bare(target.url)} refused the credentials: check FLEETLOG_CREDS or user and password"
             )
         if connecting.cancelled() or error is not None:
             raise Unavailable(
-                f"no NATS server answers at {target.url} ({_text(error)}):"
+                f"no NATS server answers at {_bare(target.url)} ({_text(error)}):"
                 " start one with `fleetlog up`, or give the address of yours with --url"
             ) from error
 
@@ -243,6 +244,30 @@ async def heeding_cancel(awaitable: Awaitable[T]) -> T:
     if task.cancelling() > count:
         raise asyncio.CancelledError
     return result
+
+
+def _login(target: Target) -> dict[str, str | None]:
+    """The credentials, for every server: a cluster tells of its others by bare addresses, without passwords."""
+    if target.user is not None:
+        return {"user": target.user, "password": target.password}
+    for url in target.url.split(","):
+        user, password = _userinfo(url)
+        if password:
+            return {"user": user, "password": password}
+        if user:
+            return {"token": user}
+    return {}
+
+
+def _userinfo(url: str) -> tuple[str, str]:
+    authority = url.rpartition("://")[2].partition("/")[0]
+    user, _, password = authority.rpartition("@")[0].partition(":")
+    return unquote(user), unquote(password)
+
+
+def _bare(url: str) -> str:
+    """The addresses without what they hold of passwords: messages end up in logs."""
+    return ",".join(re.sub(r"(^|//)[^/]*@", r"\1", each) for each in url.split(","))
 
 
 def _text(error: BaseException | None) -> str:

@@ -111,7 +111,7 @@ class Cluster:
     async def wait_ready(self) -> None:
         """Returns when all three take connections, agree on a leader, and that one has heard of all."""
         async with asyncio.timeout(READY_TIMEOUT_S):
-            while not await self._is_ready():
+            while not await self._is_ready():  # noqa: ASYNC110 - the servers are other processes
                 await asyncio.sleep(_POLL_S)
 
     async def leader_of(self, fleet: str) -> Node:
