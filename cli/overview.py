@@ -14,13 +14,15 @@ from fleetlog.bus.errors import ProjectionError, Unavailable
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.settings import Settings
 from fleetlog.cli.asking import ask_rows
-from fleetlog.schemas.beats import WorkerBeat
+from fleetlog.schemas.beats import StoredBeat, WorkerBeat
 from fleetlog.schemas.envelope import open_stored
 from fleetlog.schemas.events import AgentLost, AgentStarted, AgentStopped
 from fleetlog.schemas.subjects import guard
 
 SILENT_S: Final = 3.0
 """An agent beats once a second; one that was not heard for so long may be gone."""
+LISTEN_S: Final = 1.5
+"""Long enough to hear every agent that beats."""
 _QUESTION: Final = """
 SELECT
     (
@@ -136,11 +138,31 @@ async def _look_at_agents(fleet: Fleet) -> tuple[AgentSeen, ...]:
                     alive[record.subject.id] = record.event
                 case AgentStopped() | AgentLost():
                     alive.pop(record.subject.id, None)
-    return tuple(await asyncio.gather(*(_look_at(fleet, *one) for one in alive.items())))
+    heard = {agent_id: await fleet.beats.last(agent_id) for agent_id in alive}
+    if missing := {agent_id for agent_id, beat in heard.items() if beat is None}:
+        heard |= await _listen(fleet, missing)
+    return tuple(
+        _seen(fleet, started, agent_id, heard[agent_id]) for agent_id, started in alive.items()
+    )
 
 
-async def _look_at(fleet: Fleet, agent_id: str, started: AgentStarted) -> AgentSeen:
-    heard = await fleet.beats.last(agent_id)
+async def _listen(fleet: Fleet, missing: set[str]) -> dict[str, StoredBeat]:
+    """The next beats of agents of which the server keeps none: its memory goes with it when it restarts."""
+    heard: dict[str, StoredBeat] = {}
+    try:
+        async with asyncio.timeout(LISTEN_S):
+            async for page in fleet.beats.follow():
+                heard |= {one.beat.agent_id: one for one in page if one.beat.agent_id in missing}
+                if len(heard) == len(missing):
+                    break
+    except TimeoutError:
+        pass
+    return heard
+
+
+def _seen(
+    fleet: Fleet, started: AgentStarted, agent_id: str, heard: StoredBeat | None
+) -> AgentSeen:
     is_silent = heard is None or (fleet.log.now() - heard.stored_at).total_seconds() > SILENT_S
     return AgentSeen(
         agent_id=agent_id,

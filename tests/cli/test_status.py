@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 from support.command_line import CommandLine, address
@@ -82,3 +85,34 @@ def test_addresses_are_shown_without_passwords() -> None:
     target = Target(url="nats://a:b@one:1,nats://two:2", user=None)
     assert without_password(target.url) == "nats://one:1,nats://two:2"
     assert without_password("user:p@ss@host:1") == "host:1"
+
+
+async def test_agent_of_which_no_beat_is_kept_is_listened_for(
+    fresh_server: EmbeddedServer,
+) -> None:
+    cli = CommandLine(fresh_server.data)
+    agent = cli.start("agent", "--workers", "1", stderr=subprocess.DEVNULL)
+    try:
+        args = (
+            "log",
+            "tail",
+            "--follow",
+            "--after",
+            "0",
+            "--count",
+            "1",
+            "--type",
+            "agent.started",
+        )
+        await asyncio.to_thread(cli, *args)
+        os.kill(fresh_server.running.server_pid, signal.SIGKILL)
+        await fresh_server.wait()
+        await fresh_server.restart()
+        seen = (await asyncio.to_thread(cli, "status", "--json")).value
+        assert [one["state"] for one in seen["agents"]] == ["running"]
+        assert seen["agents"][0]["heard_at"]
+    finally:
+        agent.terminate()
+        assert await asyncio.to_thread(agent.wait, 30) == 0
+        assert agent.stdout is not None
+        agent.stdout.close()
