@@ -104,7 +104,7 @@ def completed(fence: int | None, attempts: int = 1, **fields: Any) -> TaskComple
 
 
 def failed(fence: int | None, attempts: int = 1, **fields: Any) -> TaskFailed:
-    return _ended(TaskFailed, fence, attempts, error_class="error", error="no", **fields)
+    return _ended(TaskFailed, fence, attempts, **{"error_class": "error", "error": "no", **fields})
 
 
 def cancelled(fence: int | None = None, attempts: int = 0, **fields: Any) -> TaskCancelled:
@@ -115,8 +115,8 @@ def expired(fence: int | None = None, attempts: int = 0, **fields: Any) -> TaskE
     return _ended(TaskExpired, fence, attempts, limit="expires", **fields)
 
 
-def cancel_requested() -> TaskCancelRequested:
-    return _event(TaskCancelRequested)
+def cancel_requested(reason: str | None = None) -> TaskCancelRequested:
+    return _event(TaskCancelRequested, reason=reason)
 
 
 def _event(kind: type[Event], **fields: Any) -> Any:

@@ -204,9 +204,13 @@ def _request_cancel(command: RequestCancel, task: Task, now: datetime) -> TaskEv
 def _cancelled(
     command: Command, task: Task, now: datetime, fence: int | None = None
 ) -> TaskCancelled:
-    return TaskCancelled(
-        attempts=task.attempts, fence=fence, digest=task.digest, **_stamp(command, now)
-    )
+    stamp = _stamp(command, now) | {"reason": command.reason or task.cancel_reason}
+    return TaskCancelled(attempts=task.attempts, fence=fence, digest=task.digest, **stamp)
+
+
+def _cancelled_attempt(command: Ending, task: Task, now: datetime) -> TaskCancelled:
+    ending = _ending(command, task, now) | {"reason": command.reason or task.cancel_reason}
+    return TaskCancelled(digest=task.digest, **ending)
 
 
 def _expire(command: Expire, task: Task, now: datetime) -> TaskEvent | Refusal:
@@ -234,9 +238,9 @@ def _end(
                 result=command.result, digest=task.digest, **_ending(command, task, now)
             )
         case Cancel():
-            return TaskCancelled(digest=task.digest, **_ending(command, task, now))
+            return _cancelled_attempt(command, task, now)
         case Fail() | Return() if task.is_cancel_requested:
-            return TaskCancelled(digest=task.digest, **_ending(command, task, now))
+            return _cancelled_attempt(command, task, now)
         case Fail():
             return _fail(command, task, task.spec, now)
         case Return():

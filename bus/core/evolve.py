@@ -42,7 +42,9 @@ def evolve(task: Task, record: Recorded) -> Task:
         case TaskRetried() | TaskReturned():
             return _waiting(task, record, event)
         case TaskCancelRequested():
-            return msgspec.structs.replace(task, version=record.seq, is_cancel_requested=True)
+            return msgspec.structs.replace(
+                task, version=record.seq, is_cancel_requested=True, cancel_reason=event.reason
+            )
         case TaskCompleted() | TaskFailed() | TaskCancelled() | TaskExpired():
             return _settled(task, record, event)
         case _:  # pragma: no cover - permits() lets only the events above pass
@@ -168,6 +170,8 @@ def _settled(task: Task, record: Recorded, event: TerminalEvent) -> Task:
         TaskCancelled: "cancelled",
         TaskExpired: "expired",
     }[type(event)]
+    is_failed_attempt = isinstance(event, TaskFailed) and event.fence is not None
+    is_loss = isinstance(event, TaskFailed) and is_failed_attempt and event.error_class == "lost"
     return msgspec.structs.replace(
         task,
         status=status,
@@ -176,6 +180,8 @@ def _settled(task: Task, record: Recorded, event: TerminalEvent) -> Task:
         due_at=None,
         lease=None,
         attempts=max(task.attempts, event.attempts),
+        failures=task.failures + (is_failed_attempt and not is_loss),
+        losses=task.losses + is_loss,
         digest=task.digest or event.digest,
         outcome=event,
     )

@@ -73,6 +73,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts that ended with their agent so far."""
     is_cancel_requested: bool = False
     """Someone asked to end it while it ran."""
+    cancel_reason: str | None = None
+    """Why, in the words of who asked."""
     outcome: TerminalEvent | None = None
     """The terminal event, once settled."""
 

@@ -139,8 +139,8 @@ class World:
         assert task.version == record.seq > before.version
         assert (task.lease is not None) == (task.status == "claimed")
         assert before.attempts <= task.attempts <= before.attempts + 1
-        assert task.failures < self.spec.max_attempts
-        assert task.losses < LOSSES_MAX
+        assert task.failures <= self.spec.max_attempts - (not task.is_settled)
+        assert task.losses <= LOSSES_MAX - (not task.is_settled)
         if isinstance(record.event, TaskClaimed):
             assert task.lease is not None
             assert task.lease.fence == record.seq
@@ -386,7 +386,10 @@ def test_every_command_has_an_answer_in_every_foreign_state(
     assert due(task, now) is None or (instant is not None and instant <= now)
 
 
-COUNTED = ("attempts", "failures", "losses", "submitted_at", "is_cancel_requested")
+COUNTED = (
+    *("attempts", "failures", "losses", "submitted_at"),
+    *("is_cancel_requested", "cancel_reason"),
+)
 """What a foreign offer may say otherwise than the history before it, which a fold from it does not see."""
 
 

@@ -75,3 +75,10 @@ async def say(ctx: Context, text: str, seconds: float = 0.0) -> None:
     print(text)
     ctx.log(f"log: {text}")
     await asyncio.sleep(seconds)
+
+
+@agent.task
+def wait_for_file(path: str) -> str:
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return "ours"

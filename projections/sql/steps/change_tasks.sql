@@ -32,10 +32,14 @@ gains AS (
             AS failures_before,
         arg_min(CASE WHEN type = 'task.queued' THEN coalesce(j.losses, 0) ELSE 0 END, seq)
             AS losses_before,
-        count(*) FILTER (WHERE type = 'task.retried') AS failures,
+        count(*) FILTER (
+            WHERE type = 'task.retried'
+                OR (type = 'task.failed' AND j.fence IS NOT NULL AND j.error_class <> 'lost')
+        ) AS failures,
         count(*) FILTER (
             WHERE (type = 'task.claimed' AND j.over IS NOT NULL)
                 OR (type = 'task.returned' AND j.error_class = 'lost')
+                OR (type = 'task.failed' AND j.fence IS NOT NULL AND j.error_class = 'lost')
         ) AS losses,
         coalesce(sum(j.usage.input_tokens), 0) AS input_tokens,
         coalesce(sum(j.usage.output_tokens), 0) AS output_tokens,

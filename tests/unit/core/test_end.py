@@ -224,3 +224,20 @@ def test_every_end_is_an_ending_of_its_fence() -> None:
     for command in ENDS.values():
         assert isinstance(command, Ending)
         assert command.fence == 2
+
+
+def test_the_last_failure_and_the_last_loss_count_too() -> None:
+    once = fold(queued(), claimed(), failed(2))
+    lost = fold(queued(), claimed(), failed(2, error_class="lost"))
+    barrier = fold(held(), failed(None))
+    assert (once.failures, once.losses) == (1, 0)
+    assert (lost.failures, lost.losses) == (0, 1)
+    assert (barrier.failures, barrier.losses) == (0, 0)
+
+
+@pytest.mark.parametrize("end", [fail(2), give_back(2), cancel(2)])
+def test_the_reason_of_a_cancel_request_stands_in_the_outcome(end: AnyCommand) -> None:
+    task = fold(queued(), claimed(), cancel_requested(reason="changed my mind"))
+    event = decide(end, task, at(9))
+    assert isinstance(event, TaskCancelled)
+    assert event.reason == "changed my mind"
