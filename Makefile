@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types imports wheel bench chaos lock clean
+.PHONY: help setup demo test check lint types imports wheel bench chaos test-containers lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(STAMP) ## make .venv with fleetlog and its development tools
 
@@ -48,6 +48,9 @@ bench: $(STAMP) ## measure; prints ratios of one run, with the durability mode
 
 chaos: $(STAMP) ## the long form of the tests that kill things
 	FLEETLOG_LONG=1 $(BIN)/python -m pytest -q tests/chaos
+
+test-containers: $(STAMP) ## the contract and what rests on it, against a server in a container
+	FLEETLOG_TEST_SERVER=container deploy/with-docker $(BIN)/python -m pytest -q -rs tests/contract tests/integration/test_agent.py tests/integration/test_offers.py tests/integration/test_streams.py tests/integration/test_services.py
 
 lock: ## pin every development dependency with its hash
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements-dev.txt pyproject.toml

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from support import containers
 
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.settings import ENVIRONMENT, Settings
@@ -29,9 +30,19 @@ def fleet() -> str:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedServer]:
-    """A real server for all tests of a run, durability `always`: connect to `server.target`."""
-    async with EmbeddedServer(Settings(data=tmp_path_factory.mktemp("server"))) as running:
+async def server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[EmbeddedServer | containers.ContainerServer]:
+    """A real server for all tests of a run, durability `always`: connect to `server.target`.
+
+    FLEETLOG_TEST_SERVER=container puts it into a container; such a one has nothing but its target.
+    """
+    folder = tmp_path_factory.mktemp("server")
+    if containers.IS_WANTED:
+        async with containers.container_server(folder) as contained:
+            yield contained
+        return
+    async with EmbeddedServer(Settings(data=folder)) as running:
         yield running
 
 
