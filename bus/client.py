@@ -14,6 +14,7 @@ from fleetlog.bus.embedded.runtime import Target, resolve_target
 from fleetlog.bus.errors import (
     AlreadySettled,
     FleetlogError,
+    HandlerUnknown,
     KeyTaken,
     PublishUnknown,
     Refused,
@@ -21,6 +22,7 @@ from fleetlog.bus.errors import (
     Unavailable,
 )
 from fleetlog.bus.fleet import Fleet, open_fleet
+from fleetlog.bus.handler_catalog import HandlerCatalog
 from fleetlog.bus.rules import Decided, execute, load_task
 from fleetlog.bus.settings import Overrides, Settings, load_settings
 from fleetlog.bus.system import System
@@ -117,6 +119,7 @@ class Client:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
+        self.handlers = HandlerCatalog(fleet.log)
 
     @staticmethod
     @asynccontextmanager
@@ -146,6 +149,7 @@ class Client:
         key: str | None = None,
         task_id: str | None = None,
         timeout_s: float | None = None,
+        is_checked: bool = False,
         **options: Unpack[SubmitOptions],
     ) -> Submitted:
         """Submits one task; when this returns, the log has it.
@@ -157,10 +161,13 @@ class Client:
             key: an idempotency key of the caller's.
             task_id: an id of the caller's; made up when neither is given.
             timeout_s: how long to wait for the log's answer; None for as long as it takes.
+            is_checked: refuse what no handler of the fleet would take, see `HandlerCatalog.check`.
             options: what is different from the spec, such as `queue="gpu"`, `delay="10s"`.
 
         Raises:
-            InvalidInput: the spec or an option is not allowed; nothing was written.
+            InvalidInput: the spec or an option is not allowed, or checked arguments do not fit; nothing was
+                written.
+            HandlerUnknown: checked, and no agent ever had the handler; nothing was written.
             KeyTaken: the key or id belongs to a task with another payload.
             PublishUnknown: no answer in time; the task may or may not be there. Submit it again with the
                 same key or id, which is safe.
@@ -170,6 +177,8 @@ class Client:
             spec = msgspec.structs.replace(spec, key=key)
         check_spec(spec)
         task_id = self._choose_id(spec, task_id)
+        if is_checked:
+            await self._check(spec, task_id)
         command = Submit(id=self.fleet.system.new_id(), spec=spec, digest=payload_digest(spec))
         try:
             async with asyncio.timeout(timeout_s):
@@ -187,7 +196,7 @@ class Client:
         return Submitted(self, task_id, first[0].seq, is_duplicate=True)
 
     async def submit_many(
-        self, specs: Iterable[TaskSpec], *, in_flight_max: int = 2000
+        self, specs: Iterable[TaskSpec], *, in_flight_max: int = 2000, is_checked: bool = False
     ) -> list[Submitted]:
         """Submits tasks, many at once, and returns them in the order given.
 
@@ -195,7 +204,8 @@ class Client:
         submit all again.
 
         Raises:
-            InvalidInput: a spec is not allowed.
+            InvalidInput: a spec is not allowed, or checked arguments do not fit.
+            HandlerUnknown: checked, and no agent ever had one of the handlers.
             KeyTaken: a key belongs to a task with another payload, perhaps one of these.
         """
         slots = asyncio.Semaphore(in_flight_max)
@@ -203,7 +213,7 @@ class Client:
 
         async def one(spec: TaskSpec) -> Submitted:
             try:
-                return await self.submit(spec)
+                return await self.submit(spec, is_checked=is_checked)
             finally:
                 slots.release()
 
@@ -288,6 +298,14 @@ class Client:
         for event in events:
             task = evolve(task, event)
         return History(task, events)
+
+    async def _check(self, spec: TaskSpec, task_id: str) -> None:
+        try:
+            await self.handlers.check(spec)
+        except (HandlerUnknown, InvalidInput):
+            # What was accepted once is the same task for ever, whatever its handler takes by now.
+            if await self.fleet.log.last(guard(self.fleet.name, "task", task_id)) is None:
+                raise
 
     def _choose_id(self, spec: TaskSpec, task_id: str | None) -> str:
         if spec.key is not None:

@@ -6,6 +6,7 @@
     │   ├── TaskNotFound
     │   ├── AlreadySettled
     │   ├── KeyTaken
+    │   ├── HandlerUnknown
     │   └── LeaseLost
     ├── ConflictError           someone else wrote first; refold and decide again
     ├── TransportError          the log could not be reached or did not answer
@@ -41,6 +42,10 @@ class AlreadySettled(Refused):
 
 class KeyTaken(Refused):
     """The id or key belongs to a task with another payload."""
+
+
+class HandlerUnknown(Refused):
+    """No agent of the fleet ever had a handler of this name; an agent that starts with it changes that."""
 
 
 class LeaseLost(Refused):

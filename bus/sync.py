@@ -81,17 +81,21 @@ class SyncClient:
         key: str | None = None,
         task_id: str | None = None,
         timeout_s: float | None = None,
+        is_checked: bool = False,
         **options: Unpack[SubmitOptions],
     ) -> SyncSubmitted:
         """See `Client.submit`."""
         submitting = self._client.submit(
-            spec, key=key, task_id=task_id, timeout_s=timeout_s, **options
+            spec, key=key, task_id=task_id, timeout_s=timeout_s, is_checked=is_checked, **options
         )
         return SyncSubmitted(self, self._call(submitting))
 
-    def submit_many(self, specs: Iterable[TaskSpec]) -> list[SyncSubmitted]:
+    def submit_many(
+        self, specs: Iterable[TaskSpec], *, is_checked: bool = False
+    ) -> list[SyncSubmitted]:
         """See `Client.submit_many`."""
-        return [SyncSubmitted(self, each) for each in self._call(self._client.submit_many(specs))]
+        submitting = self._client.submit_many(specs, is_checked=is_checked)
+        return [SyncSubmitted(self, each) for each in self._call(submitting)]
 
     def result(self, task_id: str, timeout: Duration | None = None) -> Outcome:
         """See `Client.result`."""

@@ -35,6 +35,13 @@ def submit(  # noqa: PLR0913 - one parameter per option
     expires: options.ExpiresOption = None,
     max_attempts: options.MaxAttemptsOption = None,
     delay: options.DelayOption = None,
+    unchecked: Annotated[
+        bool,
+        typer.Option(
+            "--unchecked",
+            help="Do not compare handler and arguments with what agents of the fleet take.",
+        ),
+    ] = False,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
     is_json: options.JsonOption = False,
@@ -43,7 +50,8 @@ def submit(  # noqa: PLR0913 - one parameter per option
 
     When this returns, the task is in the log and can't be lost; its id is on stdout. With --key, submitting
     again is safe: it is the same task. With --wait, the result is on stdout. Durations are written 250ms, 30s,
-    1h30m, 2d.
+    1h30m, 2d. Once agents have run in the fleet, a handler that none of them ever had and arguments that do not
+    fit are refused, unless --unchecked.
 
     Examples:
       fleetlog submit check_disk '{"host": "cube"}' --wait
@@ -71,5 +79,6 @@ def submit(  # noqa: PLR0913 - one parameter per option
         is_waiting=wait,
         wait_timeout=wait_timeout,
         is_json=is_json,
+        is_checked=not unchecked,
     )
     raise typer.Exit(run(submit_and_tell(ctx, submission)))

@@ -34,6 +34,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """For programs."""
     is_output_wanted: bool = False
     """With the outcome, what the task printed."""
+    is_checked: bool = False
+    """Refuse what no handler of the fleet would take."""
 
 
 async def submit_and_tell(ctx: typer.Context, submission: Submission) -> int:
@@ -42,7 +44,11 @@ async def submit_and_tell(ctx: typer.Context, submission: Submission) -> int:
     # Checked before there is a connection: what is wrong with the words does not depend on a server.
     spec = check_spec(with_options(submission.spec, submission.options))
     async with connected(ctx) as client:
-        submitted = await client.submit(spec, timeout_s=ANSWER_TIMEOUT_S)
+        submitted = await client.submit(
+            spec, timeout_s=ANSWER_TIMEOUT_S, is_checked=submission.is_checked
+        )
+        if submission.is_checked and client.handlers.is_empty:
+            say("no agent has run in this fleet yet; the task waits")
         if not submission.is_waiting:
             _tell_submitted(submitted, is_json=submission.is_json)
             return 0
