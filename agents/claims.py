@@ -92,7 +92,4 @@ class Claims:
         ack_wait_s = self._fleet.offers.ack_wait_s
         if self._fleet.link.connected_for_s < ack_wait_s:
             return False
-        last = await self._fleet.beats.last(lease.agent_id)
-        if last is None:
-            return True
-        return (self._fleet.log.now() - last.stored_at).total_seconds() > ack_wait_s
+        return await self._fleet.beats.silence_s(lease.agent_id) > ack_wait_s

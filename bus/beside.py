@@ -24,6 +24,14 @@ class Beats(Protocol):
         """The agent's last beat; None when the server holds none."""
         ...
 
+    async def silence_s(self, agent_id: str) -> float:
+        """For how long the agent is known to have said nothing.
+
+        Counted from its last beat or, without one, from when the server began to keep beats: they live in its
+        memory, so after a restart their absence says nothing about the time before. 0 when nobody knows.
+        """
+        ...
+
 
 class Outputs(Protocol):
     """The output of attempts."""

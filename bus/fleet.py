@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +12,7 @@ import msgspec
 from fleetlog.bus.background import background
 from fleetlog.bus.beside import Beats, Hints, Outputs
 from fleetlog.bus.embedded.runtime import Target, attest_durability
+from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.jetstream.beside import NatsBeats, NatsHints, NatsOutputs
 from fleetlog.bus.jetstream.connection import Connection, connect
 from fleetlog.bus.jetstream.log import JetStreamLog
@@ -20,6 +23,10 @@ from fleetlog.bus.log import EventLog
 from fleetlog.bus.offers import Offers
 from fleetlog.bus.services import Services
 from fleetlog.bus.system import System
+
+logger = logging.getLogger("fleetlog.bus")
+
+AGAIN_S = 1.0
 
 
 class Fleet(msgspec.Struct, frozen=True):
@@ -79,7 +86,7 @@ async def open_fleet(
         durability = await attest_durability(target.http_url)
         log = JetStreamLog(connection, name, is_grouping=durability == "always" and replicas == 1)
         await log.appender.start()
-        async with background(log.appender.watch()):
+        async with background(log.appender.watch(), _keep_streams(connection, name)):
             yield Fleet(
                 name=name,
                 log=log,
@@ -92,3 +99,18 @@ async def open_fleet(
                 link=connection,
                 durability=durability,
             )
+
+
+async def _keep_streams(connection: Connection, name: str) -> None:
+    """Makes the stream of beats again after a restart of the server, in whose memory it lives."""
+    reconnected = asyncio.Event()
+    connection.on_reconnect.append(reconnected.set)
+    while True:
+        await reconnected.wait()
+        reconnected.clear()
+        try:
+            await ensure_streams(connection, name)
+        except (TransportError, ConfigError) as error:
+            logger.warning("after the reconnect: %s", error)
+            await asyncio.sleep(AGAIN_S)
+            reconnected.set()

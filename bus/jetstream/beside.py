@@ -31,6 +31,7 @@ class _State(msgspec.Struct, frozen=True):
 
 class _Info(msgspec.Struct, frozen=True):
     state: _State
+    created: Instant
 
 
 class NatsBeats:
@@ -76,6 +77,16 @@ class NatsBeats:
             return None
         beat = _decode_beat(got.message.data)
         return StoredBeat(got.message.time, beat) if beat is not None else None
+
+    async def silence_s(self, agent_id: str) -> float:
+        """See `Beats`."""
+        try:
+            info = await self._connection.ask(f"$JS.API.STREAM.INFO.{self._stream}", None, _Info)
+        except ApiRefusal:
+            return 0.0
+        last = await self.last(agent_id)
+        since = info.created if last is None else max(last.stored_at, info.created)
+        return (self._connection.now() - since).total_seconds()
 
 
 class NatsOutputs:

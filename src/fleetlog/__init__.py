@@ -8,7 +8,6 @@ Names are loaded when they are first used, so that a program pays only for what 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        return _version("fleetlog")
+        return import_module("importlib.metadata").version("fleetlog")
     if name not in _HOMES:
         raise AttributeError(f"module 'fleetlog' has no attribute {name!r}")
     value = getattr(import_module(f"fleetlog.{_HOMES[name]}"), name)
