@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,11 @@ from support import containers
 
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.settings import ENVIRONMENT, Settings
+
+
+# A shell that runs us in the background has SIGINT ignored, and so would have every process we start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
