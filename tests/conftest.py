@@ -14,7 +14,6 @@ from support import containers
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.settings import ENVIRONMENT, Settings
 
-
 # A shell that runs us in the background has SIGINT ignored, and so would have every process we start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
