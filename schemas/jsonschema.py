@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Any, Final
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Meta, Raw
@@ -72,9 +73,7 @@ def _twin(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
 
 
 def _field(field: FieldInfo, text: str | None) -> tuple[str, Any, Any]:
-    annotation, default = field.type, field.default
-    if annotation is TaskSpec:
-        annotation = _twin(TaskSpec)
+    annotation, default = _with_twins(field.type), field.default
     if isinstance(default, Raw):
         default = msgspec.json.decode(default)
         # Arguments are an object, which their annotation can't say of raw JSON.
@@ -84,3 +83,13 @@ def _field(field: FieldInfo, text: str | None) -> tuple[str, Any, Any]:
     if field.default_factory is not NODEFAULT:
         return field.name, annotation, msgspec.field(default_factory=field.default_factory)
     return field.name, annotation, msgspec.field(default=default)
+
+
+def _with_twins(annotation: Any) -> Any:
+    """The annotation with the twin of each struct in it."""
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return _twin(annotation)
+    origin, parts = get_origin(annotation), tuple(map(_with_twins, get_args(annotation)))
+    if origin is UnionType:
+        return Union[parts]  # noqa: UP007 - of what is only known now
+    return origin[parts] if origin in (tuple, dict) else annotation

@@ -113,6 +113,7 @@ def test_every_event_type_has_its_subject() -> None:
 
 def test_filters_and_subjects_beside_the_log() -> None:
     assert subjects.everything("f1") == "fleetlog.f1.>"
+    assert subjects.agents("f1", "started") == "fleetlog.f1.agent.*.started"
     assert subjects.tasks("f1") == "fleetlog.f1.task.*.*.*.*"
     assert subjects.tasks("f1", "q1", "high", "queued") == "fleetlog.f1.task.*.q1.high.queued"
     assert subjects.beats("f1", "a1") == "fleetlog-beats.f1.a1"
