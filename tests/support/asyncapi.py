@@ -68,7 +68,7 @@ def _install(folder: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise ParserMissing("npm is not installed")
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=0"]
     try:
         ended = subprocess.run(
             command, cwd=folder, capture_output=True, timeout=INSTALL_TIMEOUT_S, check=False
