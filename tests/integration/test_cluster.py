@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
-from support.clusters import PASSWORD, Cluster, Node, running_cluster
+from support.clusters import NATS, PASSWORD, Cluster, Node, running_cluster
 from support.fleets import agent, history
 
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.runtime import Target, resolve_target
 from fleetlog.bus.fleet import open_fleet
+from fleetlog.bus.jetstream.connection import connect
+from fleetlog.bus.jetstream.streams import ensure_streams
 from fleetlog.bus.log import Append, EventLog, entry
 from fleetlog.bus.settings import Overrides, load_settings
 from fleetlog.bus.system import System
@@ -176,6 +180,25 @@ async def test_reading_brings_what_was_acknowledged_though_a_replica_lags(
                 assert [each.seq for each in whole] == list(range(1, count + 1))
                 assert odd == [each for each in whole if ".q1." in each.subject]
                 assert new == whole[before + 500 :]
+
+
+async def test_the_script_of_deploy_makes_streams_that_are_kept_three_times(
+    cluster: Cluster,
+) -> None:
+    url = ",".join(
+        node.url.replace("//", f"//fleetlog:{PASSWORD}@") for node in reversed(cluster.nodes)
+    )
+    made = await asyncio.create_subprocess_exec(
+        sys.executable,
+        NATS / "make-streams",
+        env={**os.environ, "FLEETLOG_URL": url, "FLEETLOG_FLEET": "made"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await made.communicate()
+    assert made.returncode == 0
+    assert b"fleet made" in output
+    async with connect(cluster.target, SYSTEM.clock) as connection:
+        assert await ensure_streams(connection, "made") == 3
 
 
 async def test_a_command_connects_while_any_of_its_addresses_answers(

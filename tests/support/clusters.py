@@ -115,13 +115,13 @@ class Cluster:
                 await asyncio.sleep(_POLL_S)
 
     async def leader_of(self, fleet: str) -> Node:
-        """The node that leads the fleet's log, as the servers say it when one does."""
+        """The node that leads the fleet's log, once some node leads each of its streams."""
+        log, *beside = stream_names(fleet)
         async with asyncio.timeout(READY_TIMEOUT_S):
             while True:
-                name = await self._leader_name(stream_names(fleet)[0])
-                for node in self.nodes:
-                    if node.name == name and node.is_running:
-                        return node
+                led = {stream: node for node in self.nodes for stream in await _led_by(node)}
+                if log in led and all(stream in led for stream in beside):
+                    return led[log]
                 await asyncio.sleep(_POLL_S)
 
     async def make_streams(self, fleet: str) -> None:
@@ -141,16 +141,18 @@ class Cluster:
                 return [peer["current"] for peer in meta["replicas"]] == [True, True]
         return False
 
-    async def _leader_name(self, stream: str) -> str | None:
-        for node in self.nodes:
-            if not node.is_running:
-                continue
-            said = await node.ask("jsz?accounts=true&streams=true")
-            for account in said.get("account_details", ()):
-                for each in account.get("stream_detail", ()):
-                    if each["name"] == stream and each.get("cluster", {}).get("leader"):
-                        return str(each["cluster"]["leader"])
-        return None
+
+async def _led_by(node: Node) -> list[str]:
+    """The streams that a node itself says it leads; others may not know yet of a leader's end."""
+    if not node.is_running:
+        return []
+    said = await node.ask("jsz?accounts=true&streams=true")
+    return [
+        each["name"]
+        for account in said.get("account_details", ())
+        for each in account.get("stream_detail") or ()
+        if each.get("cluster", {}).get("leader") == node.name
+    ]
 
 
 @asynccontextmanager
