@@ -3,94 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, TypedDict, Unpack, cast
+from typing import Unpack
 
 import msgspec
 
-from fleetlog.bus.core import Refusal, RequestCancel, Submit, Task, evolve
+from fleetlog.bus.core import Refusal, RequestCancel, Submit, Task, decide, evolve
 from fleetlog.bus.embedded.runtime import Target, resolve_target
 from fleetlog.bus.errors import (
-    AlreadySettled,
-    FleetlogError,
+    ConflictError,
     HandlerUnknown,
-    KeyTaken,
     PublishUnknown,
-    Refused,
     TaskNotFound,
     Unavailable,
 )
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.bus.handler_catalog import HandlerCatalog
-from fleetlog.bus.rules import Decided, execute, load_task
+from fleetlog.bus.log import entry
+from fleetlog.bus.outcomes import History, Outcome, as_error, outcome_of
+from fleetlog.bus.rules import Decided, execute, load_task, subject_of
 from fleetlog.bus.settings import Overrides, Settings, load_settings
+from fleetlog.bus.submit_options import Duration, SubmitOptions, seconds_of, with_options
 from fleetlog.bus.system import System
-from fleetlog.schemas.durations import parse_duration
-from fleetlog.schemas.envelope import Recorded, open_stored
+from fleetlog.schemas.envelope import open_stored
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.events import (
-    TaskCompleted,
-    TaskExpired,
-    TaskFailed,
-    TerminalEvent,
-    verb_of,
-)
+from fleetlog.schemas.events import TerminalEvent
 from fleetlog.schemas.ids import check_id, key_id
 from fleetlog.schemas.specs import TaskSpec, check_spec, payload_digest
-from fleetlog.schemas.subjects import Priority, guard
+from fleetlog.schemas.subjects import guard
 
+IN_FLIGHT_MAX = 4000
+"""Submits of one stream that wait for the log's answer."""
 POLL_S = 2.0
 """How often a waiting client looks at the log although no hint came."""
-
-Duration = str | int | float
-"""`"30s"`, or a number of seconds."""
-
-
-class SubmitOptions(TypedDict, total=False):
-    """What a submit may say differently from the spec; see `TaskSpec` for each."""
-
-    queue: str
-    priority: Priority
-    labels: dict[str, str]
-    max_attempts: int
-    timeout: Duration | None
-    start_within: Duration | None
-    silence: Duration | None
-    expires: Duration | None
-    delay: Duration
-    parent_id: str
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a task ended."""
-
-    task_id: str
-    """Whose outcome."""
-    state: str
-    """`completed`, `failed`, `cancelled` or `expired`."""
-    result: Any = None
-    """The JSON value that a completed task gave."""
-    error: str | None = None
-    """Why it did not complete."""
-    error_class: str | None = None
-    """The kind of error."""
-    attempts: int = 0
-    """How many claims it took."""
-
-    @property
-    def is_completed(self) -> bool:
-        """Whether it succeeded."""
-        return self.state == "completed"
-
-
-class History(msgspec.Struct, frozen=True):
-    """A task and every event of it that the log holds."""
-
-    task: Task
-    """Its present state."""
-    events: tuple[Recorded, ...]
-    """In log order."""
 
 
 class Submitted:
@@ -172,59 +119,64 @@ class Client:
             PublishUnknown: no answer in time; the task may or may not be there. Submit it again with the
                 same key or id, which is safe.
         """
-        spec = with_options(spec, options)
-        if key is not None:
-            spec = msgspec.structs.replace(spec, key=key)
-        check_spec(spec)
-        task_id = self._choose_id(spec, task_id)
-        if is_checked:
-            await self._check(spec, task_id)
-        command = Submit(id=self.fleet.system.new_id(), spec=spec, digest=payload_digest(spec))
+        task_id, command = await self._prepare(
+            with_options(spec, options), key=key, task_id=task_id, is_checked=is_checked
+        )
         try:
             async with asyncio.timeout(timeout_s):
-                outcome = await execute(self.fleet.log, command, Task(id=task_id))
+                return await self._settle(task_id, command)
         except TimeoutError as error:
             raise PublishUnknown(
                 f"no answer within {timeout_s:g} s: task {task_id} may or may not have been accepted."
                 " Submit it again with the same key or id; that is safe"
             ) from error
-        if isinstance(outcome, Decided):
-            return Submitted(self, task_id, outcome.seq, is_duplicate=False)
-        if outcome.code != "duplicate":
-            raise as_error(outcome)
-        first = await self.fleet.log.read_thing(guard(self.fleet.name, "task", task_id))
-        return Submitted(self, task_id, first[0].seq, is_duplicate=True)
 
-    async def submit_many(
-        self, specs: Iterable[TaskSpec], *, in_flight_max: int = 2000, is_checked: bool = False
-    ) -> list[Submitted]:
-        """Submits tasks, many at once, and returns them in the order given.
+    async def submit_stream(
+        self,
+        specs: Iterable[TaskSpec] | AsyncIterable[TaskSpec],
+        *,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        is_checked: bool = False,
+    ) -> AsyncIterator[Submitted]:
+        """Submits any number of tasks, many at once, and yields each in the order given once the log has it.
 
-        Not atomic: when it raises, those before may have been accepted; with keys in the specs it is safe to
-        submit all again.
+        Not atomic: when it raises or is left early, later tasks than the last one yielded may have been
+        accepted; with keys in the specs it is safe to submit all again.
+
+        Args:
+            specs: the work; read as fast as the log takes it.
+            in_flight_max: the most that may wait for the log's answer.
+            is_checked: see `submit`.
 
         Raises:
             InvalidInput: a spec is not allowed, or checked arguments do not fit.
             HandlerUnknown: checked, and no agent ever had one of the handlers.
             KeyTaken: a key belongs to a task with another payload, perhaps one of these.
         """
-        slots = asyncio.Semaphore(in_flight_max)
-        tasks: list[asyncio.Task[Submitted]] = []
-
-        async def one(spec: TaskSpec) -> Submitted:
-            try:
-                return await self.submit(spec, is_checked=is_checked)
-            finally:
-                slots.release()
-
+        window: deque[tuple[str, Submit, asyncio.Future[int]]] = deque()
         try:
-            async with asyncio.TaskGroup() as group:
-                for spec in specs:
-                    await slots.acquire()
-                    tasks.append(group.create_task(one(spec)))
-        except* (FleetlogError, InvalidInput) as errors:
-            raise errors.exceptions[0] from None
-        return [task.result() for task in tasks]
+            async for spec in _each(specs):
+                if len(window) >= in_flight_max:
+                    yield await self._settle(*window.popleft())
+                task_id, command = await self._prepare(spec, is_checked=is_checked)
+                window.append((task_id, command, self._append_first(task_id, command)))
+            while window:
+                yield await self._settle(*window.popleft())
+        finally:
+            for _, _, appended in window:
+                # Left early: whether these are refused is no longer anybody's question.
+                appended.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def submit_many(
+        self,
+        specs: Iterable[TaskSpec] | AsyncIterable[TaskSpec],
+        *,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        is_checked: bool = False,
+    ) -> list[Submitted]:
+        """All of `submit_stream` in one list."""
+        stream = self.submit_stream(specs, in_flight_max=in_flight_max, is_checked=is_checked)
+        return [submitted async for submitted in stream]
 
     async def result(self, task_id: str, timeout: Duration | None = None) -> Outcome:
         """Waits for the task's outcome, through restarts of the server.
@@ -235,7 +187,7 @@ class Client:
         """
         changed = asyncio.Event()
         async with (
-            asyncio.timeout(_seconds(timeout)),
+            asyncio.timeout(seconds_of(timeout)),
             self.fleet.hints.listen(lambda _id, _seq: changed.set(), task_id),
         ):
             while True:
@@ -299,6 +251,47 @@ class Client:
             task = evolve(task, event)
         return History(task, events)
 
+    async def _prepare(
+        self,
+        spec: TaskSpec,
+        *,
+        key: str | None = None,
+        task_id: str | None = None,
+        is_checked: bool = False,
+    ) -> tuple[str, Submit]:
+        if key is not None:
+            spec = msgspec.structs.replace(spec, key=key)
+        check_spec(spec)
+        task_id = self._choose_id(spec, task_id)
+        if is_checked:
+            await self._check(spec, task_id)
+        digest = payload_digest(spec)
+        return task_id, Submit(id=self.fleet.system.new_id(), spec=spec, digest=digest)
+
+    def _append_first(self, task_id: str, command: Submit) -> asyncio.Future[int]:
+        """Appends the task's first event, taking for granted that it has none."""
+        task = Task(id=task_id)
+        event = decide(command, task, self.fleet.log.now())
+        assert not isinstance(event, Refusal)
+        subject = subject_of(self.fleet.name, task, event)
+        return self.fleet.log.append(entry(subject, task.version, event))
+
+    async def _settle(
+        self, task_id: str, command: Submit, appended: asyncio.Future[int] | None = None
+    ) -> Submitted:
+        try:
+            seq = await (appended or self._append_first(task_id, command))
+            return Submitted(self, task_id, seq, is_duplicate=False)
+        except ConflictError:
+            task = await load_task(self.fleet.log, task_id)
+        outcome = await execute(self.fleet.log, command, task)
+        if isinstance(outcome, Decided):
+            return Submitted(self, task_id, outcome.seq, is_duplicate=False)
+        if outcome.code != "duplicate":
+            raise as_error(outcome)
+        first = await self.fleet.log.read_thing(guard(self.fleet.name, "task", task_id))
+        return Submitted(self, task_id, first[0].seq, is_duplicate=True)
+
     async def _check(self, spec: TaskSpec, task_id: str) -> None:
         try:
             await self.handlers.check(spec)
@@ -315,76 +308,13 @@ class Client:
         return check_id(task_id, "task id") if task_id is not None else self.fleet.system.new_id()
 
 
-def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
-    """The spec with a submit's options.
-
-    Raises:
-        InvalidInput: an option is unknown or not a duration where it must be one.
-    """
-    fields: dict[str, Any] = {}
-    for name, value in options.items():
-        if name in ("timeout", "start_within", "silence", "expires", "delay"):
-            fields[f"{name}_ms"] = (
-                None if value is None else _milliseconds(cast("Duration", value), name)
-            )
-        elif name in SubmitOptions.__annotations__:
-            fields[name] = value
-        else:
-            raise InvalidInput(
-                f"unknown option {name!r}: use one of {', '.join(sorted(SubmitOptions.__annotations__))}"
-            )
-    return msgspec.structs.replace(spec, **fields) if fields else spec
-
-
-def outcome_of(task_id: str, event: TerminalEvent) -> Outcome:
-    """What a terminal event says."""
-    result: Any = None
-    error = error_class = None
-    match event:
-        case TaskCompleted():
-            result = msgspec.json.decode(event.result)
-        case TaskFailed():
-            error, error_class = event.error, event.error_class
-        case TaskExpired():
-            limit = event.limit.replace("_", " ")
-            error, error_class = f"its time ran out before it could run ({limit})", "expired"
-        case _:
-            error, error_class = event.reason or "cancelled", "cancelled"
-    return Outcome(
-        task_id=task_id,
-        state=verb_of(event),
-        result=result,
-        error=error,
-        error_class=error_class,
-        attempts=event.attempts,
-    )
-
-
-def as_error(refusal: Refusal) -> Refused:
-    """The exception for a refusal, with what to do next."""
-    task = refusal.task
-    match refusal.code:
-        case "not_found":
-            return TaskNotFound(
-                f"there is no task {task.id}; `fleetlog task list` shows what there is"
-            )
-        case "key_taken":
-            return KeyTaken(
-                f"task {task.id} exists with another payload: use another key for other work,"
-                f" or see `fleetlog task show {task.id}`"
-            )
-        case "already_settled":
-            return AlreadySettled(f"task {task.id} is {task.status} already; nothing was changed")
-        case _:
-            return Refused(f"task {task.id} is {task.status}: {refusal.code.replace('_', ' ')}")
-
-
-def _milliseconds(value: Duration, what: str) -> int:
-    return parse_duration(value, what) if isinstance(value, str) else round(value * 1000)
-
-
-def _seconds(value: Duration | None) -> float | None:
-    return None if value is None else _milliseconds(value, "timeout") / 1000
+async def _each(specs: Iterable[TaskSpec] | AsyncIterable[TaskSpec]) -> AsyncIterator[TaskSpec]:
+    if isinstance(specs, AsyncIterable):
+        async for spec in specs:
+            yield spec
+    else:
+        for spec in specs:
+            yield spec
 
 
 async def _wait_for(event: asyncio.Event, timeout_s: float) -> None:

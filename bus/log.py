@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Protocol
 
@@ -38,7 +39,7 @@ class EventLog(Protocol):
 
     fleet: str
 
-    def append(self, entry: Append) -> Awaitable[int]:
+    def append(self, entry: Append) -> asyncio.Future[int]:
         """Stores the event if `expected` is still the guard's last sequence; answers its own sequence.
 
         An answer that is lost is settled by evidence from the log alone, for as long as it takes: the

@@ -9,15 +9,10 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from fleetlog.bus.client import (
-    Client,
-    Duration,
-    History,
-    Outcome,
-    SubmitOptions,
-    Submitted,
-)
+from fleetlog.bus.client import Client, Submitted
 from fleetlog.bus.embedded.runtime import Target
+from fleetlog.bus.outcomes import History, Outcome
+from fleetlog.bus.submit_options import Duration, SubmitOptions
 from fleetlog.schemas.specs import TaskSpec
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fleetlog.bus.client import SubmitOptions
+from fleetlog.bus.submit_options import SubmitOptions
 from fleetlog.cli.inputs import labels_of
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.subjects import PRIORITIES, Priority

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from fleetlog.bus.client import Client, Outcome
+from fleetlog.bus.client import Client
+from fleetlog.bus.outcomes import Outcome
 from fleetlog.cli.failures import REFUSED, TIMED_OUT, say
 from fleetlog.cli.outputs import write_output
 from fleetlog.cli.rendering import json_text, printable, write_json

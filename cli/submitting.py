@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 import typer
 
-from fleetlog.bus.client import Client, Outcome, SubmitOptions, Submitted, with_options
+from fleetlog.bus.client import Client, Submitted
+from fleetlog.bus.outcomes import Outcome
+from fleetlog.bus.submit_options import SubmitOptions, with_options
 from fleetlog.cli.connection import connected
 from fleetlog.cli.failures import say
 from fleetlog.cli.outcomes import tell_outcome

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from fleetlog.bus.client import History, outcome_of
 from fleetlog.bus.core import Task, evolve, permits
+from fleetlog.bus.outcomes import History, outcome_of
 from fleetlog.cli.events import recorded_fields, recorded_line
 from fleetlog.cli.rendering import instant_text, json_text, one_line
 from fleetlog.schemas.durations import format_duration

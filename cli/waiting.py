@@ -6,7 +6,8 @@ import asyncio
 import sys
 
 from fleetlog.bus.background import background
-from fleetlog.bus.client import Client, Outcome
+from fleetlog.bus.client import Client
+from fleetlog.bus.outcomes import Outcome
 from fleetlog.cli.failures import say
 
 

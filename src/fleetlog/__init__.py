@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from fleetlog.agents.context import Context
     from fleetlog.agents.face import Agent
     from fleetlog.bus.call import call
-    from fleetlog.bus.client import Client, Outcome, Submitted
+    from fleetlog.bus.client import Client, Submitted
+    from fleetlog.bus.outcomes import Outcome
     from fleetlog.bus.errors import FleetlogError
     from fleetlog.bus.sync import connect
     from fleetlog.schemas.errors import InvalidInput
@@ -44,7 +45,7 @@ _HOMES = {
     "Context": "agents.context",
     "FleetlogError": "bus.errors",
     "InvalidInput": "schemas.errors",
-    "Outcome": "bus.client",
+    "Outcome": "bus.outcomes",
     "PermanentError": "agents.answers",
     "Retry": "agents.answers",
     "Submitted": "bus.client",

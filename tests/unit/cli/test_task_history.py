@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleetlog.bus.client import History
+from fleetlog.bus.outcomes import History
 from fleetlog.cli.task_history import attempts_of, describe, task_fields, waits_for
 from fleetlog.schemas.envelope import UnknownEvent
 from tests.given import (

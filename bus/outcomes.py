@@ -1,0 +1,92 @@
+"""What became of a task, and of a command that was refused, for the client's callers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fleetlog.bus.core import Refusal, Task
+from fleetlog.bus.errors import AlreadySettled, KeyTaken, Refused, TaskNotFound
+from fleetlog.schemas.envelope import Recorded
+from fleetlog.schemas.events import (
+    TaskCompleted,
+    TaskExpired,
+    TaskFailed,
+    TerminalEvent,
+    verb_of,
+)
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a task ended."""
+
+    task_id: str
+    """Whose outcome."""
+    state: str
+    """`completed`, `failed`, `cancelled` or `expired`."""
+    result: Any = None
+    """The JSON value that a completed task gave."""
+    error: str | None = None
+    """Why it did not complete."""
+    error_class: str | None = None
+    """The kind of error."""
+    attempts: int = 0
+    """How many claims it took."""
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether it succeeded."""
+        return self.state == "completed"
+
+
+class History(msgspec.Struct, frozen=True):
+    """A task and every event of it that the log holds."""
+
+    task: Task
+    """Its present state."""
+    events: tuple[Recorded, ...]
+    """In log order."""
+
+
+def outcome_of(task_id: str, event: TerminalEvent) -> Outcome:
+    """What a terminal event says."""
+    result: Any = None
+    error = error_class = None
+    match event:
+        case TaskCompleted():
+            result = msgspec.json.decode(event.result)
+        case TaskFailed():
+            error, error_class = event.error, event.error_class
+        case TaskExpired():
+            limit = event.limit.replace("_", " ")
+            error, error_class = f"its time ran out before it could run ({limit})", "expired"
+        case _:
+            error, error_class = event.reason or "cancelled", "cancelled"
+    return Outcome(
+        task_id=task_id,
+        state=verb_of(event),
+        result=result,
+        error=error,
+        error_class=error_class,
+        attempts=event.attempts,
+    )
+
+
+def as_error(refusal: Refusal) -> Refused:
+    """The exception for a refusal, with what to do next."""
+    task = refusal.task
+    match refusal.code:
+        case "not_found":
+            return TaskNotFound(
+                f"there is no task {task.id}; `fleetlog task list` shows what there is"
+            )
+        case "key_taken":
+            return KeyTaken(
+                f"task {task.id} exists with another payload: use another key for other work,"
+                f" or see `fleetlog task show {task.id}`"
+            )
+        case "already_settled":
+            return AlreadySettled(f"task {task.id} is {task.status} already; nothing was changed")
+        case _:
+            return Refused(f"task {task.id} is {task.status}: {refusal.code.replace('_', ' ')}")

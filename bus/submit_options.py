@@ -1,0 +1,60 @@
+"""What a submit may say differently from the task's spec, with durations as people write them."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict, cast
+
+import msgspec
+
+from fleetlog.schemas.durations import parse_duration
+from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.specs import TaskSpec
+from fleetlog.schemas.subjects import Priority
+
+Duration = str | int | float
+"""`"30s"`, or a number of seconds."""
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What a submit may say differently from the spec; see `TaskSpec` for each."""
+
+    queue: str
+    priority: Priority
+    labels: dict[str, str]
+    max_attempts: int
+    timeout: Duration | None
+    start_within: Duration | None
+    silence: Duration | None
+    expires: Duration | None
+    delay: Duration
+    parent_id: str
+
+
+def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
+    """The spec with a submit's options.
+
+    Raises:
+        InvalidInput: an option is unknown or not a duration where it must be one.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in ("timeout", "start_within", "silence", "expires", "delay"):
+            fields[f"{name}_ms"] = (
+                None if value is None else _milliseconds(cast("Duration", value), name)
+            )
+        elif name in SubmitOptions.__annotations__:
+            fields[name] = value
+        else:
+            raise InvalidInput(
+                f"unknown option {name!r}: use one of {', '.join(sorted(SubmitOptions.__annotations__))}"
+            )
+    return msgspec.structs.replace(spec, **fields) if fields else spec
+
+
+def _milliseconds(value: Duration, what: str) -> int:
+    return parse_duration(value, what) if isinstance(value, str) else round(value * 1000)
+
+
+def seconds_of(value: Duration | None) -> float | None:
+    """A time-out in seconds; None for none."""
+    return None if value is None else _milliseconds(value, "timeout") / 1000
