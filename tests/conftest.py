@@ -14,9 +14,11 @@ from support import containers
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.settings import ENVIRONMENT, Settings
 
-# A shell that runs us in the background has SIGINT ignored, and so would have every process we start.
+# In the background of a shell SIGINT is ignored, under nohup SIGHUP, and so in every process we start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
