@@ -79,6 +79,11 @@ class Claims:
                 self._fleet.offers.ack(offer)
             return None
         if isinstance(decided.event, TaskClaimed):
+            if decided.task.lease is not None:
+                # Should the holder live after all, it ends what it runs the sooner.
+                self._fleet.hints.publish(
+                    offer.task_id, decided.seq, to=decided.task.lease.agent_id
+                )
             return after(decided, self._fleet.log)
         # It had run out of time, or went down with its agents once too often: settled instead of claimed.
         self._fleet.offers.ack(offer)

@@ -133,7 +133,7 @@ class Supervisor:
             loops = (feeder.run(), self._beat(pool), self._keep_leases(), self._fleet.offers.run())
             async with (
                 background(*loops, self._look_for_ends()),
-                self._fleet.hints.listen(self._on_hint),
+                self._fleet.hints.listen(self.agent_id, self._on_hint),
             ):
                 self.ready.set()
                 await stop.wait()

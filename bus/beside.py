@@ -50,12 +50,23 @@ class Outputs(Protocol):
 class Hints(Protocol):
     """A word that a task settled or shall end; may be lost, so whoever hears it confirms it from the log."""
 
-    def publish(self, task_id: str, seq: int) -> None:
-        """Says that event `seq` of the task is worth reading."""
+    def publish(self, task_id: str, seq: int, *, to: str | None = None) -> None:
+        """Says that event `seq` of the task is worth reading.
+
+        Args:
+            task_id: the task.
+            seq: the event.
+            to: the agent that should look; None for whoever waits for the task.
+        """
         ...
 
     def listen(
-        self, heard: Callable[[str, int], None], task_id: str = "*"
+        self, about: str, heard: Callable[[str, int], None]
     ) -> AbstractAsyncContextManager[None]:
-        """Calls `heard(task_id, sequence)` for each hint while the context is open."""
+        """Calls `heard(task_id, sequence)` for each hint while the context is open.
+
+        Args:
+            about: a task's id, or an agent's for what it should look at.
+            heard: called from within the reading of the socket.
+        """
         ...

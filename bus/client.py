@@ -188,7 +188,7 @@ class Client:
         changed = asyncio.Event()
         async with (
             asyncio.timeout(seconds_of(timeout)),
-            self.fleet.hints.listen(lambda _id, _seq: changed.set(), task_id),
+            self.fleet.hints.listen(task_id, lambda _id, _seq: changed.set()),
         ):
             while True:
                 changed.clear()
@@ -231,7 +231,9 @@ class Client:
         task = await load_task(self.fleet.log, task_id)
         decided = await execute(self.fleet.log, command, task)
         if isinstance(decided, Decided):
-            self.fleet.hints.publish(task_id, decided.seq)
+            lease = decided.task.lease
+            holder = lease.agent_id if lease is not None else None
+            self.fleet.hints.publish(task_id, decided.seq, to=holder)
         elif decided.code != "cancel_pending":
             raise as_error(decided)
 

@@ -18,6 +18,7 @@ import msgspec
 from fleetlog.schemas.ids import time_ordered_id
 
 _STDERR = 2
+_POOL_BYTES = 4096
 
 
 class Clock(Protocol):
@@ -99,13 +100,29 @@ class SystemClock:
 class SystemEntropy:
     """The operating system's randomness for ids, a seeded generator for jitter."""
 
+    def __init__(self) -> None:
+        self._pool = b""
+        self._used = 0
+        os.register_at_fork(after_in_child=self._forget)
+
     def random(self) -> float:
         """See `Entropy`."""
         return random.random()  # noqa: S311 - jitter is no secret
 
     def bytes(self, count: int) -> bytes:
         """See `Entropy`."""
-        return os.urandom(count)
+        # Drawn ahead: a system call for each id is a tenth of what a no-op task costs its agent.
+        end = self._used + count
+        if end > len(self._pool):
+            self._pool = os.urandom(max(count, _POOL_BYTES))
+            self._used, end = 0, count
+        drawn = self._pool[self._used : end]
+        self._used = end
+        return drawn
+
+    def _forget(self) -> None:
+        self._pool = b""
+        self._used = 0
 
 
 class SystemProcesses:

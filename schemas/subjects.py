@@ -135,9 +135,9 @@ def output(fleet: str, task_id: str = "*", attempt: int | str = "*") -> str:
     return f"{ROOT}-output.{fleet}.{task_id}.{attempt}"
 
 
-def live(fleet: str, task_id: str = "*") -> str:
-    """The subject of hints that a task settled or shall be cancelled. Core NATS, stored nowhere."""
-    return f"{ROOT}-live.{fleet}.{task_id}"
+def live(fleet: str, about: str = "*") -> str:
+    """The subject of hints about a task, or for an agent. Core NATS, stored nowhere."""
+    return f"{ROOT}-live.{fleet}.{about}"
 
 
 def service(fleet: str, name: str) -> str:

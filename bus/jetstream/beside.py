@@ -126,28 +126,26 @@ class NatsHints:
         self._connection = connection
         self._fleet = fleet
 
-    def publish(self, task_id: str, seq: int) -> None:
+    def publish(self, task_id: str, seq: int, *, to: str | None = None) -> None:
         """See `Hints`."""
-        self._connection.wire.send(subjects.live(self._fleet, task_id), str(seq).encode())
+        subject = subjects.live(self._fleet, to or task_id)
+        self._connection.wire.send(subject, f"{task_id} {seq}".encode())
 
     @asynccontextmanager
-    async def listen(
-        self, heard: Callable[[str, int], None], task_id: str = "*"
-    ) -> AsyncIterator[None]:
+    async def listen(self, about: str, heard: Callable[[str, int], None]) -> AsyncIterator[None]:
         """See `Hints`."""
 
-        async def on_message(message: Msg) -> None:
-            if message.data.isdigit():
-                heard(message.subject.rpartition(".")[2], int(message.data))
+        def on_message(_subject: bytes, _reply: bytes, _header: bytes, data: bytes) -> None:
+            task_id, _, seq = data.decode(errors="replace").partition(" ")
+            if seq.isdecimal():
+                heard(task_id, int(seq))
 
-        subscription = await self._connection.subscribe(
-            subjects.live(self._fleet, task_id), on_message
-        )
+        wire = self._connection.wire
+        subscription = await wire.listen(subjects.live(self._fleet, about), on_message)
         try:
             yield
         finally:
-            if not self._connection.client.is_closed:
-                await subscription.unsubscribe()
+            await wire.end(subscription)
 
 
 def _decode_beat(data: bytes) -> Beat | None:

@@ -68,7 +68,7 @@ async def test_an_attempt_that_lost_its_lease_is_ended(
         task = await Client(opened).submit(call("nap", seconds=600))
         await wait_for(opened, "TaskClaimed")
         seq = await take_over_and_complete(opened, task.task_id)
-        opened.hints.publish(task.task_id, seq)
+        opened.hints.publish(task.task_id, seq, to=stale.agent_id)
         await wait_for(opened, "WorkerRefused")
         async with asyncio.timeout(10):
             await stale._attempts.wait_idle()

@@ -311,7 +311,7 @@ async def test_a_command_gets_no_file_of_its_worker() -> None:
     ours, theirs = socket.socketpair()
     for fd in (write_fd, theirs.fileno()):
         os.set_inheritable(fd, True)
-    pipe = os.readlink(f"/proc/self/fd/{write_fd}")
+    pipe = os.readlink(f"/proc/self/fd/{write_fd}")  # noqa: PTH115 - a text such as `pipe:[7]`, not a path
     with ours, theirs, os.fdopen(read_fd), os.fdopen(write_fd, "w"):
         async with pool(size=2) as workers:
             _, heard = await run_one(workers, command_run("ls", "-l", "/proc/self/fd"))
