@@ -44,7 +44,7 @@ wheel: $(STAMP) ## build the wheel and try it in a clean venv
 	PYTHON=$(BIN)/python deploy/smoke-wheel
 
 bench: $(STAMP) ## measure; prints ratios of one run, with the durability mode
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/fleetlog bench --events 1000000 --strict
 
 chaos: $(STAMP) ## the long form of the tests that kill things
 	FLEETLOG_LONG=1 $(BIN)/python -m pytest -q tests/chaos

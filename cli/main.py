@@ -31,6 +31,7 @@ SECTIONS: Final = {
         "sql": ("fleetlog.cli.sql:sql", "Ask the fleet's history anything, in SQL."),
         "log": ("fleetlog.cli.log:app", "Read the log itself."),
         "schema": ("fleetlog.cli.schema:app", "Describe the log for other programs."),
+        "bench": ("fleetlog.cli.bench:bench", "Measure this machine."),
     },
     "Single roles, for deployments": {
         "agent": ("fleetlog.cli.agent:agent", "Run tasks on this host."),

@@ -1,0 +1,119 @@
+"""`fleetlog bench`: how fast this machine is, as ratios to something real in the same run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import typer
+
+from fleetlog.bus.embedded.server import EmbeddedServer
+from fleetlog.bus.settings import Durability, Settings
+from fleetlog.cli.benchmarks.appending import measure_appends
+from fleetlog.cli.benchmarks.figures import Figure
+from fleetlog.cli.benchmarks.reading import measure_reading
+from fleetlog.cli.benchmarks.tasks import measure_idle, measure_tasks
+from fleetlog.cli.connection import run
+from fleetlog.cli.failures import REFUSED, say
+from fleetlog.cli.rendering import write_json
+from fleetlog.schemas.errors import InvalidInput
+
+Part = Literal["append", "tasks", "read", "idle"]
+PARTS: tuple[Part, ...] = ("append", "tasks", "read", "idle")
+EVENTS_DEFAULT = 100_000
+TASKS_DEFAULT = 30_000
+
+
+def bench(
+    *,
+    part: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[append|tasks|read|idle]…", help="What to measure; default: all."),
+    ] = None,
+    events: Annotated[
+        int, typer.Option(min=2_000, metavar="N", help="Events for append and read.")
+    ] = EVENTS_DEFAULT,
+    tasks: Annotated[
+        int, typer.Option(min=1_000, metavar="N", help="Tasks for each run of tasks.")
+    ] = TASKS_DEFAULT,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 if a bar is not reached.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One array of objects.")] = False,
+) -> None:
+    """Measure this machine: appends, whole lives of tasks, reading, and an idle agent.
+
+    Starts servers of its own on temporary folders and touches no fleet. Every figure stands with the
+    durability mode it was measured in and with a ratio to something real in the same run: figures of
+    different machines, or of one machine on different days, do not compare.
+
+    Example: fleetlog bench append tasks --tasks 10000
+    """
+    unknown = set(part or ()) - set(PARTS)
+    if unknown:
+        raise InvalidInput(
+            f"there is nothing to measure called {min(unknown)!r}: use {', '.join(PARTS)}"
+        )
+    wanted = tuple(each for each in PARTS if not part or each in part)
+    figures = run(_measure(wanted, events, tasks, is_quiet=as_json))
+    if as_json:
+        write_json([msgspec.structs.asdict(f) | {"is_reached": f.is_reached} for f in figures])
+    if strict and any(figure.is_reached is False for figure in figures):
+        raise typer.Exit(REFUSED)
+
+
+async def _measure(
+    wanted: tuple[Part, ...], events: int, tasks: int, *, is_quiet: bool
+) -> list[Figure]:
+    figures: list[Figure] = []
+    for durability in ("relaxed", "always"):
+        with tempfile.TemporaryDirectory(prefix="fleetlog-bench-") as folder:
+            settings = Settings(data=Path(folder) / "data", durability=durability)
+            async with EmbeddedServer(settings) as server:
+                async for figure in _measure_on(server, durability, wanted, events, tasks):
+                    figures.append(figure)
+                    if not is_quiet:
+                        typer.echo(line_of(figure))
+    return figures
+
+
+async def _measure_on(
+    server: EmbeddedServer,
+    durability: Durability,
+    wanted: tuple[Part, ...],
+    events: int,
+    tasks: int,
+) -> AsyncIterator[Figure]:
+    if "append" in wanted:
+        say(f"appending, {durability} …")
+        for figure in await measure_appends(server.target, "append", events):
+            yield figure
+    if "tasks" in wanted:
+        for is_whole in (False, True):
+            say(f"tasks, {durability} …")
+            fleet = f"tasks-{is_whole}"
+            yield await measure_tasks(server.target, server.data, fleet, tasks, is_whole=is_whole)
+    if "read" in wanted and durability == "relaxed":
+        say("reading …")
+        for figure in await measure_reading(server.target, server.data, "read", events):
+            yield figure
+    if "idle" in wanted and durability == "always":
+        say("an idle agent …")
+        for figure in await measure_idle(server.target, server.data, "idle"):
+            yield figure
+
+
+def line_of(figure: Figure) -> str:
+    """The figure as a line of text."""
+    value = f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:.2f}"
+    text = f"{figure.durability:8} {figure.what}: {value} {figure.unit}"
+    if figure.ratio is not None:
+        text += f", {figure.ratio:.2f} of {figure.baseline}"
+    if figure.bar is not None:
+        kind = "at most" if figure.is_most else "at least"
+        verdict = "reached" if figure.is_reached else "NOT REACHED"
+        text += f" [{kind} {figure.bar:g}: {verdict}]"
+    return text

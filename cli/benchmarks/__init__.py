@@ -1,0 +1,1 @@
+"""What `fleetlog bench` measures: each figure with a ratio to something real in the same run."""

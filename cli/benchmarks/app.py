@@ -1,0 +1,13 @@
+"""The handler that the benchmarks run."""
+
+from __future__ import annotations
+
+from fleetlog.agents.face import Agent
+
+agent = Agent()
+
+
+@agent.task
+async def noop(n: int = 0) -> int:
+    """Gives its argument back."""
+    return n
