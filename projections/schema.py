@@ -25,8 +25,6 @@ def create(connection: duckdb.DuckDBPyConnection, fleet: str) -> None:
         connection.execute(statement(f"views/{name}"))
     for name, texts in documentation().items():
         _describe(connection, name, texts)
-    words = [(kind, verb) for kind, verbs in VERBS.items() for verb in sorted(verbs)]
-    connection.executemany("INSERT INTO store.grammar VALUES (?, ?)", words)
     connection.execute("INSERT INTO store.meta VALUES (?, ?, 0, 0, '')", [layout(), fleet])
     connection.execute("COMMIT")
 
@@ -44,6 +42,8 @@ def has_layout(connection: duckdb.DuckDBPyConnection, fleet: str) -> bool:
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     """Gives a writer's connection what lives only as long as it."""
     connection.execute("SET TimeZone = 'UTC'")
+    words = [f"{kind}.{verb}" for kind, verbs in VERBS.items() for verb in sorted(verbs)]
+    connection.execute("SET VARIABLE grammar = ?", [words])
     for name in MACROS:
         connection.execute(statement(f"macros/{name}"))
 

@@ -12,7 +12,7 @@ from fleetlog.schemas.events import EVENT_TYPES, SCHEMA_VERSION
 from fleetlog.schemas.subjects import VERBS
 
 TABLES: Final = (
-    *("meta", "grammar", "events", "open_tasks", "settled_tasks", "ended_attempts"),
+    *("meta", "events", "open_tasks", "settled_tasks", "ended_attempts"),
     *("known_agents", "known_workers", "heartbeats"),
 )
 """Under `sql/tables`, in the order of creation."""
@@ -23,7 +23,7 @@ VIEWS: Final = (
 )
 """Under `sql/views`, in the order of creation: a view stands after those it reads."""
 
-MACROS: Final = ("permits", "ending", "state_after", "evolve")
+MACROS: Final = ("permits", "ending", "ends_attempt", "state_after", "evolve")
 """Under `sql/macros`, in the order of creation."""
 
 SURFACE: Final[dict[str, str]] = {

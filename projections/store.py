@@ -137,7 +137,7 @@ class Store:
         connection.register("incoming", batch)
         try:
             connection.execute("BEGIN")
-            for step in ("parse_batch", "fold_tasks", "add_events"):
+            for step in ("parse_batch", "judge_tasks", "fold_unusual", "fold_tasks", "add_events"):
                 connection.execute(statement(f"steps/{step}"))
             kinds = connection.execute("SELECT DISTINCT kind FROM batch").fetchall()
             for (kind,) in kinds:

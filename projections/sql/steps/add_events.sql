@@ -23,10 +23,8 @@ SELECT
     b.j.cause AS cause,
     b.j.actor AS actor,
     b.j.reason AS reason,
-    v.seq IS NOT NULL AND b.problem IS NULL AS is_violation,
+    b.problem IS NULL AND b.seq IN (SELECT unnest(s.violations) FROM refolded) AS is_violation,
     b.problem,
     b.text AS raw,
     b.bytes AS raw_bytes
 FROM batch AS b
-LEFT JOIN (SELECT unnest(s.violations) AS seq FROM folded) AS v USING (seq)
-ORDER BY b.seq

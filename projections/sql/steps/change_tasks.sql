@@ -5,7 +5,7 @@ WITH allowed AS (
     FROM batch
     WHERE kind = 'task'
         AND problem IS NULL
-        AND seq NOT IN (SELECT unnest(s.violations) FROM folded)
+        AND seq NOT IN (SELECT unnest(s.violations) FROM refolded)
 ),
 
 gains AS (
@@ -50,7 +50,7 @@ gains AS (
 
 SELECT
     f.task_id,
-    f.s.state AS state,
+    f.state AS state,
     coalesce(g.spec_seq, o.spec_seq) AS spec_seq,
     CASE
         WHEN b.seq IS NULL AND o.spec IS NOT NULL THEN o.spec
@@ -89,15 +89,15 @@ SELECT
     coalesce(o.queued_at, g.queued_at) AS queued_at,
     coalesce(o.started_at, g.started_at) AS started_at,
     CASE
-        WHEN f.s.state NOT IN ('held', 'waiting') THEN NULL
+        WHEN f.state NOT IN ('held', 'waiting') THEN NULL
         WHEN g.due_us IS NULL THEN o.due_at
         ELSE make_timestamp(g.due_us)::TIMESTAMPTZ
     END AS due_at,
-    f.s.offer AS "offer",
+    f.offer AS "offer",
     CASE WHEN q.seq IS NULL THEN o.offered_at ELSE q.stored_at END AS offered_at,
-    f.s.fence AS fence,
+    f.fence AS fence,
     CASE
-        WHEN f.s.fence IS NULL THEN NULL
+        WHEN f.fence IS NULL THEN NULL
         WHEN c.seq IS NULL THEN o.lease
         ELSE {
             'agent_id': c.j.agent_id,
@@ -106,10 +106,10 @@ SELECT
             'claimed_at': c.stored_at
         }
     END AS lease,
-    f.s.attempts AS attempts,
+    f.attempts AS attempts,
     coalesce(o.failures, g.failures_before, 0)::HUGEINT + coalesce(g.failures, 0) AS failures,
     coalesce(o.losses, g.losses_before, 0)::HUGEINT + coalesce(g.losses, 0) AS losses,
-    f.s.is_cancel_requested AS is_cancel_requested,
+    f.is_cancel_requested AS is_cancel_requested,
     coalesce(o.input_tokens, 0) + coalesce(g.input_tokens, 0) AS input_tokens,
     coalesce(o.output_tokens, 0) + coalesce(g.output_tokens, 0) AS output_tokens,
     coalesce(o.cost_micro_usd, 0) + coalesce(g.cost_micro_usd, 0) AS cost_micro_usd,
@@ -118,7 +118,7 @@ FROM folded AS f
 LEFT JOIN gains AS g USING (task_id)
 LEFT JOIN store.open_tasks AS o USING (task_id)
 LEFT JOIN batch AS b ON b.seq = g.spec_seq
-LEFT JOIN batch AS q ON q.seq = f.s.offer
-LEFT JOIN batch AS c ON c.seq = f.s.fence
+LEFT JOIN batch AS q ON q.seq = f.offer
+LEFT JOIN batch AS c ON c.seq = f.fence
 LEFT JOIN batch AS e ON e.seq = g.settle_seq
-WHERE f.s.state NOT IN ('absent', 'settled')
+WHERE f.state NOT IN ('absent', 'settled')

@@ -2,9 +2,9 @@
 INSERT INTO store.ended_attempts BY NAME
 SELECT
     e.task_id,
-    TRY_CAST(e.ended.attempt AS BIGINT) AS attempt,
-    e.ended.fence AS fence,
-    e.ended.offer AS offer,
+    TRY_CAST(e.attempt AS BIGINT) AS attempt,
+    e.fence AS fence,
+    e.offer AS offer,
     coalesce(o.spec.handler, n.spec.handler) AS handler,
     coalesce(o.spec.queue, n.spec.queue) AS queue,
     coalesce(o.spec.priority, n.spec.priority) AS priority,
@@ -26,9 +26,15 @@ SELECT
         WHEN b.j.usage IS NOT NULL
             THEN TRY_CAST(coalesce(b.j.usage.cost_micro_usd, 0) / 1000000.0 AS DECIMAL(18, 6))
     END AS cost_usd
-FROM (SELECT task_id, unnest(s.ends) AS ended FROM folded) AS e
-JOIN batch AS b ON b.seq = e.ended.end_seq
+FROM (
+    SELECT task_id, claims AS attempt, fence, offer_claimed AS "offer", seq AS end_seq
+    FROM judged
+    WHERE ends_attempt(type) AND task_id NOT IN (SELECT task_id FROM refolded)
+    UNION ALL
+    SELECT task_id, unnest(s.ends, recursive := true) FROM refolded
+) AS e
+JOIN batch AS b ON b.seq = e.end_seq
 JOIN changed AS n ON n.task_id = e.task_id
-LEFT JOIN batch AS c ON c.seq = e.ended.fence
-LEFT JOIN batch AS q ON q.seq = e.ended.offer
+LEFT JOIN batch AS c ON c.seq = e.fence
+LEFT JOIN batch AS q ON q.seq = e.offer
 LEFT JOIN store.open_tasks AS o ON o.task_id = e.task_id

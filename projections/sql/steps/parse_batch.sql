@@ -11,7 +11,8 @@ parsed AS (
         w.*,
         CASE WHEN word[1] = 'fleetlog' AND len(word) = CASE word[3] WHEN 'task' THEN 7 WHEN 'worker' THEN 6 ELSE 5 END
             AND (word[3] <> 'task' OR word[6] IN ('high', 'normal', 'low'))
-            THEN g.kind
+            AND list_contains(getvariable('grammar'), word[3] || '.' || word[-1])
+            THEN word[3]
         END AS kind,
         TRY(json_transform(
             CASE WHEN problem = '' THEN text END,
@@ -38,7 +39,6 @@ parsed AS (
             }'
         )) AS j
     FROM words AS w
-    LEFT JOIN store.grammar AS g ON g.kind = w.word[3] AND g.verb = w.word[-1]
 )
 
 SELECT

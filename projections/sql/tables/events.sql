@@ -20,6 +20,6 @@ CREATE TABLE events (
     reason VARCHAR,
     is_violation BOOLEAN NOT NULL,
     problem VARCHAR,
-    raw VARCHAR NOT NULL,
+    raw VARCHAR USING COMPRESSION zstd NOT NULL,
     raw_bytes BLOB
 )

@@ -208,6 +208,6 @@ def test_every_table_and_column_that_people_see_is_described(store: Store) -> No
     assert set(VIEWS) | {"events", "heartbeats"} == set(seen)
     assert set(SURFACE) == set(seen) - {"heartbeats"}
     assert set(TABLES) - set(seen) == {
-        *("meta", "grammar", "open_tasks", "settled_tasks", "ended_attempts"),
+        *("meta", "open_tasks", "settled_tasks", "ended_attempts"),
         *("known_agents", "known_workers"),
     }

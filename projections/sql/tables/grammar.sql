@@ -1,1 +1,0 @@
-CREATE TABLE store.grammar (kind VARCHAR NOT NULL, verb VARCHAR NOT NULL)
