@@ -15,17 +15,19 @@ from fleetlog.agents.claims import Claims
 from fleetlog.agents.endings import End, Ending, Why
 from fleetlog.agents.frames import Run
 from fleetlog.agents.outflow import Outflow
+from fleetlog.agents.payloads import Payloads
 from fleetlog.agents.pool import Slot
 from fleetlog.agents.recorder import Recorder
 from fleetlog.agents.wire import FrameTooLarge
 from fleetlog.agents.worker_process import WorkerDied
-from fleetlog.bus.core import Refusal, Task, decide
-from fleetlog.bus.errors import TransportError
+from fleetlog.bus.core import Complete, Refusal, Task, decide
+from fleetlog.bus.errors import ObjectLost, TransportError
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.offers import Offer
 from fleetlog.bus.rules import execute
 from fleetlog.schemas.beats import OutputChunk
 from fleetlog.schemas.events import TerminalEvent
+from fleetlog.schemas.objects import INLINE_MAX_BYTES, ObjectRef
 
 logger = logging.getLogger("fleetlog.agents")
 
@@ -36,7 +38,7 @@ class Attempt:
     """One attempt that this agent holds or is about to claim."""
 
     __slots__ = (
-        *("ack_subject", "is_running", "kill", "offer", "slot", "task", "timers"),
+        *("ack_subject", "fetching", "is_running", "kill", "offer", "slot", "task", "timers"),
         *("touched_at", "why"),
     )
 
@@ -47,6 +49,7 @@ class Attempt:
         self.task: Task | None = None
         self.why: Why | None = None
         self.is_running = False
+        self.fetching: asyncio.Timeout | None = None
         self.touched_at = 0.0
         self.timers: list[asyncio.TimerHandle] = []
         self.kill: asyncio.TimerHandle | None = None
@@ -75,6 +78,7 @@ class Attempts:
         self._claims = claims
         self._recorder = recorder
         self._outflow = outflow
+        self._payloads = Payloads(fleet.objects, fleet.system.clock)
         self._stop_s = stop_s
         self._live: dict[str, Attempt] = {}
         self._idle = asyncio.Event()
@@ -122,9 +126,12 @@ class Attempts:
         if attempt.why is not None or not attempt.is_running:
             return
         attempt.why = why
+        loop = asyncio.get_running_loop()
+        if attempt.fetching is not None:
+            attempt.fetching.reschedule(loop.time())
+            return
         worker = attempt.slot.worker
         worker.stop(attempt.fence, "cancel" if why == "lost" else why)
-        loop = asyncio.get_running_loop()
         attempt.kill = loop.call_later(self._stop_s + 1.0, worker.kill)
 
     async def _claim_and_run(self, attempt: Attempt) -> None:
@@ -144,6 +151,9 @@ class Attempts:
         attempt.is_running = True
         self._set_timers(attempt, task)
         try:
+            if task.spec is not None and task.spec.args_ref is not None:
+                args = await self._fetch(attempt, task.spec.args_ref)
+                run = msgspec.structs.replace(run, args=args)
             done = await worker.run(
                 run,
                 on_output=lambda chunks: self._on_output(attempt, task, chunks),
@@ -156,6 +166,8 @@ class Attempts:
             )
         except FrameTooLarge as error:
             return endings.of_refused_run(self._end(attempt, task), str(error))
+        except (ObjectLost, TransportError, TimeoutError) as error:
+            return endings.of_missing_arguments(self._end(attempt, task), error)
         finally:
             attempt.is_running = False
             for timer in attempt.timers:
@@ -163,6 +175,17 @@ class Attempts:
             if attempt.kill is not None:
                 attempt.kill.cancel()
         return endings.of_done(self._end(attempt, task), done)
+
+    async def _fetch(self, attempt: Attempt, ref: ObjectRef) -> bytes:
+        """Stored arguments; raises TimeoutError when the attempt was stopped meanwhile."""
+        try:
+            async with asyncio.timeout(None) as attempt.fetching:
+                args = await self._payloads.fetch(ref)
+        finally:
+            attempt.fetching = None
+        if attempt.why is not None:
+            raise TimeoutError
+        return args
 
     def _end(self, attempt: Attempt, task: Task) -> End:
         return End(
@@ -175,6 +198,8 @@ class Attempts:
     async def _record(self, attempt: Attempt, task: Task, end: Ending) -> None:
         """Appends the outcome, for as long as it takes, then acknowledges the offer."""
         await self._outflow.flush(task.id)
+        if isinstance(end, Complete) and len(memoryview(end.result)) > INLINE_MAX_BYTES:
+            end = await self._payloads.store_result(end)
         while True:
             try:
                 decided = await execute(self._fleet.log, end, task)

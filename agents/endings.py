@@ -17,11 +17,14 @@ from fleetlog.agents.frames import (
 )
 from fleetlog.agents.worker_process import WorkerDied
 from fleetlog.bus.core import Cancel, Complete, Fail, Return, Task
+from fleetlog.bus.errors import ObjectLost
 from fleetlog.schemas.durations import format_duration
 from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES
 from fleetlog.schemas.specs import read_json
 
-RESULT_MAX_BYTES: Final = 512 * 1024
+STORE_AWAY_MS: Final = 30_000
+"""A task whose arguments could not be fetched is not offered again before this."""
 
 Why = StopWhy | Literal["lost"]
 Ending = Complete | Fail | Return | Cancel
@@ -93,6 +96,23 @@ def of_refused_run(end: End, error: str) -> Ending:
     )
 
 
+def of_missing_arguments(end: End, error: Exception) -> Ending:
+    """The arguments could not be fetched, or the attempt was stopped before they were; nothing ran."""
+    base = _base(end)
+    if end.why is not None:
+        return _of_stop(end, base)
+    if isinstance(error, ObjectLost):
+        text = f"its arguments cannot be had: {error}"
+        return Fail(
+            error_class="arguments_lost",
+            error=text,
+            is_permanent=True,
+            jitter=end.jitter,
+            **base,
+        )
+    return Return(error_class="store_unavailable", error=str(error), delay_ms=STORE_AWAY_MS, **base)
+
+
 def _of_stop(end: End, base: dict[str, Any]) -> Ending:
     spec = end.task.spec
     assert spec is not None
@@ -111,9 +131,9 @@ def _of_stop(end: End, base: dict[str, Any]) -> Ending:
 
 
 def _complete(end: End, base: dict[str, Any], result: bytes) -> Ending:
-    if len(result) > RESULT_MAX_BYTES:
+    if len(result) > PAYLOAD_MAX_BYTES:
         error = (
-            f"the result has {len(result)} bytes and at most {RESULT_MAX_BYTES} can be recorded:"
+            f"the result has {len(result)} bytes and at most {PAYLOAD_MAX_BYTES} are allowed:"
             " write it to a file and return the path"
         )
         return _unreadable(end, base, error)

@@ -16,8 +16,6 @@ from fleetlog.schemas.events import ErrorClass, Usage
 
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """One message; a larger one is refused at the sender."""
-RESULT_BYTES_MAX: Final = 8 * 1024 * 1024
-"""One result as JSON; a larger one fails its attempt."""
 ERROR_BYTES_MAX: Final = 8 * 1024
 """An error's text."""
 
@@ -107,7 +105,7 @@ class Succeeded(msgspec.Struct, frozen=True, array_like=True, tag="succeeded"):
     """The attempt gave a result."""
 
     result: bytes
-    """One JSON value, at most `RESULT_BYTES_MAX`."""
+    """One JSON value, at most `PAYLOAD_MAX_BYTES`."""
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):

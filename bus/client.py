@@ -31,7 +31,8 @@ from fleetlog.schemas.envelope import open_stored
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.events import TerminalEvent
 from fleetlog.schemas.ids import check_id, key_id
-from fleetlog.schemas.specs import TaskSpec, check_spec, payload_digest
+from fleetlog.schemas.objects import INLINE_MAX_BYTES
+from fleetlog.schemas.specs import NO_ARGS, TaskSpec, check_spec, payload_digest
 from fleetlog.schemas.subjects import guard
 
 IN_FLIGHT_MAX = 4000
@@ -178,11 +179,19 @@ class Client:
         stream = self.submit_stream(specs, in_flight_max=in_flight_max, is_checked=is_checked)
         return [submitted async for submitted in stream]
 
-    async def result(self, task_id: str, timeout: Duration | None = None) -> Outcome:
+    async def result(
+        self, task_id: str, timeout: Duration | None = None, *, is_fetched: bool = True
+    ) -> Outcome:
         """Waits for the task's outcome, through restarts of the server.
+
+        Args:
+            task_id: the task.
+            timeout: how long to wait; None for as long as it takes.
+            is_fetched: see `outcome`.
 
         Raises:
             TaskNotFound: there is no such task.
+            ObjectLost: see `outcome`.
             TimeoutError: it has not settled within `timeout`; it goes on.
         """
         changed = asyncio.Event()
@@ -193,18 +202,23 @@ class Client:
             while True:
                 changed.clear()
                 try:
-                    if (outcome := await self.outcome(task_id)) is not None:
+                    if (outcome := await self.outcome(task_id, is_fetched=is_fetched)) is not None:
                         return outcome
                 except Unavailable:
                     await self.fleet.link.wait_connected()
                     continue
                 await _wait_for(changed, POLL_S)
 
-    async def outcome(self, task_id: str) -> Outcome | None:
+    async def outcome(self, task_id: str, *, is_fetched: bool = True) -> Outcome | None:
         """The task's outcome, None while it has not settled.
+
+        Args:
+            task_id: the task.
+            is_fetched: also get a result that was too large for the event; else `result_ref` says where it is.
 
         Raises:
             TaskNotFound: there is no such task.
+            ObjectLost: it completed, but its stored result is missing or damaged.
         """
         check_id(task_id, "task id")
         last = await self.fleet.log.last(guard(self.fleet.name, "task", task_id))
@@ -212,8 +226,20 @@ class Client:
             raise TaskNotFound(f"there is no task {task_id} in fleet {self.fleet.name}")
         event = open_stored(last).event
         if isinstance(event, TerminalEvent):
-            return outcome_of(task_id, event)
+            outcome = outcome_of(task_id, event)
+            return await self.fetch(outcome) if is_fetched else outcome
         return None
+
+    async def fetch(self, outcome: Outcome) -> Outcome:
+        """The outcome with its result, wherever that is.
+
+        Raises:
+            ObjectLost: the stored result is missing or damaged.
+        """
+        if outcome.result_ref is None:
+            return outcome
+        result = msgspec.json.decode(await self.fleet.objects.get(outcome.result_ref))
+        return msgspec.structs.replace(outcome, result=result)
 
     async def cancel(
         self, task_id: str, *, reason: str | None = None, actor: str | None = None
@@ -267,7 +293,12 @@ class Client:
         task_id = self._choose_id(spec, task_id)
         if is_checked:
             await self._check(spec, task_id)
+        # Of the whole payload, so that wherever it stands the same work is the same task.
         digest = payload_digest(spec)
+        if len(memoryview(spec.args)) > INLINE_MAX_BYTES:
+            # Before the event that names it.
+            args_ref = await self.fleet.objects.put(bytes(spec.args))
+            spec = msgspec.structs.replace(spec, args=NO_ARGS, args_ref=args_ref)
         return task_id, Submit(id=self.fleet.system.new_id(), spec=spec, digest=digest)
 
     def _append_first(self, task_id: str, command: Submit) -> asyncio.Future[int]:

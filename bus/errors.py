@@ -13,6 +13,7 @@
     │   ├── Unavailable         nothing was written
     │   ├── PublishUnknown      it may have been written
     │   └── StreamMissing       the fleet's streams are not there
+    ├── ObjectLost              what an event names in the object store is missing or damaged
     └── ProjectionError         the projection could not be read or built
 
 What a person or another program gave us and is malformed is `fleetlog.schemas.errors.InvalidInput`.
@@ -70,6 +71,10 @@ class PublishUnknown(TransportError):
 
 class StreamMissing(TransportError):
     """The fleet's streams do not exist on this server; nothing was written."""
+
+
+class ObjectLost(FleetlogError):
+    """What an event names in the object store is missing or damaged; a retry changes nothing."""
 
 
 class ProjectionError(FleetlogError):

@@ -16,10 +16,12 @@ from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.jetstream.beside import NatsBeats, NatsHints, NatsOutputs
 from fleetlog.bus.jetstream.connection import Connection, connect
 from fleetlog.bus.jetstream.log import JetStreamLog
+from fleetlog.bus.jetstream.objects import NatsObjects
 from fleetlog.bus.jetstream.offers import ACK_WAIT_S, JetStreamOffers
 from fleetlog.bus.jetstream.services import NatsServices
 from fleetlog.bus.jetstream.streams import ensure_streams
 from fleetlog.bus.log import EventLog
+from fleetlog.bus.objects import Objects
 from fleetlog.bus.offers import Offers
 from fleetlog.bus.services import Services
 from fleetlog.bus.system import System
@@ -42,6 +44,8 @@ class Fleet(msgspec.Struct, frozen=True):
     """Who is alive."""
     outputs: Outputs
     """What attempts print."""
+    objects: Objects
+    """What is too large for an event."""
     hints: Hints
     """Who should look at the log."""
     services: Services
@@ -93,6 +97,7 @@ async def open_fleet(
                 offers=JetStreamOffers(connection, log, ack_wait_s=ack_wait_s),
                 beats=NatsBeats(connection, name),
                 outputs=NatsOutputs(connection, name),
+                objects=NatsObjects(connection, name),
                 hints=NatsHints(connection, name),
                 services=NatsServices(connection, name),
                 system=system,

@@ -16,6 +16,7 @@ from fleetlog.schemas.events import (
     TerminalEvent,
     verb_of,
 )
+from fleetlog.schemas.objects import ObjectRef
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The kind of error."""
     attempts: int = 0
     """How many claims it took."""
+    result_ref: ObjectRef | None = None
+    """Where the result is stored when it was too large for the event; the client fetches it into `result`."""
 
     @property
     def is_completed(self) -> bool:
@@ -50,12 +53,12 @@ class History(msgspec.Struct, frozen=True):
 
 
 def outcome_of(task_id: str, event: TerminalEvent) -> Outcome:
-    """What a terminal event says."""
+    """What a terminal event says; a stored result is not in it but where it is."""
     result: Any = None
-    error = error_class = None
+    result_ref = error = error_class = None
     match event:
         case TaskCompleted():
-            result = msgspec.json.decode(event.result)
+            result, result_ref = msgspec.json.decode(event.result), event.result_ref
         case TaskFailed():
             error, error_class = event.error, event.error_class
         case TaskExpired():
@@ -70,6 +73,7 @@ def outcome_of(task_id: str, event: TerminalEvent) -> Outcome:
         error=error,
         error_class=error_class,
         attempts=event.attempts,
+        result_ref=result_ref,
     )
 
 

@@ -51,7 +51,7 @@ async def follow_output(client: Client, task_id: str, *, attempt: int | None = N
             flush()
 
     async with background(keep_writing()):
-        await client.result(task_id)
+        await client.result(task_id, is_fetched=False)
     # What was on its way when the outcome came is in the stream by now, behind what was written already.
     seen = 0
     async for _, chunk in client.fleet.outputs.read(task_id, attempt=attempt):

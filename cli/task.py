@@ -154,7 +154,7 @@ async def _output(
     ctx: typer.Context, task_id: str, attempt: int | None, *, is_following: bool
 ) -> None:
     async with connected(ctx) as client:
-        await client.outcome(task_id)
+        await client.outcome(task_id, is_fetched=False)
         if is_following:
             await follow_output(client, task_id, attempt=attempt)
         elif not await write_output(client, task_id, attempt=attempt):

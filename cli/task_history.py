@@ -15,6 +15,7 @@ from fleetlog.cli.rendering import instant_text, json_text, one_line
 from fleetlog.schemas.durations import format_duration
 from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import AttemptEnd, TaskClaimed, verb_of
+from fleetlog.schemas.objects import ObjectRef
 
 _RESULT_MAX: Final = 2000
 
@@ -60,13 +61,15 @@ def task_fields(history: History, now: datetime) -> dict[str, Any]:
         "priority": task.spec.priority if task.spec else None,
         "attempts": attempts_of(history.events, task.id),
         "result": outcome.result if outcome else None,
+        "result_ref": outcome.result_ref if outcome else None,
         "error": outcome.error if outcome else None,
         "error_class": outcome.error_class if outcome else None,
         "barrier_id": None,
         "parent_id": task.spec.parent_id if task.spec else None,
         "waits_for": waits_for(task, now),
         "labels": task.spec.labels if task.spec else {},
-        "args": task.spec.args if task.spec else None,
+        "args": task.spec.args if task.spec and task.spec.args_ref is None else None,
+        "args_ref": task.spec.args_ref if task.spec else None,
         "events": [recorded_fields(record) for record in history.events],
     }
 
@@ -128,7 +131,7 @@ def _work_rows(task: Task) -> list[tuple[str, str]]:
     rows = [
         ("handler", one_line(spec.handler)),
         ("queue", f"{spec.queue}, priority {spec.priority}"),
-        ("args", one_line(bytes(spec.args).decode("utf-8", "replace"))),
+        ("args", _stored(spec.args_ref) or one_line(bytes(spec.args).decode("utf-8", "replace"))),
     ]
     if spec.labels:
         pairs = (f"{one_line(name)}={one_line(value)}" for name, value in spec.labels.items())
@@ -146,8 +149,14 @@ def _outcome_rows(task: Task) -> list[tuple[str, str]]:
         return []
     outcome = outcome_of(task.id, task.outcome)
     if outcome.is_completed:
-        return [("result", one_line(json_text(outcome.result))[:_RESULT_MAX])]
+        result = _stored(outcome.result_ref) or one_line(json_text(outcome.result))[:_RESULT_MAX]
+        return [("result", result)]
     return [("error", f"({outcome.error_class}) {one_line(outcome.error or '')}")]
+
+
+def _stored(ref: ObjectRef | None) -> str | None:
+    """What is shown of a value too large for an event; None for one that stands there."""
+    return f"stored: {ref.size} bytes, sha256 {ref.sha256}" if ref is not None else None
 
 
 def _attempt_text(row: AttemptRow) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from fleetlog.schemas.objects import ObjectRef
 from fleetlog.schemas.specs import TaskSpec
 
 SCHEMA_VERSION: Final = 1
@@ -31,6 +32,8 @@ ErrorClass = Literal[
     "drained",  # its agent was told to stop
     "deferred",  # the attempt asked for another time (exit code 75, `Retry` without blame)
     "unreadable_result",  # the outcome could not be recorded as it was
+    "arguments_lost",  # stored arguments are missing or damaged
+    "store_unavailable",  # stored arguments could not be fetched for now
 ]
 
 
@@ -160,6 +163,8 @@ class TaskCompleted(AttemptEnd, tag="task.completed", frozen=True, kw_only=True)
     """The JSON value that the attempt gave."""
     digest: str | None = None
     """The task's payload digest, so that a key stays taken after its history is trimmed."""
+    result_ref: ObjectRef | None = None
+    """Where the result is when it is too large for an event; `result` is null then."""
 
 
 class TaskFailed(AttemptEnd, tag="task.failed", frozen=True, kw_only=True):

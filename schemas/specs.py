@@ -12,12 +12,11 @@ from msgspec import Meta
 from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import KEY_LENGTH_MAX, check_id
+from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES, ObjectRef
 from fleetlog.schemas.subjects import Priority
 
 ATTEMPTS_DEFAULT: Final = 3
 TIMEOUT_DEFAULT_MS: Final = 3_600_000
-RESULT_INLINE_MAX_BYTES: Final = 64 * 1024
-"""Arguments and results up to this size stand in the event."""
 
 DurationMs = Annotated[int, Meta(ge=0, le=DURATION_MAX_MS)]
 PositiveMs = Annotated[int, Meta(ge=1, le=DURATION_MAX_MS)]
@@ -73,6 +72,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """From submitted to queued."""
     parent_id: str | None = None
     """The task that caused this one."""
+    args_ref: ObjectRef | None = None
+    """Where the arguments are when they are too large for an event; `args` is empty then. Set by the client."""
 
 
 _Container = dict[str, object] | list[object]
@@ -91,6 +92,13 @@ def check_spec(spec: TaskSpec) -> TaskSpec:
         check_id(spec.parent_id, "parent id")
     if not isinstance(spec.args, msgspec.Raw):
         raise InvalidInput("args must be a msgspec.Raw of one JSON object")
+    if spec.args_ref is not None:
+        raise InvalidInput("args_ref is the client's to set: give the arguments themselves as args")
+    if (size := len(memoryview(spec.args))) > PAYLOAD_MAX_BYTES:
+        raise InvalidInput(
+            f"the arguments have {size} bytes, at most {PAYLOAD_MAX_BYTES} are allowed:"
+            " put them into a file or a store, and give its name"
+        )
     arguments = read_json(spec.args, "arguments")
     try:
         reread = _spec_decoder.decode(msgspec.json.encode(spec))

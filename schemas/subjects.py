@@ -145,6 +145,22 @@ def service(fleet: str, name: str) -> str:
     return f"{ROOT}-service.{fleet}.{name}"
 
 
+def object_bucket(fleet: str) -> str:
+    """The bucket of a fleet's object store; no fleet's name makes another stream of it."""
+    return stream_names(fleet)[0]
+
+
+def object_stream(fleet: str) -> str:
+    """The stream under that bucket."""
+    return f"OBJ_{object_bucket(fleet)}"
+
+
+def object_subjects(fleet: str) -> tuple[str, str]:
+    """Where the bucket's chunks and descriptions go. Source: ADR-20 (JetStream based object stores)."""
+    bucket = object_bucket(fleet)
+    return f"$O.{bucket}.C.>", f"$O.{bucket}.M.>"
+
+
 def stream_names(fleet: str) -> tuple[str, str, str]:
     """The names of a fleet's streams: log, beats, output.
 

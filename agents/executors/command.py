@@ -25,15 +25,17 @@ from fleetlog.agents.executors.exec_v1 import (
     ResultLine,
     UsageLine,
     document,
+    is_cut_result,
     read_line,
     read_outcome,
+    too_large,
 )
-from fleetlog.agents.executors.lines import Tail
+from fleetlog.agents.executors.lines import JSON_CHARS_MAX, Tail
 from fleetlog.agents.executors.output import Stream
 from fleetlog.agents.executors.pipes import OutputPipe
 from fleetlog.agents.frames import Failed, Run, Stopped, Succeeded, clip
 from fleetlog.agents.groups import end_groups, kill_marked, signal_group
-from fleetlog.schemas.specs import RESULT_INLINE_MAX_BYTES
+from fleetlog.schemas.objects import INLINE_MAX_BYTES
 
 _PIPES_S: Final = 1.0
 _LEFTOVERS_S: Final = 1.0
@@ -155,7 +157,8 @@ class _Reading:
         self._attempt = attempt
         self._meter = Meter()
         self._result: ResultLine | None = None
-        self._stdout = Tail(RESULT_INLINE_MAX_BYTES)
+        self._is_result_cut = False
+        self._stdout = Tail(INLINE_MAX_BYTES)
         self._stderr = Tail(_STDERR_CHARS_MAX)
 
     def take_stderr(self, text: str) -> None:
@@ -167,6 +170,7 @@ class _Reading:
         """A line of stdout, or a piece of one."""
         match read_line(text):
             case None:
+                self._is_result_cut |= is_cut_result(text)
                 self._stdout.add(text)
                 self._write("stdout", text)
             case LogLine(msg, level):
@@ -190,6 +194,8 @@ class _Reading:
             stderr=self._stderr.text(),
             now=self._attempt.clock.now(),
         )
+        if self._is_result_cut and isinstance(outcome, Succeeded):
+            outcome = too_large(f"more than {JSON_CHARS_MAX}")
         if self._attempt.is_stopping and (
             self._result is None or not isinstance(outcome, Succeeded)
         ):

@@ -15,14 +15,15 @@ others failed, to be retried. The last result line counts; it overrides the exit
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from fleetlog.agents.executors.lines import JSON_CHARS_MAX
 from fleetlog.agents.frames import (
-    RESULT_BYTES_MAX,
     Deferred,
     Failed,
     Outcome,
@@ -33,7 +34,7 @@ from fleetlog.agents.frames import (
 from fleetlog.agents.groups import signal_name
 from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.events import Usage
-from fleetlog.schemas.specs import RESULT_INLINE_MAX_BYTES
+from fleetlog.schemas.objects import INLINE_MAX_BYTES, PAYLOAD_MAX_BYTES
 
 DEFER_MS: Final = 30_000
 """The wait after exit code 75, unless the result names a time."""
@@ -94,6 +95,8 @@ class ResultLine(msgspec.Struct, frozen=True, tag_field="type", tag="result"):
     error: ResultError | None = None
 
 
+_RESULT_HEAD: Final = re.compile(r'\s*\{\s*("status"\s*:\s*"[a-z]*"\s*,\s*)?"type"\s*:\s*"result"')
+
 Line = LogLine | ProgressLine | HeartbeatLine | UsageLine | ResultLine
 
 _decoder: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line)
@@ -110,6 +113,11 @@ def read_line(text: str) -> Line | None:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
     return line
+
+
+def is_cut_result(text: str) -> bool:
+    """Whether the text is the head of a result line that is longer than one is held."""
+    return len(text) > JSON_CHARS_MAX and _RESULT_HEAD.match(text) is not None
 
 
 class Meter:
@@ -194,16 +202,24 @@ def _success(result: ResultLine | None, stdout: str) -> Outcome:
     if result is None:
         return Succeeded(encode_tail(stdout))
     output = bytes(result.output)
-    if len(output) > RESULT_BYTES_MAX:
-        text = f"the result has {len(output)} bytes, at most {RESULT_BYTES_MAX} are allowed"
-        return Failed("unreadable_result", text, is_permanent=True)
+    if len(output) > PAYLOAD_MAX_BYTES:
+        return too_large(f"{len(output)}")
     return Succeeded(output)
+
+
+def too_large(size: str) -> Failed:
+    """A result of so many bytes cannot be recorded."""
+    text = (
+        f"the result has {size} bytes, at most {PAYLOAD_MAX_BYTES} are allowed:"
+        " write it to a file or a store and give its name"
+    )
+    return Failed("unreadable_result", text, is_permanent=True)
 
 
 def encode_tail(text: str) -> bytes:
     """The end of a text as a JSON string small enough to stand in an event, without trailing line ends."""
     text = text.rstrip("\r\n")
-    while (excess := len(encoded := msgspec.json.encode(text)) - RESULT_INLINE_MAX_BYTES) > 0:
+    while (excess := len(encoded := msgspec.json.encode(text)) - INLINE_MAX_BYTES) > 0:
         # A character takes up to six bytes, so that this ends after a few rounds.
         text = text[max(1, excess // 6) :]
     return encoded

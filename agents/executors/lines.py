@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-JSON_CHARS_MAX: Final = 4 * 1024 * 1024
-"""A line that may be JSON is held up to this length."""
+from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES
+
+JSON_CHARS_MAX: Final = PAYLOAD_MAX_BYTES + 64 * 1024
+"""A line that may be JSON is held up to this length: the largest result and what stands around it."""
 TEXT_CHARS_MAX: Final = 64 * 1024
 """Any other line comes in pieces of about this length."""
 

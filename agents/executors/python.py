@@ -17,7 +17,6 @@ from fleetlog.agents.context import Context
 from fleetlog.agents.executors.attempt import Attempt, Ended
 from fleetlog.agents.executors.streams import current_output
 from fleetlog.agents.frames import (
-    RESULT_BYTES_MAX,
     Cancelled,
     Deferred,
     Failed,
@@ -30,6 +29,7 @@ from fleetlog.agents.frames import (
 from fleetlog.agents.handlers import Handler
 from fleetlog.bus.call import near_names
 from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES
 
 _TRACEBACK_ENTRIES: Final = 8
 
@@ -144,9 +144,9 @@ def _encode(value: object) -> Outcome:
             f"the handler's result, of type {type(value).__name__}, cannot be written as JSON: {error};"
             " return numbers, text, lists, dicts, dataclasses or msgspec structs"
         )
-    if len(result) > RESULT_BYTES_MAX:
+    if len(result) > PAYLOAD_MAX_BYTES:
         return _unreadable(
-            f"the handler's result has {len(result)} bytes, at most {RESULT_BYTES_MAX} are allowed:"
+            f"the handler's result has {len(result)} bytes, at most {PAYLOAD_MAX_BYTES} are allowed:"
             " write it to a file or a store and return its name"
         )
     return Succeeded(result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fleetlog.schemas.events import Usage
+from fleetlog.schemas.objects import ObjectRef
 from fleetlog.schemas.specs import TaskSpec
 
 
@@ -69,6 +70,8 @@ class Complete(Ending, frozen=True, kw_only=True):
 
     result: msgspec.Raw
     """One JSON value."""
+    result_ref: ObjectRef | None = None
+    """Where it is stored when it is too large for an event; `result` is null then."""
 
 
 class Fail(Ending, frozen=True, kw_only=True):

@@ -235,7 +235,10 @@ def _end(
         case Complete():
             # Success counts even when someone has asked for the end meanwhile: the work is done.
             return TaskCompleted(
-                result=command.result, digest=task.digest, **_ending(command, task, now)
+                result=command.result,
+                result_ref=command.result_ref,
+                digest=task.digest,
+                **_ending(command, task, now),
             )
         case Cancel():
             return _cancelled_attempt(command, task, now)

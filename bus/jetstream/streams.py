@@ -75,6 +75,24 @@ def output_config(fleet: str, replicas: int) -> dict[str, Any]:
     return config | {"persist_mode": "async"} if replicas == 1 else config
 
 
+def objects_config(fleet: str, replicas: int) -> dict[str, Any]:
+    """The object store: on disk as safely as the log, since events name what is in it; nothing ages away.
+
+    Source: ADR-20 (JetStream based object stores), of which roll-ups are a part.
+    """
+    return {
+        "name": subjects.object_stream(fleet),
+        "subjects": list(subjects.object_subjects(fleet)),
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",
+        "max_age": 0,
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+        "num_replicas": replicas,
+    }
+
+
 async def ensure_streams(connection: Connection, fleet: str, *, replicas: int | None = None) -> int:
     """Declares the fleet's streams where they are missing and checks those that are there.
 
@@ -93,7 +111,7 @@ async def ensure_streams(connection: Connection, fleet: str, *, replicas: int | 
     present = await _info(connection, log_name)
     if replicas is None:
         replicas = 1 if present is None else int(present.get("num_replicas", 1))
-    for make in (log_config, beats_config, output_config):
+    for make in (log_config, beats_config, output_config, objects_config):
         wanted = make(fleet, replicas)
         found = await _info(connection, wanted["name"])
         if found is None:

@@ -10,6 +10,7 @@ import msgspec
 
 from fleetlog.schemas import events
 from fleetlog.schemas.envelope import encode
+from fleetlog.schemas.objects import ObjectRef
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 FOLDER: Final = Path(__file__).parent / f"v{events.SCHEMA_VERSION}"
@@ -40,6 +41,8 @@ _FULL_SPEC: Final = TaskSpec(
     delay_ms=1_500,
     parent_id="p-1",
 )
+_REF: Final = ObjectRef(sha256="0123456789abcdef" * 4, size=1_048_576)
+_STORED_SPEC: Final = TaskSpec(handler="reindex", args_ref=_REF)
 _DIGEST: Final = "zTma3WGFyidJJQhIfbPmqQ"
 _USAGE: Final = events.Usage(
     input_tokens=1_200, output_tokens=340, cost_micro_usd=98_765, model="some-model-1"
@@ -56,6 +59,7 @@ _END: Final[dict[str, Any]] = {
 SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.held.minimal": events.TaskHeld(**_STAMP, spec=_SPEC, digest=_DIGEST),
     "task.held.full": events.TaskHeld(**_FULL, spec=_FULL_SPEC, digest=_DIGEST),
+    "task.held.stored": events.TaskHeld(**_STAMP, spec=_STORED_SPEC, digest=_DIGEST),
     "task.queued.minimal": events.TaskQueued(**_STAMP, spec=_SPEC, digest=_DIGEST),
     "task.queued.full": events.TaskQueued(
         **_FULL,
@@ -66,6 +70,7 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
         losses=1,
         submitted_at=_AT,
     ),
+    "task.queued.stored": events.TaskQueued(**_STAMP, spec=_STORED_SPEC, digest=_DIGEST),
     "task.claimed.minimal": events.TaskClaimed(
         **_STAMP, agent_id="a1", worker_id="w1", host="h1", attempt=1, offer=40
     ),
@@ -96,6 +101,9 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
         **_END,
         result=msgspec.Raw(b'{"n": 1.0, "big": 123456789012345678901, "t": "\xf0\x9f\x9a\x80"}'),
         digest=_DIGEST,
+    ),
+    "task.completed.stored": events.TaskCompleted(
+        **_STAMP, attempts=1, result_ref=_REF, digest=_DIGEST
     ),
     "task.failed.minimal": events.TaskFailed(
         **_STAMP, attempts=1, error_class="permanent", error=""

@@ -12,6 +12,7 @@ from fleetlog.schemas import events
 from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.envelope import UnknownEvent
 from fleetlog.schemas.ids import KEY_LENGTH_MAX
+from fleetlog.schemas.objects import ObjectRef
 from fleetlog.schemas.specs import Backoff, TaskSpec
 from fleetlog.schemas.subjects import PRIORITIES
 
@@ -39,6 +40,10 @@ JSON_OBJECT = st.dictionaries(TEXT, JSON_VALUE, max_size=3)
 def raw(values: st.SearchStrategy[Any]) -> st.SearchStrategy[msgspec.Raw]:
     return values.map(lambda value: msgspec.Raw(msgspec.json.encode(value)))
 
+
+REFS = st.builds(
+    ObjectRef, sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True), size=st.integers(0, 2**40)
+)
 
 SPECS = st.builds(
     TaskSpec,
@@ -114,7 +119,11 @@ TASK_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
     events.TaskRetried: st.builds(events.TaskRetried, **_END, **_WHY, delay_ms=WILD_INT),
     events.TaskReturned: st.builds(events.TaskReturned, **_END, **_WHY, delay_ms=WILD_INT),
     events.TaskCompleted: st.builds(
-        events.TaskCompleted, **_END, **_DIGEST, result=raw(JSON_VALUE)
+        events.TaskCompleted,
+        **_END,
+        **_DIGEST,
+        result=raw(JSON_VALUE),
+        result_ref=st.none() | REFS,
     ),
     events.TaskFailed: st.builds(events.TaskFailed, **_END, **_WHY, **_DIGEST),
     events.TaskCancelled: st.builds(events.TaskCancelled, **_END, **_DIGEST),

@@ -82,3 +82,13 @@ def wait_for_file(path: str) -> str:
     while not Path(path).exists():
         time.sleep(0.01)
     return "ours"
+
+
+@agent.task
+async def measure(text: str) -> int:
+    return len(text)
+
+
+@agent.task
+async def fill(size: int) -> str:
+    return "x" * size

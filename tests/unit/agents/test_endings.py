@@ -12,7 +12,9 @@ from fleetlog.agents.endings import End, Why
 from fleetlog.agents.frames import Cancelled, Deferred, Done, Failed, Outcome, Stopped, Succeeded
 from fleetlog.agents.worker_process import WorkerDied
 from fleetlog.bus.core import Cancel, Complete, Fail, Lease, Return, Task
+from fleetlog.bus.errors import ObjectLost, Unavailable
 from fleetlog.schemas.events import Usage
+from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES
 from fleetlog.schemas.specs import TaskSpec
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -114,7 +116,7 @@ def test_an_attempt_whose_worker_was_ended_for_another_is_returned() -> None:
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (b'"' + b"x" * endings.RESULT_MAX_BYTES + b'"', "bytes"),
+        (b'"' + b"x" * PAYLOAD_MAX_BYTES + b'"', "bytes"),
         (b"[" * 200 + b"]" * 200, "nest"),
         (b'"\xff"', "valid JSON"),
         (b"nope", "valid JSON"),
@@ -131,3 +133,26 @@ def test_an_attempt_that_cannot_be_handed_over_fails_for_good() -> None:
     ending = endings.of_refused_run(end(), "too large")
     assert isinstance(ending, Fail)
     assert (ending.error_class, ending.is_permanent) == ("invalid_input", True)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "error_class", "is_permanent"),
+    [
+        (ObjectLost("no object"), Fail, "arguments_lost", True),
+        (Unavailable("no answer"), Return, "store_unavailable", None),
+    ],
+)
+def test_without_its_arguments_an_attempt_fails_for_good_or_comes_again(
+    error: Exception, kind: type, error_class: str, is_permanent: bool | None
+) -> None:
+    ending = endings.of_missing_arguments(end(), error)
+    assert type(ending) is kind
+    assert getattr(ending, "error_class", None) == error_class
+    assert getattr(ending, "is_permanent", None) == is_permanent
+    assert str(error) in getattr(ending, "error", "")
+
+
+def test_an_attempt_that_was_stopped_while_it_waited_for_its_arguments_was_stopped() -> None:
+    ending = endings.of_missing_arguments(end("drain"), TimeoutError())
+    assert isinstance(ending, Return)
+    assert ending.error_class == "drained"

@@ -25,7 +25,7 @@ from fleetlog.agents.executors.exec_v1 import (
 from fleetlog.agents.executors.lines import JSON_CHARS_MAX, TEXT_CHARS_MAX, LineSplitter, Tail
 from fleetlog.agents.frames import Deferred, Failed, Outcome, Run, Succeeded
 from fleetlog.schemas.events import Usage
-from fleetlog.schemas.specs import RESULT_INLINE_MAX_BYTES
+from fleetlog.schemas.objects import INLINE_MAX_BYTES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -188,10 +188,10 @@ def test_retry_at_becomes_a_delay(retry_at: str, delay_ms: int) -> None:
 )
 def test_the_end_of_the_output_fits_into_an_event(text: str) -> None:
     encoded = encode_tail(text)
-    assert len(encoded) <= RESULT_INLINE_MAX_BYTES
+    assert len(encoded) <= INLINE_MAX_BYTES
     assert text.rstrip("\n").endswith(msgspec.json.decode(encoded))
     if len(text) > 10:
-        assert len(encoded) > RESULT_INLINE_MAX_BYTES - 20
+        assert len(encoded) > INLINE_MAX_BYTES - 20
 
 
 def test_the_document_holds_what_the_contract_says() -> None:

@@ -10,6 +10,7 @@ import pytest
 from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import check_id
+from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES, ObjectRef
 from fleetlog.schemas.specs import (
     JSON_DEPTH_MAX,
     Backoff,
@@ -79,6 +80,7 @@ def test_allowed_specs_pass_as_they_are(fields: dict[str, Any]) -> None:
         ({"delay_ms": DURATION_MAX_MS + 1}, "delay_ms"),
         ({"parent_id": "a.b"}, "parent id"),
         ({"args": b"{}"}, "args"),
+        ({"args_ref": ObjectRef(sha256="0" * 64, size=1)}, "args_ref"),
     ],
 )
 def test_a_refusal_names_the_field(fields: dict[str, Any], names: str) -> None:
@@ -119,6 +121,12 @@ def test_arguments_nested_too_deep_are_refused(levels: int) -> None:
 def test_arguments_may_nest_as_deep_as_allowed() -> None:
     check_spec(with_args('{"a":' + nested(JSON_DEPTH_MAX - 1) + "}"))
     check_spec(with_args('{"a":' * JSON_DEPTH_MAX + "1" + "}" * JSON_DEPTH_MAX))
+
+
+def test_arguments_past_the_largest_size_are_refused() -> None:
+    check_spec(with_args(b'{"a":"' + b"x" * (PAYLOAD_MAX_BYTES - 8) + b'"}'))
+    with pytest.raises(InvalidInput, match=f"at most {PAYLOAD_MAX_BYTES} are allowed"):
+        check_spec(with_args(b'{"a":"' + b"x" * (PAYLOAD_MAX_BYTES - 7) + b'"}'))
 
 
 def test_white_space_around_arguments_is_allowed() -> None:

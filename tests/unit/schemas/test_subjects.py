@@ -128,6 +128,12 @@ def test_nothing_beside_the_log_matches_its_filter() -> None:
         assert not text.startswith(subjects.everything("f1").removesuffix(">"))
 
 
+def test_the_object_store_has_the_layout_of_all_nats_clients() -> None:
+    assert subjects.object_bucket("f1") == "FLEETLOG_f1"
+    assert subjects.object_stream("f1") == "OBJ_FLEETLOG_f1"
+    assert subjects.object_subjects("f1") == ("$O.FLEETLOG_f1.C.>", "$O.FLEETLOG_f1.M.>")
+
+
 def test_stream_names() -> None:
     names = ("FLEETLOG_f1", "FLEETLOG_f1_BEATS", "FLEETLOG_f1_OUTPUT")
     assert subjects.stream_names("f1") == names
