@@ -27,7 +27,9 @@ async def test_every_acknowledged_submit_survives_kills_of_the_server_and_comple
 
     async def submit_on(client: Client) -> None:
         while not enough.is_set():
-            accepted.extend(await client.submit_many([call("noop")] * 20))
+            batch = await client.submit_many([call("noop")] * 20)
+            accepted.extend(batch)
+            await batch[-1].result()
 
     async with (
         open_fleet(fresh_server.target, fleet) as opened,
