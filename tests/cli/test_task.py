@@ -182,3 +182,22 @@ def test_wrong_input_is_exit_code_2(cli: CommandLine, args: list[str], says: str
     assert ran.code == 2, ran.err
     assert says in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_show_says_where_large_arguments_and_results_are_and_wait_prints_them(
+    cli: CommandLine,
+) -> None:
+    name = "x" * 100_000
+    waited = cli("submit", "greet", "-", "--wait", "--json", stdin=f'{{"name": "{name}"}}'.encode())
+    assert waited.value["result"] == f"hello {name}"
+    task_id = waited.value["task_id"]
+    shown = cli("task", "show", task_id, "--json").value
+    assert (shown["args"], shown["result"]) == (None, None)
+    assert shown["args_ref"]["size"] == len(name) + len('{"name": ""}')
+    assert shown["result_ref"]["size"] == len(name) + len('"hello "')
+    text = cli("task", "show", task_id).out
+    assert (
+        f"stored: {shown['args_ref']['size']} bytes, sha256 {shown['args_ref']['sha256']}" in text
+    )
+    assert f"stored: {shown['result_ref']['size']} bytes, sha256" in text
+    assert name not in text

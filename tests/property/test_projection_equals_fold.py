@@ -41,11 +41,13 @@ from fleetlog.schemas.events import (
     TaskReturned,
     Usage,
 )
+from fleetlog.schemas.objects import ObjectRef
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from tests.unit.projections.histories import FLEET, Expected, Log, fold, make
 from tests.unit.projections.reading import rows
 
 TASKS = 3
+REF = ObjectRef(sha256="0f" * 32, size=5_000_000_000)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -149,6 +151,8 @@ def _spec(twist: int) -> TaskSpec:
             return TaskSpec(handler="slow", start_within_ms=3_000, max_attempts=1, parent_id="p")
         case 4:
             return TaskSpec(handler="slow", expires_ms=6_000)
+        case 5:
+            return TaskSpec(handler="large", args_ref=REF)
         case _:
             return TaskSpec(handler="greet")
 
@@ -167,6 +171,8 @@ def _command(step: Step, task: Task) -> AnyCommand:
         case "take":
             return Claim(id="c", offer=task.offer, is_holder_dead=True, **place)
         case "complete":
+            if step.near == 2:
+                return Complete(result=msgspec.Raw(b"null"), result_ref=REF, **ending)
             return Complete(
                 result=msgspec.Raw((b"null", b'{"a":[1,"x"]}')[step.near % 2]), **ending
             )
@@ -263,7 +269,8 @@ def _expected_task(expected: Expected) -> list[dict[str, Any]]:
     task, spec, outcome = expected.task, expected.task.spec, expected.task.outcome
     if task.status == "absent":
         return []
-    result = getattr(outcome, "result", None)
+    result, result_ref = getattr(outcome, "result", None), getattr(outcome, "result_ref", None)
+    args_ref = spec.args_ref if spec else None
     return [
         {
             "state": task.status,
@@ -279,13 +286,17 @@ def _expected_task(expected: Expected) -> list[dict[str, Any]]:
             "digest": task.digest,
             "handler": spec.handler if spec else None,
             "executor": spec.executor if spec else None,
-            "args": bytes(spec.args).decode() if spec else None,
+            "args": bytes(spec.args).decode() if spec and args_ref is None else None,
+            "args_size": args_ref.size if args_ref else None,
+            "args_sha256": args_ref.sha256 if args_ref else None,
             "labels": spec.labels if spec else None,
             "key": spec.key if spec else None,
             "max_attempts": spec.max_attempts if spec else None,
             "timeout_ms": spec.timeout_ms if spec else None,
             "parent_id": spec.parent_id if spec else None,
-            "result": None if result is None else bytes(result).decode(),
+            "result": None if result is None or result_ref else bytes(result).decode(),
+            "result_size": result_ref.size if result_ref else None,
+            "result_sha256": result_ref.sha256 if result_ref else None,
             "error_class": getattr(outcome, "error_class", None),
             "error": getattr(outcome, "error", None),
             "expired_limit": getattr(outcome, "limit", None),

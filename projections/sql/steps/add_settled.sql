@@ -11,7 +11,10 @@ SELECT
     c.failures,
     c.losses,
     c.is_cancel_requested,
-    CASE WHEN c.state = 'completed' THEN coalesce(b.j.result, 'null'::JSON) END AS result,
+    CASE
+        WHEN c.state = 'completed' AND b.j.result_ref IS NULL THEN coalesce(b.j.result, 'null'::JSON)
+    END AS result,
+    CASE WHEN c.state = 'completed' THEN b.j.result_ref END AS result_ref,
     b.j.error_class AS error_class,
     b.j.error AS error,
     b.j."limit" AS expired_limit,

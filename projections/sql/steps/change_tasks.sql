@@ -66,12 +66,13 @@ SELECT
             'max_attempts': NULL::BIGINT,
             'timeout_ms': NULL::BIGINT,
             'parent_id': NULL::VARCHAR,
-            'digest': e.j.digest
+            'digest': e.j.digest,
+            'args_ref': NULL::STRUCT(sha256 VARCHAR, size BIGINT)
         }
         ELSE {
             'handler': b.j.spec.handler,
             'executor': coalesce(b.j.spec.executor, 'python'),
-            'args': coalesce(b.j.spec.args, '{}'::JSON),
+            'args': CASE WHEN b.j.spec.args_ref IS NULL THEN coalesce(b.j.spec.args, '{}'::JSON) END,
             'queue': b.queue,
             'priority': b.priority,
             'key': b.j.spec.key,
@@ -82,7 +83,8 @@ SELECT
                 ELSE TRY_CAST(b.j.spec.timeout_ms AS BIGINT)
             END,
             'parent_id': b.j.spec.parent_id,
-            'digest': b.j.digest
+            'digest': b.j.digest,
+            'args_ref': b.j.spec.args_ref
         }
     END AS spec,
     coalesce(o.submitted_at, g.submitted_at) AS submitted_at,

@@ -22,7 +22,8 @@ parsed AS (
                 "spec": {
                     "handler": "VARCHAR", "executor": "VARCHAR", "args": "JSON", "key": "VARCHAR",
                     "labels": "MAP(VARCHAR, VARCHAR)", "max_attempts": "BIGINT", "timeout_ms": "JSON",
-                    "parent_id": "VARCHAR", "delay_ms": "BIGINT"
+                    "parent_id": "VARCHAR", "delay_ms": "BIGINT",
+                    "args_ref": {"sha256": "VARCHAR", "size": "BIGINT"}
                 },
                 "digest": "VARCHAR", "attempt": "BIGINT", "failures": "BIGINT", "losses": "BIGINT",
                 "submitted_at": "TIMESTAMPTZ", "agent_id": "VARCHAR", "worker_id": "VARCHAR",
@@ -33,6 +34,7 @@ parsed AS (
                     "model": "VARCHAR"
                 },
                 "error_class": "VARCHAR", "error": "VARCHAR", "delay_ms": "BIGINT", "result": "JSON",
+                "result_ref": {"sha256": "VARCHAR", "size": "BIGINT"},
                 "limit": "VARCHAR", "pid": "BIGINT", "version": "VARCHAR", "queues": ["VARCHAR"],
                 "workers": "BIGINT", "concurrency": "BIGINT", "labels": "MAP(VARCHAR, VARCHAR)",
                 "signal": "BIGINT", "task_id": "VARCHAR"

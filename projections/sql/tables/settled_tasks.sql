@@ -4,7 +4,7 @@ CREATE TABLE store.settled_tasks (
     spec STRUCT(
         handler VARCHAR, executor VARCHAR, args JSON, queue VARCHAR, priority VARCHAR, key VARCHAR,
         labels MAP(VARCHAR, VARCHAR), max_attempts BIGINT, timeout_ms BIGINT, parent_id VARCHAR,
-        digest VARCHAR
+        digest VARCHAR, args_ref STRUCT(sha256 VARCHAR, size BIGINT)
     ),
     submitted_at TIMESTAMPTZ,
     queued_at TIMESTAMPTZ,
@@ -15,6 +15,7 @@ CREATE TABLE store.settled_tasks (
     losses HUGEINT NOT NULL,
     is_cancel_requested BOOLEAN NOT NULL,
     result JSON,
+    result_ref STRUCT(sha256 VARCHAR, size BIGINT),
     error_class VARCHAR,
     error VARCHAR,
     expired_limit VARCHAR,
