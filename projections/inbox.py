@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Final
 
 from fleetlog.schemas.envelope import Stored
 
-BATCH_MAX: Final = 50_000
-"""Messages applied at once, at most."""
+BATCH_MAX: Final = 122_880
+"""Messages applied at once, at most: one row group of DuckDB, which is written straight into the file."""
 BATCH_MAX_BYTES: Final = 64 << 20
 """Payload applied at once, unless a single list of the reader is larger."""
 
@@ -16,42 +17,75 @@ BATCH_MAX_BYTES: Final = 64 << 20
 class Inbox:
     """A queue between one reader and one writer."""
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float, *, behind_until: int = 0) -> None:
+        """Args:
+        interval_s: the time between two pieces while messages keep coming.
+        behind_until: below this sequence only full pieces are handed over, whatever the time: a large
+            transaction costs less for each message.
+        """
         self._interval_s = interval_s
+        self._behind_until = behind_until
         self._messages: list[Stored] = []
         self._bytes = 0
         self._taken_at = float("-inf")
+        self._is_finished = False
         self._filled = asyncio.Event()
-        self._full = asyncio.Event()
+        self._due = asyncio.Event()
         self._emptied = asyncio.Event()
+
+    async def fill(self, lists: AsyncIterator[list[Stored]]) -> None:
+        """Puts all that `lists` has, and finishes."""
+        async for messages in lists:
+            await self.put(messages)
+        self.finish()
 
     async def put(self, messages: list[Stored]) -> None:
         """Adds messages; waits while the inbox is full."""
-        while self._full.is_set():
+        while self._is_full():
             self._emptied.clear()
             await self._emptied.wait()
         self._messages += messages
         self._bytes += sum(len(message.data) for message in messages)
-        if len(self._messages) >= BATCH_MAX or self._bytes >= BATCH_MAX_BYTES:
-            self._full.set()
+        if messages[-1].seq >= self._behind_until > 0:
+            self._behind_until = 0
+            self._due.set()
+        if self._is_full():
+            self._due.set()
         self._filled.set()
 
+    def finish(self) -> None:
+        """Says that nothing more comes: when all is taken, an empty list is."""
+        self._is_finished = True
+        self._filled.set()
+        self._due.set()
+
     async def take(self) -> list[Stored]:
-        """All that is there: at once after a pause, else an interval after the last take or when it is full."""
+        """What is there: at once after a pause, else an interval after the last take or when it is full."""
         await self._filled.wait()
         now = asyncio.get_running_loop().time
+        is_behind = self._behind_until > 0
+        left_s = None if is_behind else max(0.0, self._taken_at + self._interval_s - now())
         try:
-            async with asyncio.timeout(max(0.0, self._taken_at + self._interval_s - now())):
-                await self._full.wait()
+            async with asyncio.timeout(left_s):
+                await self._due.wait()
         except TimeoutError:
             pass
         self._taken_at = now()
-        return self.take_now()
+        return self._cut(BATCH_MAX)
 
     def take_now(self) -> list[Stored]:
         """All that is there, perhaps nothing."""
-        messages, self._messages, self._bytes = self._messages, [], 0
-        self._filled.clear()
-        self._full.clear()
+        return self._cut(len(self._messages))
+
+    def _cut(self, count: int) -> list[Stored]:
+        taken, self._messages = self._messages[:count], self._messages[count:]
+        self._bytes = sum(len(message.data) for message in self._messages)
+        if not self._is_finished and not self._is_full():
+            self._due.clear()
+        if not self._is_finished and not self._messages:
+            self._filled.clear()
         self._emptied.set()
-        return messages
+        return taken
+
+    def _is_full(self) -> bool:
+        return len(self._messages) >= BATCH_MAX or self._bytes >= BATCH_MAX_BYTES

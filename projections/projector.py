@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,15 +13,16 @@ from typing import Final, TypeVar
 
 from fleetlog.bus.background import background
 from fleetlog.bus.beside import Beats
-from fleetlog.bus.errors import ProjectionError
+from fleetlog.bus.errors import FleetlogError, ProjectionError
 from fleetlog.bus.log import EventLog
 from fleetlog.bus.services import Services
 from fleetlog.bus.system import System
 from fleetlog.projections.files import Files
-from fleetlog.projections.inbox import Inbox
+from fleetlog.projections.inbox import BATCH_MAX, Inbox
 from fleetlog.projections.query import SERVICE
 from fleetlog.projections.query_service import QueryService
-from fleetlog.projections.rebuild import rebuild
+from fleetlog.projections.rebuild import Rebuilding, build, extend, swap
+from fleetlog.projections.rebuild_service import REBUILD_SERVICE, RebuildService
 from fleetlog.projections.snapshots import Snapshots
 from fleetlog.projections.store import Store, create_store, open_store
 from fleetlog.schemas.beats import StoredBeat
@@ -67,7 +68,11 @@ class Projector:
         # The loss of a heartbeat costs nothing, so the oldest make room.
         self._heard: deque[StoredBeat] = deque(maxlen=_BEATS_MAX)
         self._has_heard = asyncio.Event()
+        self._rebuilding: Rebuilding | None = None
+        self._built: Store | None = None
+        self._is_wanted = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._woken = asyncio.Event()
         self.ready = asyncio.Event()
         """Set once the database is open and queries are answered."""
 
@@ -84,6 +89,7 @@ class Projector:
     def stop(self) -> None:
         """Makes `run` commit what it has read and return."""
         self._stopping.set()
+        self._woken.set()
 
     async def run(self) -> None:
         """Runs until `stop`, or until it is cancelled; either way what was read is committed first.
@@ -94,23 +100,40 @@ class Projector:
         """
         try:
             self._store = await self._open()
+            # Who waits for a sequence that the database held already must hear of it.
+            self._moved_to(self._store.checkpoint.seq)
             async with AsyncExitStack() as stack:
-                loops = [self._read(), self._write()]
-                if self._beats is not None:
-                    loops += [self._hear(self._beats), self._keep_beats()]
-                await stack.enter_async_context(background(*loops))
-                await self._serve(stack, self._store)
-                self.ready.set()
-                await self._stopping.wait()
+                snapshots = Snapshots(self._store, self._files.snapshot, self._system.clock)
+                stack.push_async_callback(snapshots.close)
+                await self._serve(stack, snapshots)
+                while not self._stopping.is_set():
+                    await self._keep_up()
+                    await self._take_up(snapshots)
         finally:
             await self._close()
+
+    async def rebuild(self) -> AsyncIterator[int]:
+        """Builds the database anew beside the present one, which answers meanwhile, and then swaps them.
+
+        Yields sequences that the new one has reached. Whoever asks while a rebuild runs follows that one; it
+        goes on when nobody does.
+
+        Raises:
+            ProjectionError: the folder cannot be written, or the projector ended before it was done.
+            TransportError: the log cannot be read.
+        """
+        self._rebuilding = self._rebuilding or Rebuilding()
+        self._is_wanted.set()
+        async for seq in self._rebuilding.follow():
+            yield seq
 
     async def _open(self) -> Store:
         path, fleet = self._files.database, self._log.fleet
         store = await self._on_thread(lambda: open_store(path, fleet))
         if self._is_rebuild:
             # The old database stays open while the new one is built: its lock keeps other projectors away.
-            store = await rebuild(self._log, self._files, store, self._on_thread)
+            new = await build(self._log, self._files, self._on_thread, lambda _: None)
+            store = await swap(self._files, new, store, self._on_thread)
         why = await self._mismatch(store)
         if why is not None:
             _logger.warning("%s %s: it is built anew from the log", path, why)
@@ -133,13 +156,61 @@ class Projector:
             return f"was built from another log: event {mine.seq} is not the same"
         return None
 
-    async def _serve(self, stack: AsyncExitStack, store: Store) -> None:
+    async def _serve(self, stack: AsyncExitStack, snapshots: Snapshots) -> None:
         if self._services is None:
             return
-        snapshots = Snapshots(store, self._files.snapshot, self._system.clock)
-        stack.push_async_callback(snapshots.close)
         service = QueryService(self, self._log, snapshots, self._files, self._system)
         await stack.enter_async_context(self._services.serve(SERVICE, service.handle))
+        rebuilds = RebuildService(self.rebuild)
+        await stack.enter_async_context(self._services.serve(REBUILD_SERVICE, rebuilds.handle))
+
+    async def _keep_up(self) -> None:
+        """Follows the log until it shall stop, or until there is a rebuilt database to go on with."""
+        # The last piece of what is there may be a small one, so nothing waits for exactly the log's end.
+        behind_until = await self._log.end() - BATCH_MAX
+        self._inbox = Inbox(
+            FLUSH_INTERVAL_S, behind_until=behind_until if behind_until > self._checkpoint else 0
+        )
+        loops = [self._read(), self._write(), self._build_when_asked()]
+        if self._beats is not None:
+            loops += [self._hear(self._beats), self._keep_beats()]
+        async with background(*loops):
+            self.ready.set()
+            await self._woken.wait()
+
+    async def _build_when_asked(self) -> None:
+        while True:
+            await self._is_wanted.wait()
+            self._is_wanted.clear()
+            rebuilding = self._rebuilding or Rebuilding()
+            try:
+                self._built = await build(
+                    self._log, self._files, self._on_thread, rebuilding.report
+                )
+            except FleetlogError as error:
+                _logger.warning("the rebuild failed: %s", error)
+                self._end_rebuilding(error)
+            else:
+                self._woken.set()
+
+    async def _take_up(self, snapshots: Snapshots) -> None:
+        if self._built is None or self._stopping.is_set():
+            return
+        self._woken.clear()
+        # Nothing that was answered once may be missing in the next answer.
+        await extend(self._log, self._built, self._on_thread, lambda _: None)
+        async with snapshots.paused():
+            new, self._built = self._built, None
+            old, self._store = self._opened(), None
+            self._store = await swap(self._files, new, old, self._on_thread)
+            snapshots.adopt(self._store)
+        self._moved_to(self._store.checkpoint.seq)
+        self._end_rebuilding(None)
+
+    def _end_rebuilding(self, error: FleetlogError | None) -> None:
+        if self._rebuilding is not None:
+            self._rebuilding.end(error)
+        self._rebuilding = None
 
     async def _read(self) -> None:
         async for messages in self._log.follow(after=self._checkpoint):
@@ -150,9 +221,12 @@ class Projector:
         while True:
             messages = await self._inbox.take()
             await self._on_thread(lambda: store.apply(messages))  # noqa: B023 - awaited at once
-            self._checkpoint = max(self._checkpoint, messages[-1].seq)
-            self._moved.set()
-            self._moved = asyncio.Event()
+            self._moved_to(max(self._checkpoint, messages[-1].seq))
+
+    def _moved_to(self, seq: int) -> None:
+        self._checkpoint = seq
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     async def _hear(self, beats: Beats) -> None:
         async for heard in beats.follow():
@@ -180,7 +254,11 @@ class Projector:
     async def _close(self) -> None:
         # Queued behind whatever the thread is doing, so it runs even after a cancellation in the middle.
         store, self._store = self._store, None
+        built, self._built = self._built, None
         rest = self._inbox.take_now()
+        if built is not None:
+            await asyncio.shield(self._on_thread(built.close))
+        self._end_rebuilding(ProjectionError("the projector stopped during the rebuild: ask again"))
         if store is not None:
             await asyncio.shield(self._on_thread(lambda: _finish(store, rest)))
         self._thread.shutdown(wait=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +56,16 @@ class Snapshots:
                 self._last = await asyncio.get_running_loop().run_in_executor(
                     self._thread, self._make
                 )
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """No copy is made inside the block."""
+        async with self._lock:
+            yield
+
+    def adopt(self, store: Store) -> None:
+        """Copies another store from now on; call it inside `paused`."""
+        self._store, self._last = store, None
 
     async def close(self) -> None:
         """Waits for a copy that is being made, and makes no more."""

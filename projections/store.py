@@ -28,6 +28,7 @@ _STEPS_OF_KIND: Final = {
     "agent": ("merge_agents",),
     "worker": ("merge_workers",),
 }
+_TEMPORARY: Final = ("batch", "judged", "refolded", "folded", "changed")
 _ABOUT_DATA: Final = (duckdb.DataError, duckdb.InvalidInputException)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,7 +54,7 @@ class Store:
     def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, fleet: str) -> None:
         self.path = path
         self._connection = connection
-        self._fleet = fleet
+        self.fleet = fleet
         self._failure: ProjectionError | None = None
         self.generation = 0
         """Counts the changes made through this object."""
@@ -83,6 +84,9 @@ class Store:
         except _ABOUT_DATA as error:
             self._halve(messages, first_line(error))
         except duckdb.Error as error:
+            if isinstance(error, duckdb.OutOfMemoryException) and len(messages) > 1:
+                self._halve(messages, first_line(error))
+                return
             self._failure = ProjectionError(f"cannot write {self.path}: {first_line(error)}")
             raise self._failure from error
         self.generation += 1
@@ -145,6 +149,9 @@ class Store:
                     connection.execute(statement(f"steps/{step}"))
             connection.execute(statement("steps/move_checkpoint"))
             connection.execute("COMMIT")
+            # Replaced in the next transaction, they would be held until its end: twice the memory.
+            for table in _TEMPORARY:
+                connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
         except duckdb.Error:
             _roll_back(connection)
             raise
@@ -215,8 +222,9 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             "autoload_known_extensions": "false",
             "python_enable_replacements": "false",
             # With the default of 16 MB nearly every larger batch would rewrite the file.
-            "checkpoint_threshold": "512MB",
-            "memory_limit": "2GB",
+            "checkpoint_threshold": "256MB",
+            # What a full piece of the log needs; a piece that needs more is halved.
+            "memory_limit": "400MB",
         },
     )
 

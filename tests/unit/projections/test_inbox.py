@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from fleetlog.projections.inbox import BATCH_MAX, Inbox
 from fleetlog.schemas.envelope import Stored
@@ -27,7 +28,36 @@ async def test_a_second_piece_waits_for_its_time_or_for_a_full_inbox() -> None:
     assert not taking.done()
     await inbox.put([ONE] * BATCH_MAX)
     async with asyncio.timeout(5):
-        assert len(await taking) == BATCH_MAX + 1
+        assert len(await taking) == BATCH_MAX
+    assert inbox.take_now() == [ONE]
+
+
+async def test_while_it_is_behind_only_full_pieces_are_handed_over() -> None:
+    inbox = Inbox(interval_s=0, behind_until=BATCH_MAX + 5)
+    taking = asyncio.create_task(inbox.take())
+    await inbox.put([ONE] * (BATCH_MAX - 1))
+    await asyncio.sleep(0)
+    assert not taking.done()
+    await inbox.put([ONE] * 2)
+    async with asyncio.timeout(5):
+        assert len(await taking) == BATCH_MAX
+        taking = asyncio.create_task(inbox.take())
+        await asyncio.sleep(0)
+        assert not taking.done()
+        last = Stored(BATCH_MAX + 5, 0, "s", b"x")
+        await inbox.put([last])
+        assert await taking == [ONE, last]
+
+
+async def test_what_is_finished_is_taken_to_its_end() -> None:
+    async def lists() -> AsyncIterator[list[Stored]]:
+        yield [ONE] * (BATCH_MAX + 3)
+
+    inbox = Inbox(interval_s=60, behind_until=9)
+    filling = asyncio.create_task(inbox.fill(lists()))
+    async with asyncio.timeout(5):
+        assert [len(await inbox.take()) for _ in range(3)] == [BATCH_MAX, 3, 0]
+    await filling
 
 
 async def test_a_full_inbox_holds_the_reader_back() -> None:
