@@ -22,12 +22,13 @@ from fleetlog.bus.errors import (
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.bus.handler_catalog import HandlerCatalog
 from fleetlog.bus.log import entry
+from fleetlog.bus.objects import ref_of
 from fleetlog.bus.outcomes import History, Outcome, as_error, outcome_of
-from fleetlog.bus.rules import Decided, execute, load_task, subject_of
+from fleetlog.bus.rules import Decided, execute, fold, load_task, subject_of
 from fleetlog.bus.settings import Overrides, Settings, load_settings
 from fleetlog.bus.submit_options import Duration, SubmitOptions, seconds_of, with_options
 from fleetlog.bus.system import System
-from fleetlog.schemas.envelope import open_stored
+from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.events import TerminalEvent
 from fleetlog.schemas.ids import check_id, key_id
@@ -37,8 +38,13 @@ from fleetlog.schemas.subjects import guard
 
 IN_FLIGHT_MAX = 4000
 """Submits of one stream that wait for the log's answer."""
+CONFLICTS_MAX = 200
+"""Of these, as many are looked into at once."""
 POLL_S = 2.0
 """How often a waiting client looks at the log although no hint came."""
+
+Window = deque[tuple[str, Submit, asyncio.Future[int]]]
+"""Submits of one stream, in order, with the log's answers to their appends."""
 
 
 class Submitted:
@@ -113,8 +119,9 @@ class Client:
             options: what is different from the spec, such as `queue="gpu"`, `delay="10s"`.
 
         Raises:
-            InvalidInput: the spec or an option is not allowed, or checked arguments do not fit; nothing was
-                written.
+            InvalidInput: the spec or an option is not allowed, the task is larger than the server takes, or
+                checked arguments do not fit; nothing was written.
+            LogFull: the log is near its size limit; nothing was written.
             HandlerUnknown: checked, and no agent ever had the handler; nothing was written.
             KeyTaken: the key or id belongs to a task with another payload.
             PublishUnknown: no answer in time; the task may or may not be there. Submit it again with the
@@ -150,19 +157,22 @@ class Client:
             is_checked: see `submit`.
 
         Raises:
-            InvalidInput: a spec is not allowed, or checked arguments do not fit.
+            InvalidInput: a spec is not allowed or too large, or checked arguments do not fit.
             HandlerUnknown: checked, and no agent ever had one of the handlers.
+            LogFull: the log is near its size limit.
             KeyTaken: a key belongs to a task with another payload, perhaps one of these.
         """
-        window: deque[tuple[str, Submit, asyncio.Future[int]]] = deque()
+        window: Window = deque()
         try:
             async for spec in _each(specs):
-                if len(window) >= in_flight_max:
-                    yield await self._settle(*window.popleft())
+                while window and (len(window) >= in_flight_max or window[0][2].done()):
+                    async for submitted in self._settle_first(window):
+                        yield submitted
                 task_id, command = await self._prepare(spec, is_checked=is_checked)
                 window.append((task_id, command, self._append_first(task_id, command)))
             while window:
-                yield await self._settle(*window.popleft())
+                async for submitted in self._settle_first(window):
+                    yield submitted
         finally:
             for _, _, appended in window:
                 # Left early: whether these are refused is no longer anybody's question.
@@ -178,6 +188,16 @@ class Client:
         """All of `submit_stream` in one list."""
         stream = self.submit_stream(specs, in_flight_max=in_flight_max, is_checked=is_checked)
         return [submitted async for submitted in stream]
+
+    async def check(self, spec: TaskSpec) -> None:
+        """Refuses what `submit` would refuse with `is_checked`; nothing is written.
+
+        Raises:
+            InvalidInput: the spec is not allowed or too large, or its arguments do not fit its handler.
+            HandlerUnknown: no agent ever had the handler.
+            LogFull: the log is near its size limit.
+        """
+        await self._prepare(spec, is_checked=True, is_stored=False)
 
     async def result(
         self, task_id: str, timeout: Duration | None = None, *, is_fetched: bool = True
@@ -286,6 +306,7 @@ class Client:
         key: str | None = None,
         task_id: str | None = None,
         is_checked: bool = False,
+        is_stored: bool = True,
     ) -> tuple[str, Submit]:
         if key is not None:
             spec = msgspec.structs.replace(spec, key=key)
@@ -295,10 +316,13 @@ class Client:
             await self._check(spec, task_id)
         # Of the whole payload, so that wherever it stands the same work is the same task.
         digest = payload_digest(spec)
-        if len(memoryview(spec.args)) > INLINE_MAX_BYTES:
+        if is_large := len(memoryview(spec.args)) > INLINE_MAX_BYTES:
+            args = bytes(spec.args)
+            spec = msgspec.structs.replace(spec, args=NO_ARGS, args_ref=ref_of(args))
+        await self.fleet.room.check(spec)
+        if is_large and is_stored:
             # Before the event that names it.
-            args_ref = await self.fleet.objects.put(bytes(spec.args))
-            spec = msgspec.structs.replace(spec, args=NO_ARGS, args_ref=args_ref)
+            await self.fleet.objects.put(args)
         return task_id, Submit(id=self.fleet.system.new_id(), spec=spec, digest=digest)
 
     def _append_first(self, task_id: str, command: Submit) -> asyncio.Future[int]:
@@ -316,14 +340,36 @@ class Client:
             seq = await (appended or self._append_first(task_id, command))
             return Submitted(self, task_id, seq, is_duplicate=False)
         except ConflictError:
-            task = await load_task(self.fleet.log, task_id)
-        outcome = await execute(self.fleet.log, command, task)
+            stored = await self._read(task_id)
+        outcome = await execute(self.fleet.log, command, fold(task_id, stored))
         if isinstance(outcome, Decided):
             return Submitted(self, task_id, outcome.seq, is_duplicate=False)
         if outcome.code != "duplicate":
             raise as_error(outcome)
-        first = await self.fleet.log.read_thing(guard(self.fleet.name, "task", task_id))
-        return Submitted(self, task_id, first[0].seq, is_duplicate=True)
+        stored = stored or await self._read(task_id)
+        return Submitted(self, task_id, stored[0].seq, is_duplicate=True)
+
+    async def _settle_first(self, window: Window) -> AsyncIterator[Submitted]:
+        """Takes the first out of the window; after a conflict, with it those behind that are answered too."""
+        task_id, _, appended = first = window.popleft()
+        try:
+            seq = await appended
+        except ConflictError:
+            # Keys that the log knows come in rows: one after the other, each would cost several round trips.
+            answered = [first]
+        else:
+            yield Submitted(self, task_id, seq, is_duplicate=False)
+            return
+        while window and len(answered) < CONFLICTS_MAX and window[0][2].done():
+            answered.append(window.popleft())
+        settling = (self._settle(*each) for each in answered)
+        for settled in await asyncio.gather(*settling, return_exceptions=True):
+            if isinstance(settled, BaseException):
+                raise settled
+            yield settled
+
+    async def _read(self, task_id: str) -> list[Stored]:
+        return await self.fleet.log.read_thing(guard(self.fleet.name, "task", task_id))
 
     async def _check(self, spec: TaskSpec, task_id: str) -> None:
         try:

@@ -7,6 +7,7 @@
     │   ├── AlreadySettled
     │   ├── KeyTaken
     │   ├── HandlerUnknown
+    │   ├── LogFull
     │   └── LeaseLost
     ├── ConflictError           someone else wrote first; refold and decide again
     ├── TransportError          the log could not be reached or did not answer
@@ -47,6 +48,10 @@ class KeyTaken(Refused):
 
 class HandlerUnknown(Refused):
     """No agent of the fleet ever had a handler of this name; an agent that starts with it changes that."""
+
+
+class LogFull(Refused):
+    """The log is near its size limit and takes no new tasks; more room changes that."""
 
 
 class LeaseLost(Refused):

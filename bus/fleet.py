@@ -14,10 +14,11 @@ from fleetlog.bus.beside import Beats, Hints, Outputs
 from fleetlog.bus.embedded.runtime import Target, attest_durability
 from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.jetstream.beside import NatsBeats, NatsHints, NatsOutputs
-from fleetlog.bus.jetstream.connection import Connection, connect
+from fleetlog.bus.jetstream.connection import Connection, check_version, connect
 from fleetlog.bus.jetstream.log import JetStreamLog
 from fleetlog.bus.jetstream.objects import NatsObjects
 from fleetlog.bus.jetstream.offers import ACK_WAIT_S, JetStreamOffers
+from fleetlog.bus.jetstream.room import Room
 from fleetlog.bus.jetstream.services import NatsServices
 from fleetlog.bus.jetstream.streams import ensure_streams
 from fleetlog.bus.log import EventLog
@@ -54,6 +55,8 @@ class Fleet(msgspec.Struct, frozen=True):
     """The seams to the machine."""
     link: Connection
     """The connection under all of it."""
+    room: Room
+    """How much the log still takes."""
     durability: str
     """`always`, `relaxed` or `unattested`."""
 
@@ -80,12 +83,14 @@ async def open_fleet(
 
     Raises:
         Unavailable: no server answers in time.
-        ConfigError: wrong credentials, or a stream with settings that fleetlog cannot work with.
+        ConfigError: wrong credentials, a server that is too old, or a stream with settings that fleetlog cannot
+            work with.
     """
     system = system or System()
     async with connect(
         target, system.clock, name=f"fleetlog {role}", patience_s=patience_s
     ) as connection:
+        check_version(connection)
         replicas = await ensure_streams(connection, name)
         durability = await attest_durability(target.http_url)
         log = JetStreamLog(connection, name, is_grouping=durability == "always" and replicas == 1)
@@ -102,6 +107,7 @@ async def open_fleet(
                 services=NatsServices(connection, name),
                 system=system,
                 link=connection,
+                room=Room(connection, name, system.clock),
                 durability=durability,
             )
 

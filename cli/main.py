@@ -23,6 +23,7 @@ SECTIONS: Final = {
     },
     "Give it work": {
         "submit": ("fleetlog.cli.submit:submit", "Submit a task for a Python handler."),
+        "map": ("fleetlog.cli.map:map_items", "Submit a task for each item of a file."),
         "run": ("fleetlog.cli.run:app", "Submit a command as a task."),
         "task": ("fleetlog.cli.task:app", "List, show and cancel tasks, and read their output."),
     },

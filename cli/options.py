@@ -1,4 +1,4 @@
-"""The options that say how a task shall run; `submit` and `run` share them."""
+"""The options that say how a task shall run; `submit`, `map` and `run` share them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from fleetlog.bus.submit_options import SubmitOptions
 from fleetlog.cli.inputs import labels_of
+from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.subjects import PRIORITIES, Priority
 
@@ -58,6 +59,13 @@ MaxAttemptsOption = Annotated[
 DelayOption = Annotated[
     str | None,
     typer.Option(metavar="DURATION", help="Queue it only after so long."),
+]
+UncheckedOption = Annotated[
+    bool,
+    typer.Option(
+        "--unchecked",
+        help="Do not compare handler and arguments with what agents of the fleet take.",
+    ),
 ]
 WaitOption = Annotated[
     bool,
@@ -112,6 +120,19 @@ def submit_options(  # noqa: PLR0913 - one argument per option
     if delay is not None:
         options["delay"] = delay
     return options
+
+
+def seconds_to_wait(wait_timeout: str | None, *, is_waiting: bool) -> float | None:
+    """What `--wait-timeout` says, in seconds.
+
+    Raises:
+        InvalidInput: it is no duration, or nobody waits.
+    """
+    if wait_timeout is None:
+        return None
+    if not is_waiting:
+        raise InvalidInput("--wait-timeout goes with --wait: give both, or neither")
+    return parse_duration(wait_timeout, "wait timeout") / 1000
 
 
 def _priority_of(text: str) -> Priority:

@@ -35,13 +35,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
     expires: options.ExpiresOption = None,
     max_attempts: options.MaxAttemptsOption = None,
     delay: options.DelayOption = None,
-    unchecked: Annotated[
-        bool,
-        typer.Option(
-            "--unchecked",
-            help="Do not compare handler and arguments with what agents of the fleet take.",
-        ),
-    ] = False,
+    unchecked: options.UncheckedOption = False,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
     is_json: options.JsonOption = False,

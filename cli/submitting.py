@@ -10,11 +10,10 @@ from fleetlog.bus.outcomes import Outcome
 from fleetlog.bus.submit_options import SubmitOptions, with_options
 from fleetlog.cli.connection import connected
 from fleetlog.cli.failures import say
+from fleetlog.cli.options import seconds_to_wait
 from fleetlog.cli.outcomes import tell_outcome
 from fleetlog.cli.rendering import write_json
 from fleetlog.cli.waiting import wait_for
-from fleetlog.schemas.durations import parse_duration
-from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.specs import TaskSpec, check_spec
 
 ANSWER_TIMEOUT_S = 30.0
@@ -42,7 +41,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 
 async def submit_and_tell(ctx: typer.Context, submission: Submission) -> int:
     """Submits, waits if wanted, and prints; answers the exit code."""
-    timeout_s = _timeout_s(submission)
+    timeout_s = seconds_to_wait(submission.wait_timeout, is_waiting=submission.is_waiting)
     # Checked before there is a connection: what is wrong with the words does not depend on a server.
     spec = check_spec(with_options(submission.spec, submission.options))
     async with connected(ctx) as client:
@@ -68,14 +67,6 @@ async def _tell(
         is_json=submission.is_json,
         is_output_wanted=submission.is_output_wanted,
     )
-
-
-def _timeout_s(submission: Submission) -> float | None:
-    if submission.wait_timeout is None:
-        return None
-    if not submission.is_waiting:
-        raise InvalidInput("--wait-timeout goes with --wait: give both, or neither")
-    return parse_duration(submission.wait_timeout, "wait timeout") / 1000
 
 
 def _tell_submitted(submitted: Submitted, *, is_json: bool) -> None:

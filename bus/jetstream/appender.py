@@ -20,7 +20,7 @@ from typing import Final, Literal
 import msgspec
 
 from fleetlog.bus.errors import ConflictError, TransportError
-from fleetlog.bus.jetstream.connection import ApiError, ApiRefusal, Connection
+from fleetlog.bus.jetstream.connection import ApiError, ApiRefusal, Connection, denial
 from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import Append
 
@@ -118,6 +118,7 @@ class Appender:
         """Subscribes to the answers; call once before the first append."""
         await self._connection.wire.listen(f"{self._inbox}.*", self._on_answer)
         self._connection.on_reconnect.append(self._on_reconnect)
+        self._connection.on_denied.append(self._on_denied)
 
     def append(self, entry: Append) -> asyncio.Future[int]:
         """See `EventLog.append`."""
@@ -210,13 +211,18 @@ class Appender:
         reply = f"{self._inbox}.{self._token(pending)}"
         pending.sent_at = self._loop.time()
         entry = pending.entry
+        subject = self._subject_of(pending)
         if pending.question == "evidence":
             question = {"seq": entry.expected + 1, "next_by_subj": entry.guard}
-            subject = f"$JS.API.STREAM.MSG.GET.{self._stream}"
             self._connection.wire.send(subject, msgspec.json.encode(question), reply=reply)
         else:
             header = f"NATS/1.0\r\n{_occ(entry)}\r\n".encode()
-            self._connection.wire.send(entry.subject, entry.data, reply=reply, header=header)
+            self._connection.wire.send(subject, entry.data, reply=reply, header=header)
+
+    def _subject_of(self, pending: _Pending) -> str:
+        if pending.question == "evidence":
+            return f"$JS.API.STREAM.MSG.GET.{self._stream}"
+        return pending.entry.subject
 
     def _send_batch(self, members: list[_Pending]) -> None:
         batch = _Batch(members, self._loop.time())
@@ -325,6 +331,16 @@ class Appender:
         for token in list(self._in_flight):
             self._again_by(token)
         self._send_soon()
+
+    def _on_denied(self, denied: str) -> None:
+        # The server answers nothing else to what it does not let through: without this, it went again for ever.
+        for token, what in list(self._in_flight.items()):
+            if isinstance(what, _Batch):
+                if any(pending.entry.subject.lower() == denied for pending in what.members):
+                    self._again_by(token)
+            elif self._subject_of(what).lower() == denied:
+                self._drop(token)
+                _fail(what, denial(self._subject_of(what)))
 
     def _again_by(self, token: str) -> None:
         what = self._drop(token)

@@ -26,8 +26,11 @@ from fleetlog.schemas.events import Instant
 
 logger = logging.getLogger("fleetlog.bus")
 
+VERSION_MIN = (2, 15)
+"""Older servers lose acknowledged events in a compaction, or know no atomic batches."""
 REQUEST_TIMEOUT_S = 5.0
 PENDING_MAX_BYTES = 64 * 1024 * 1024
+_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -60,6 +63,9 @@ class Connection:
         self.client = NatsClient()
         self.wire = Wire(self.client)
         self.on_reconnect: list[Callable[[], None]] = []
+        self.on_denied: list[Callable[[str], None]] = []
+        """Called with a subject that this user may not publish to; in lower case, for so it reaches us."""
+        self._denied: set[str] = set()
         self._clock = clock
         self._connected = asyncio.Event()
         self._connected_since = clock.monotonic()
@@ -81,6 +87,12 @@ class Connection:
     def connected_for_s(self) -> float:
         """How long the present connection has lasted; 0 without one."""
         return self._clock.monotonic() - self._connected_since if self.is_connected else 0.0
+
+    @property
+    def server_version(self) -> str:
+        """Of the server of the present or last connection, such as `2.15.1`."""
+        version = self.client.connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}"
 
     async def wait_connected(self) -> None:
         """Waits until there is a connection."""
@@ -117,6 +129,7 @@ class Connection:
 
         Raises:
             ApiRefusal: the server answered with an error.
+            ConfigError: this user may not ask that.
             Unavailable: no answer within 5 s.
         """
         data = b"" if payload is None else msgspec.json.encode(payload)
@@ -129,6 +142,8 @@ class Connection:
                 "the server is there but JetStream does not answer: is it enabled, has it a leader?"
             ) from error
         except (TimeoutError, nats.errors.Error, OSError) as error:
+            if subject.lower() in self._denied:
+                raise denial(subject) from error
             raise Unavailable(f"the server does not answer: {_text(error)}") from error
         answer = msgspec.json.decode(message.data, type=_Answer)
         if answer.error is not None:
@@ -191,8 +206,15 @@ class Connection:
             self._refused.set()
         elif isinstance(error, nats.errors.Error) and "permissions" in str(error).lower():
             logger.error("%s: this role may not do that; check its permissions", error)
+            self._note_denial(str(error))
         else:
             logger.debug("connection: %s", _text(error))
+
+    def _note_denial(self, text: str) -> None:
+        if (found := _DENIED.search(text)) is not None:
+            self._denied.add(found[1])
+            for callback in self.on_denied:
+                callback(found[1])
 
     async def _on_disconnected(self) -> None:
         if self._connected.is_set():
@@ -201,6 +223,7 @@ class Connection:
                 logger.warning("the connection to the log is gone; trying again until it is back")
 
     async def _on_reconnected(self) -> None:
+        self._denied.clear()  # the server may have been given other permissions meanwhile
         self._mark_connected()
         logger.warning("connected to the log again")
         for callback in self.on_reconnect:
@@ -223,12 +246,39 @@ async def connect(
         yield connection
     finally:
         connection.on_reconnect.clear()
+        connection.on_denied.clear()
         try:
             if connection.is_connected:
                 await connection.client.flush(timeout=2)
         except (nats.errors.Error, OSError) as error:
             logger.debug("closing: %s", _text(error))
-        await connection.client.close()
+        try:
+            await connection.client.close()
+        except RuntimeError as error:  # uvloop, where the server has just closed the socket under us
+            logger.debug("closing: %s", error)
+
+
+def denial(subject: str) -> ConfigError:
+    """The error for a subject that the server does not let this user publish to."""
+    return ConfigError(
+        f"this user has no permission to publish to {subject}: give it to the role in the server's"
+        " configuration, or use the credentials of another one"
+    )
+
+
+def check_version(connection: Connection) -> None:
+    """Refuses a server that fleetlog's promises do not hold on.
+
+    Raises:
+        ConfigError: it is older than `VERSION_MIN`.
+    """
+    version = connection.client.connected_server_version
+    if (version.major, version.minor) < VERSION_MIN:
+        needed = ".".join(map(str, VERSION_MIN))
+        raise ConfigError(
+            f"the server is nats-server {connection.server_version}, fleetlog needs {needed} or newer:"
+            " upgrade it, or let `fleetlog up` run the one that was installed with fleetlog"
+        )
 
 
 async def heeding_cancel(awaitable: Awaitable[T]) -> T:

@@ -1,0 +1,117 @@
+"""How much the log still takes: in one message, and as a whole.
+
+A log with a size limit refuses every event once it is full. What runs must still be able to end, so new tasks
+are refused earlier: the last tenth is for claims and outcomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+import msgspec
+
+from fleetlog.bus.errors import LogFull, TransportError
+from fleetlog.bus.jetstream.appender import HEADER_MAX_BYTES
+from fleetlog.bus.jetstream.connection import Connection
+from fleetlog.bus.system import Clock
+from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.specs import TaskSpec
+from fleetlog.schemas.subjects import stream_names
+
+SUBMITS_SHARE: Final = 0.9
+"""New tasks may fill the log up to this part of its limit."""
+LOOK_S: Final = 3.0
+"""How long an answer about the log's size is believed."""
+EVENT_OWN_BYTES: Final = 1024
+"""What an event holds besides its spec, and more than that."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """A stream's size and its limit."""
+
+    used_bytes: int
+    """Of all messages, as the server counts them."""
+    max_bytes: int | None
+    """None: no limit but the disk."""
+
+    @property
+    def is_full_for_submits(self) -> bool:
+        """Whether new tasks are refused."""
+        return self.max_bytes is not None and self.used_bytes >= self.max_bytes * SUBMITS_SHARE
+
+
+class _Config(msgspec.Struct):
+    max_bytes: int = -1
+
+
+class _State(msgspec.Struct):
+    bytes: int = 0
+
+
+class _Info(msgspec.Struct):
+    config: _Config
+    state: _State
+
+
+class Room:
+    """What a fleet's log still takes; asks the server at most every few seconds."""
+
+    def __init__(self, connection: Connection, fleet: str, clock: Clock) -> None:
+        self._connection = connection
+        self._stream = stream_names(fleet)[0]
+        self._clock = clock
+        self._usage = Usage(0, None)
+        self._looked_at_s = float("-inf")
+        self._looking = asyncio.Lock()
+
+    async def check(self, spec: TaskSpec) -> None:
+        """Refuses a task that the log would not take; nothing was written then.
+
+        Raises:
+            InvalidInput: it is larger than one message may be.
+            LogFull: the log holds nine tenths of what it may.
+        """
+        self._check_size(spec)
+        if self._is_old() and self._connection.is_connected:
+            async with self._looking:
+                if self._is_old():  # else another one has looked meanwhile
+                    await self._look()
+        if self._usage.is_full_for_submits:
+            raise LogFull(
+                f"the log holds {self._usage.used_bytes} of at most {self._usage.max_bytes} bytes; the rest is"
+                " for what the tasks that are there still do. Raise its limit with"
+                f" `nats stream edit {self._stream} --max-bytes`, or use another --fleet"
+            )
+
+    async def usage(self) -> Usage:
+        """The size and the limit at this moment.
+
+        Raises:
+            TransportError: the server does not answer.
+        """
+        info = await self._connection.ask(f"$JS.API.STREAM.INFO.{self._stream}", None, _Info)
+        limit = info.config.max_bytes
+        return Usage(info.state.bytes, limit if limit > 0 else None)
+
+    def _check_size(self, spec: TaskSpec) -> None:
+        limit = self._connection.client.max_payload - HEADER_MAX_BYTES - EVENT_OWN_BYTES
+        if len(bytes(spec.args)) * 2 < limit:
+            return  # all other fields have small limits of their own, but for labels
+        size = len(msgspec.json.encode(spec))
+        if size > limit:
+            raise InvalidInput(
+                f"the task has {size} bytes, the server takes {limit} at once: put what is large into a file or"
+                " an object store and pass its name"
+            )
+
+    def _is_old(self) -> bool:
+        return self._clock.monotonic() - self._looked_at_s > LOOK_S
+
+    async def _look(self) -> None:
+        with contextlib.suppress(
+            TransportError
+        ):  # the append itself waits for the server, and says so
+            self._usage = await self.usage()
+        self._looked_at_s = self._clock.monotonic()
