@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,9 +12,10 @@ from typing import Final
 import msgspec
 
 from fleetlog.agents import endings
+from fleetlog.agents.artifacts import NAMED_MAX, ArtifactStore
 from fleetlog.agents.claims import Claims
 from fleetlog.agents.endings import End, Ending, Why
-from fleetlog.agents.frames import Run
+from fleetlog.agents.frames import ArtifactNamed, Run
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.payloads import Payloads
 from fleetlog.agents.pool import Slot
@@ -38,7 +40,17 @@ class Attempt:
     """One attempt that this agent holds or is about to claim."""
 
     __slots__ = (
-        *("ack_subject", "fetching", "is_running", "kill", "offer", "slot", "task", "timers"),
+        *(
+            "ack_subject",
+            "fetching",
+            "is_running",
+            "kill",
+            "named",
+            "offer",
+            "slot",
+            "task",
+            "timers",
+        ),
         *("touched_at", "why"),
     )
 
@@ -50,6 +62,7 @@ class Attempt:
         self.why: Why | None = None
         self.is_running = False
         self.fetching: asyncio.Timeout | None = None
+        self.named: deque[ArtifactNamed] = deque(maxlen=NAMED_MAX)
         self.touched_at = 0.0
         self.timers: list[asyncio.TimerHandle] = []
         self.kill: asyncio.TimerHandle | None = None
@@ -79,6 +92,7 @@ class Attempts:
         self._recorder = recorder
         self._outflow = outflow
         self._payloads = Payloads(fleet.objects, fleet.system.clock)
+        self._artifacts = ArtifactStore(fleet.objects, fleet.system.clock)
         self._stop_s = stop_s
         self._live: dict[str, Attempt] = {}
         self._idle = asyncio.Event()
@@ -141,6 +155,8 @@ class Attempts:
         attempt.task = task
         end = await self._work(attempt, task)
         attempt.slot.release()
+        if attempt.named and attempt.why != "lost":
+            end = await self._with_artifacts(attempt, task, end)
         await self._record(attempt, task, end)
 
     async def _work(self, attempt: Attempt, task: Task) -> Ending:
@@ -158,6 +174,7 @@ class Attempts:
                 run,
                 on_output=lambda chunks: self._on_output(attempt, task, chunks),
                 on_alive=lambda: self._touch(attempt),
+                on_artifact=attempt.named.append,
             )
         except WorkerDied as death:
             ran_ms = round((self._fleet.system.clock.monotonic() - started) * 1000)
@@ -194,6 +211,15 @@ class Attempts:
             why=attempt.why,
             jitter=self._fleet.system.entropy.random(),
         )
+
+    async def _with_artifacts(self, attempt: Attempt, task: Task, end: Ending) -> Ending:
+        """The end with the files that the attempt left; about what can't be stored its output has a line."""
+        artifacts, troubles = await self._artifacts.store(attempt.named)
+        now = self._fleet.system.clock.now()
+        notes = [OutputChunk(stream="log", text=text, occurred_at=now) for text in troubles]
+        if notes:
+            self._outflow.put(task.id, task.attempts, notes)
+        return msgspec.structs.replace(end, artifacts=artifacts)
 
     async def _record(self, attempt: Attempt, task: Task, end: Ending) -> None:
         """Appends the outcome, for as long as it takes, then acknowledges the offer."""

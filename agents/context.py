@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from os import PathLike
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 Emit: TypeAlias = Callable[[Literal["log", "progress"], str, float | None], None]
 """Stream, text, per cent."""
+Leave: TypeAlias = Callable[[str, str, str | None], None]
+"""Folder, name of the file in it, what to call it."""
 
 
 class Context:
@@ -30,12 +34,14 @@ class Context:
         fence: int = 0,
         deadline: datetime | None = None,
         emit: Emit | None = None,
+        leave: Leave | None = None,
     ) -> None:
         self.task_id = task_id
         self.attempt = attempt
         self.fence = fence
         self.deadline = deadline
         self._emit = emit
+        self._leave = leave
         self._is_cancelled = False
 
     @property
@@ -61,6 +67,20 @@ class Context:
         """Adds a line to the task's output."""
         if self._emit is not None:
             self._emit("log", message + "\n", None)
+
+    def artifact(self, path: str | PathLike[str], name: str | None = None) -> None:
+        """Keeps a file with the task, as it is when the attempt has ended: it must still be there then.
+
+        `fleetlog task artifact` lists and fetches what was kept. A file that can't be kept is named in the
+        task's output; the attempt does not fail for it.
+
+        Args:
+            path: the file; at most 256 MiB.
+            name: what to call it; its own name if not given. Of one name the last counts.
+        """
+        if self._leave is not None:
+            file = Path(path).resolve()
+            self._leave(str(file.parent), file.name, Path(path).name if name is None else name)
 
     def cancel(self) -> None:
         """Sets `cancelled`; the worker's part, and a test's."""

@@ -101,6 +101,21 @@ class Alive(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
     """Which attempt."""
 
 
+class ArtifactNamed(msgspec.Struct, frozen=True, array_like=True, tag="artifact"):
+    """The attempt leaves a file behind; the supervisor stores it when the attempt has ended."""
+
+    run_id: int
+    """Which attempt."""
+    root: str
+    """The folder that the file must be in."""
+    path: str
+    """From there, or absolute."""
+    name: str | None = None
+    """What to call it; the file's own name if not given."""
+    media_type: str | None = None
+    """What kind of file; guessed from its name if not given."""
+
+
 class Succeeded(msgspec.Struct, frozen=True, array_like=True, tag="succeeded"):
     """The attempt gave a result."""
 
@@ -160,7 +175,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
 
 
 ToWorker = Run | Stop | Exit
-ToSupervisor = Ready | Broken | Started | Output | Alive | Done
+ToSupervisor = Ready | Broken | Started | Output | Alive | ArtifactNamed | Done
 
 to_worker_decoder: Final = msgspec.msgpack.Decoder(list[ToWorker])
 to_supervisor_decoder: Final = msgspec.msgpack.Decoder(list[ToSupervisor])

@@ -12,6 +12,7 @@ import msgspec
 
 from fleetlog.agents.frames import (
     Alive,
+    ArtifactNamed,
     Broken,
     Done,
     Exit,
@@ -36,6 +37,7 @@ _LAST_WORDS_S: Final = 1.0
 
 OnOutput = Callable[[Sequence[OutputChunk]], None]
 OnSign = Callable[[], None]
+OnArtifact = Callable[[ArtifactNamed], None]
 
 
 class WorkerDied(FleetlogError):
@@ -56,7 +58,7 @@ class WorkerDied(FleetlogError):
 class _Attempt:
     """An attempt that runs in the worker."""
 
-    __slots__ = ("done", "on_alive", "on_output", "on_started", "pgids", "run")
+    __slots__ = ("done", "on_alive", "on_artifact", "on_output", "on_started", "pgids", "run")
 
     def __init__(
         self,
@@ -64,13 +66,28 @@ class _Attempt:
         on_output: OnOutput | None,
         on_started: OnSign | None,
         on_alive: OnSign | None,
+        on_artifact: OnArtifact | None,
     ) -> None:
         self.run = run
+        self.on_artifact = on_artifact
         self.on_output = on_output
         self.on_started = on_started
         self.on_alive = on_alive
         self.pgids: list[int] = []
         self.done: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+
+    def hear(self, message: Alive | ArtifactNamed | Started) -> None:
+        """Takes what is rarer than output."""
+        match message:
+            case Alive() if self.on_alive:
+                self.on_alive()
+            case ArtifactNamed() if self.on_artifact:
+                self.on_artifact(message)
+            case Started(_, pgid):
+                if pgid is not None:
+                    self.pgids.append(pgid)
+                if self.on_started:
+                    self.on_started()
 
 
 class WorkerTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +167,7 @@ class Worker:
         on_output: OnOutput | None = None,
         on_started: OnSign | None = None,
         on_alive: OnSign | None = None,
+        on_artifact: OnArtifact | None = None,
     ) -> Done:
         """Runs an attempt to its end. Cancelling this call ends nothing: ask `stop` or `kill`.
 
@@ -158,6 +176,7 @@ class Worker:
             on_output: gets pieces of output in order, from within the loop; must not raise.
             on_started: called when a command's process runs.
             on_alive: called for a sign of life that is not output.
+            on_artifact: gets each file that the attempt leaves behind.
 
         Raises:
             WorkerDied: the process ended first, or was not there any more.
@@ -166,7 +185,8 @@ class Worker:
         if self.is_ended:
             raise WorkerDied(self.worker_id, *self.exit_status())
         self.wire.send(run)
-        attempt = self._attempts[run.run_id] = _Attempt(run, on_output, on_started, on_alive)
+        attempt = _Attempt(run, on_output, on_started, on_alive, on_artifact)
+        self._attempts[run.run_id] = attempt
         return await asyncio.shield(attempt.done)
 
     def stop(self, run_id: int, why: StopWhy) -> None:
@@ -304,19 +324,9 @@ class Worker:
                     if (attempt := self._attempts.pop(run_id, None)) and not attempt.done.done():
                         self.finished_count += 1
                         attempt.done.set_result(message)
-                case Alive(run_id):
-                    if (attempt := self._attempts.get(run_id)) and attempt.on_alive:
-                        attempt.on_alive()
-                case Started(run_id, pgid):
+                case Alive(run_id) | ArtifactNamed(run_id) | Started(run_id):
                     if attempt := self._attempts.get(run_id):
-                        self._note_start(attempt, pgid)
+                        attempt.hear(message)
                 case Ready() | Broken():
                     if not self.ready.done():
                         self.ready.set_result(message)
-
-    @staticmethod
-    def _note_start(attempt: _Attempt, pgid: int | None) -> None:
-        if pgid is not None:
-            attempt.pgids.append(pgid)
-        if attempt.on_started:
-            attempt.on_started()

@@ -6,17 +6,18 @@ from typing import Any
 
 import msgspec
 
-from fleetlog.bus.core import Refusal, Task
+from fleetlog.bus.core import Refusal, Task, evolve, permits
 from fleetlog.bus.errors import AlreadySettled, KeyTaken, Refused, TaskNotFound
 from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import (
+    AttemptEnd,
     TaskCompleted,
     TaskExpired,
     TaskFailed,
     TerminalEvent,
     verb_of,
 )
-from fleetlog.schemas.objects import ObjectRef
+from fleetlog.schemas.objects import Artifact, ObjectRef
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +44,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.state == "completed"
 
 
+class LeftArtifact(msgspec.Struct, frozen=True):
+    """A file that an attempt left behind."""
+
+    attempt: int
+    """Which attempt."""
+    artifact: Artifact
+    """What it is called, and where its bytes are."""
+
+
 class History(msgspec.Struct, frozen=True):
     """A task and every event of it that the log holds."""
 
@@ -50,6 +60,18 @@ class History(msgspec.Struct, frozen=True):
     """Its present state."""
     events: tuple[Recorded, ...]
     """In log order."""
+
+    @property
+    def artifacts(self) -> tuple[LeftArtifact, ...]:
+        """What the attempts that have ended left behind, the oldest first."""
+        left: list[LeftArtifact] = []
+        task = Task(id=self.task.id)
+        for record in self.events:
+            event = record.event
+            if isinstance(event, AttemptEnd) and event.artifacts and permits(task, event):
+                left += (LeftArtifact(event.attempts, each) for each in event.artifacts)
+            task = evolve(task, record)
+        return tuple(left)
 
 
 def outcome_of(task_id: str, event: TerminalEvent) -> Outcome:

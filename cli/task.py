@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fleetlog.cli.artifacts import Wanted as ArtifactWanted
+from fleetlog.cli.artifacts import tell_artifacts
 from fleetlog.cli.asking import ask_rows
 from fleetlog.cli.cancelling import cancel_all
 from fleetlog.cli.connection import connected, run
@@ -26,7 +29,7 @@ TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's id
 
 @app.callback()
 def _task() -> None:
-    """List, show and cancel tasks, and read their output.
+    """List, show and cancel tasks, and read what they printed and left behind.
 
     Example: fleetlog task list --state failed
     """
@@ -104,6 +107,36 @@ def output(
 
 
 @app.command()
+def artifact(
+    ctx: typer.Context,
+    task: TaskArgument,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Fetch this one.", show_default=False)
+    ] = None,
+    *,
+    attempt: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Of this attempt only.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write it.", show_default="stdout"),
+    ] = None,
+    is_json: JsonOption = False,
+) -> None:
+    """List the files that a task left behind, or fetch one.
+
+    Where several attempts left a file of that name, the last one's is fetched. What is written to FILE is
+    whole, or FILE stays as it is.
+
+    Examples:
+      fleetlog task artifact 06f1k3s8zq4v5w6x7y8z9a0b1c
+      fleetlog task artifact 06f1k3s8zq4v5w6x7y8z9a0b1c report.html --out report.html
+    """
+    wanted = ArtifactWanted(task_id=task, name=name, attempt=attempt, out=out, is_json=is_json)
+    run(_artifact(ctx, wanted))
+
+
+@app.command()
 def cancel(
     ctx: typer.Context,
     tasks: Annotated[list[str], typer.Argument(metavar="TASK...", help="Their ids.")],
@@ -159,6 +192,11 @@ async def _output(
             await follow_output(client, task_id, attempt=attempt)
         elif not await write_output(client, task_id, attempt=attempt):
             say("no output: it has printed nothing, or what it printed is no longer kept")
+
+
+async def _artifact(ctx: typer.Context, wanted: ArtifactWanted) -> None:
+    async with connected(ctx) as client:
+        await tell_artifacts(client, wanted)
 
 
 async def _cancel(

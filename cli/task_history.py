@@ -120,6 +120,9 @@ def describe(history: History, now: datetime) -> str:
         f"{f'attempt {row.attempt}':<10} {_attempt_text(row)}"
         for row in attempts_of(history.events, task.id)
     ]
+    if left := history.artifacts:
+        names = ", ".join(dict.fromkeys(one_line(each.artifact.name) for each in left))
+        lines.append(f"{'artifacts':<10} {names}: `fleetlog task artifact {task.id}` lists them")
     lines += ["", *(recorded_line(record, has_thing=False) for record in history.events)]
     return "\n".join(lines)
 

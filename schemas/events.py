@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from fleetlog.schemas.objects import ObjectRef
+from fleetlog.schemas.objects import Artifact, ObjectRef
 from fleetlog.schemas.specs import TaskSpec
 
 SCHEMA_VERSION: Final = 1
@@ -132,6 +132,8 @@ class AttemptEnd(Event, tag="attempt.end", frozen=True, kw_only=True):
     """Of the process, negative for a signal."""
     usage: Usage | None = None
     """Tokens and cost."""
+    artifacts: tuple[Artifact, ...] = ()
+    """The files that the attempt left in the object store, each by a name of its own."""
 
 
 class TaskRetried(AttemptEnd, tag="task.retried", frozen=True, kw_only=True):

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
 
 from fleetlog.agents.executors.output import AttemptOutput
-from fleetlog.agents.frames import Alive, Outcome, Run, Started, StopWhy, ToSupervisor
+from fleetlog.agents.frames import (
+    Alive,
+    ArtifactNamed,
+    Outcome,
+    Run,
+    Started,
+    StopWhy,
+    ToSupervisor,
+)
 from fleetlog.bus.system import Clock
 from fleetlog.schemas.events import Usage
 
@@ -27,7 +37,7 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Attempt:
-    """One attempt while it runs. All of it belongs to the loop's thread, except writing to `output`."""
+    """One attempt while it runs. All of it belongs to the loop's thread, except `output` and `leave`."""
 
     def __init__(
         self,
@@ -46,6 +56,8 @@ class Attempt:
         self._note_group = note_group
         self._on_stop: Callable[[], object] | None = None
         self._alive_at = float("-inf")
+        self._loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
 
     @property
     def is_stopping(self) -> bool:
@@ -69,6 +81,16 @@ class Attempt:
         """Tells the supervisor about a process group, so that it can end it if this worker dies."""
         self._note_group(pgid)
         self._send(Started(self.run.run_id, pgid))
+
+    def leave(
+        self, root: str, path: str, name: str | None = None, media_type: str | None = None
+    ) -> None:
+        """Tells the supervisor about a file in the folder `root` that shall be kept; any thread may call it."""
+        named = ArtifactNamed(self.run.run_id, root, path, name, media_type)
+        if threading.get_ident() == self._thread_id:
+            self._send(named)
+        else:
+            self._loop.call_soon_threadsafe(self._send, named)
 
     def alive(self) -> None:
         """Passes a sign of life on, ten times a second at most."""

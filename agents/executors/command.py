@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from fleetlog.agents.executors.attempt import Attempt, Ended
 from fleetlog.agents.executors.exec_v1 import (
+    ArtifactLine,
     HeartbeatLine,
     LogLine,
     Meter,
@@ -97,7 +98,7 @@ class CommandExecutor:
                 process = await _start(attempt.run, args, environ, pipes)
             except OSError as error:
                 return Ended(_not_started(args.argv[0], error))
-            reading = _Reading(attempt)
+            reading = _Reading(attempt, str(workdir))
             try:
                 attempt.started(process.pid)
                 await self._watch(attempt, process, reading, pipes)
@@ -153,8 +154,9 @@ class CommandExecutor:
 class _Reading:
     """What a command has said so far."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, workdir: str) -> None:
         self._attempt = attempt
+        self._workdir = workdir
         self._meter = Meter()
         self._result: ResultLine | None = None
         self._is_result_cut = False
@@ -181,6 +183,9 @@ class _Reading:
                 self._meter.add(line)
                 self._attempt.alive()
             case HeartbeatLine():
+                self._attempt.alive()
+            case ArtifactLine(path, name, media_type):
+                self._attempt.leave(self._workdir, path, name, media_type)
                 self._attempt.alive()
             case ResultLine() as line:
                 self._result = line

@@ -6,6 +6,8 @@ A stdout line that is a JSON object with one of the types below is read; every o
     {"type": "progress", "pct"?, "msg"?}
     {"type": "heartbeat"}
     {"type": "usage", "input_tokens"?, "output_tokens"?, "cost_usd"?, "model"?}
+    {"type": "artifact", "path": …, "name"?, "media_type"?}
+        a file below the working directory; it is kept as it is when the command has ended
     {"type": "result", "status": "ok" or "error", "output"?, "error"?}
         where error is {"code"?, "message"?, "retryable"?, "retry_at"?}
 
@@ -78,6 +80,14 @@ class UsageLine(msgspec.Struct, frozen=True, tag_field="type", tag="usage"):
     model: str | None = None
 
 
+class ArtifactLine(msgspec.Struct, frozen=True, tag_field="type", tag="artifact"):
+    """A file to be kept."""
+
+    path: str
+    name: str | None = None
+    media_type: str | None = None
+
+
 class ResultError(msgspec.Struct, frozen=True):
     """Why it failed."""
 
@@ -97,7 +107,7 @@ class ResultLine(msgspec.Struct, frozen=True, tag_field="type", tag="result"):
 
 _RESULT_HEAD: Final = re.compile(r'\s*\{\s*("status"\s*:\s*"[a-z]*"\s*,\s*)?"type"\s*:\s*"result"')
 
-Line = LogLine | ProgressLine | HeartbeatLine | UsageLine | ResultLine
+Line = LogLine | ProgressLine | HeartbeatLine | UsageLine | ArtifactLine | ResultLine
 
 _decoder: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line)
 

@@ -175,4 +175,5 @@ def _context(attempt: Attempt) -> Context:
         fence=run.fence,
         deadline=run.deadline,
         emit=attempt.output.write,
+        leave=attempt.leave,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fleetlog.schemas.events import Usage
-from fleetlog.schemas.objects import ObjectRef
+from fleetlog.schemas.objects import Artifact, ObjectRef
 from fleetlog.schemas.specs import TaskSpec
 
 
@@ -63,6 +63,8 @@ class Ending(Command, frozen=True, kw_only=True):
     """Of the process, negative for a signal."""
     usage: Usage | None = None
     """Tokens and cost."""
+    artifacts: tuple[Artifact, ...] = ()
+    """The files that the attempt left, stored before."""
 
 
 class Complete(Ending, frozen=True, kw_only=True):

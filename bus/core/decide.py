@@ -304,6 +304,7 @@ def _ending(command: Ending, task: Task, now: datetime) -> dict[str, Any]:
         "ran_ms": command.ran_ms,
         "exit_code": command.exit_code,
         "usage": command.usage,
+        "artifacts": command.artifacts,
         **_stamp(command, now),
     }
 

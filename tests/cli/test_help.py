@@ -13,6 +13,7 @@ INNER = [
     ("task", "list"),
     ("task", "show"),
     ("task", "output"),
+    ("task", "artifact"),
     ("task", "cancel"),
     ("log", "tail"),
 ]

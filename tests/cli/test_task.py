@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,55 @@ def test_show_says_where_large_arguments_and_results_are_and_wait_prints_them(
     )
     assert f"stored: {shown['result_ref']['size']} bytes, sha256" in text
     assert name not in text
+
+
+@pytest.fixture
+def leaving(cli: CommandLine, tmp_path: Path) -> str:
+    """A task that left two files in its first attempt and one of them anew in its second."""
+    code = (
+        "import os, sys; attempt = os.environ['FLEETLOG_ATTEMPT'];"
+        "open('report.txt', 'w').write('report ' + attempt); open('once', 'wb').write(bytes(5));"
+        'print(\'{"type":"artifact","path":"report.txt"}\');'
+        'attempt == "1" and print(\'{"type":"artifact","path":"once"}\');'
+        "sys.exit(attempt == '1')"
+    )
+    args = ("run", "--cwd", str(tmp_path), "--wait", "--json", "--", sys.executable, "-c", code)
+    return str(cli(*args).value["task_id"])
+
+
+def test_artifacts_are_listed(cli: CommandLine, leaving: str) -> None:
+    listed = cli("task", "artifact", leaving, "--json").value
+    assert [(row["attempt"], row["name"], row["size"]) for row in listed] == [
+        (1, "report.txt", 8),
+        (1, "once", 5),
+        (2, "report.txt", 8),
+    ]
+    assert cli("task", "artifact", leaving, "--attempt", "2", "--json").value == listed[2:]
+    assert "text/plain" in cli("task", "artifact", leaving).out
+    assert "artifacts  report.txt, once: " in cli("task", "show", leaving).out
+
+
+def test_an_artifact_is_fetched(cli: CommandLine, leaving: str, tmp_path: Path) -> None:
+    assert cli("task", "artifact", leaving, "report.txt").out == "report 2"
+    assert cli("task", "artifact", leaving, "report.txt", "--attempt", "1").out == "report 1"
+    out = tmp_path / "fetched"
+    out.write_text("old")
+    value = cli("task", "artifact", leaving, "once", "--out", str(out), "--json").value
+    assert (value["attempt"], value["name"], value["out"]) == (1, "once", str(out))
+    assert out.read_bytes() == bytes(5)
+    assert not list(tmp_path.glob(".fetched*"))
+
+
+def test_what_cannot_be_fetched_is_refused_with_what_there_is(
+    cli: CommandLine, leaving: str, tmp_path: Path
+) -> None:
+    ran = cli.run("task", "artifact", leaving, "nothing")
+    assert (ran.code, ran.out) == (1, "")
+    assert "no artifact 'nothing'; it has report.txt, once" in ran.err
+    ran = cli.run("task", "artifact", leaving, "once", "--out", str(tmp_path / "no" / "folder"))
+    assert ran.code == 2
+    assert "cannot be written" in ran.err
+    assert cli.run("task", "artifact", leaving, "--out", "x").code == 2
+    bare = cli("submit", "quiet", "--wait", "--json").value["task_id"]
+    assert cli("task", "artifact", bare, "--json").value == []
+    assert "no artifacts" in cli("task", "artifact", bare).err

@@ -10,7 +10,7 @@ import msgspec
 
 from fleetlog.schemas import events
 from fleetlog.schemas.envelope import encode
-from fleetlog.schemas.objects import ObjectRef
+from fleetlog.schemas.objects import Artifact, ObjectRef
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 FOLDER: Final = Path(__file__).parent / f"v{events.SCHEMA_VERSION}"
@@ -42,6 +42,14 @@ _FULL_SPEC: Final = TaskSpec(
     parent_id="p-1",
 )
 _REF: Final = ObjectRef(sha256="0123456789abcdef" * 4, size=1_048_576)
+_LEFT: Final[dict[str, Any]] = {
+    **_STAMP,
+    "attempts": 1,
+    "artifacts": (
+        Artifact(name="report.html", sha256="ab" * 32, size=3_141, media_type="text/html"),
+        Artifact(name="Kärtchen 7", sha256="cd" * 32, size=0),
+    ),
+}
 _STORED_SPEC: Final = TaskSpec(handler="reindex", args_ref=_REF)
 _DIGEST: Final = "zTma3WGFyidJJQhIfbPmqQ"
 _USAGE: Final = events.Usage(
@@ -87,16 +95,21 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.retried.minimal": events.TaskRetried(
         **_STAMP, attempts=1, error_class="error", error="", delay_ms=0
     ),
+    "task.retried.artifacts": events.TaskRetried(
+        **_LEFT, error_class="error", error="no", delay_ms=10
+    ),
     "task.retried.full": events.TaskRetried(
         **_END, error_class="timeout", error="ran longer than 1h\n", delay_ms=2_000
     ),
     "task.returned.minimal": events.TaskReturned(
         **_STAMP, attempts=1, error_class="lost", error=""
     ),
+    "task.returned.artifacts": events.TaskReturned(**_LEFT, error_class="drained", error="no"),
     "task.returned.full": events.TaskReturned(
         **_END, error_class="drained", error="told to stop", delay_ms=500
     ),
     "task.completed.minimal": events.TaskCompleted(**_STAMP, attempts=1),
+    "task.completed.artifacts": events.TaskCompleted(**_LEFT),
     "task.completed.full": events.TaskCompleted(
         **_END,
         result=msgspec.Raw(b'{"n": 1.0, "big": 123456789012345678901, "t": "\xf0\x9f\x9a\x80"}'),
@@ -108,12 +121,15 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.failed.minimal": events.TaskFailed(
         **_STAMP, attempts=1, error_class="permanent", error=""
     ),
+    "task.failed.artifacts": events.TaskFailed(**_LEFT, error_class="error", error="no"),
     "task.failed.full": events.TaskFailed(
         **_END, error_class="a-class-of-tomorrow", error="no\tway", digest=_DIGEST
     ),
     "task.cancelled.minimal": events.TaskCancelled(**_STAMP, attempts=0),
+    "task.cancelled.artifacts": events.TaskCancelled(**_LEFT),
     "task.cancelled.full": events.TaskCancelled(**_END, digest=_DIGEST),
     "task.expired.minimal": events.TaskExpired(**_STAMP, attempts=0, limit="start_within"),
+    "task.expired.artifacts": events.TaskExpired(**_LEFT, limit="expires"),
     "task.expired.full": events.TaskExpired(**_END, limit="expires", digest=_DIGEST),
     "task.cancel_requested.minimal": events.TaskCancelRequested(**_STAMP),
     "task.cancel_requested.full": events.TaskCancelRequested(**_FULL),

@@ -12,7 +12,7 @@ from fleetlog.schemas import events
 from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.envelope import UnknownEvent
 from fleetlog.schemas.ids import KEY_LENGTH_MAX
-from fleetlog.schemas.objects import ObjectRef
+from fleetlog.schemas.objects import Artifact, ObjectRef
 from fleetlog.schemas.specs import Backoff, TaskSpec
 from fleetlog.schemas.subjects import PRIORITIES
 
@@ -41,9 +41,8 @@ def raw(values: st.SearchStrategy[Any]) -> st.SearchStrategy[msgspec.Raw]:
     return values.map(lambda value: msgspec.Raw(msgspec.json.encode(value)))
 
 
-REFS = st.builds(
-    ObjectRef, sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True), size=st.integers(0, 2**40)
-)
+SHA256 = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
+REFS = st.builds(ObjectRef, sha256=SHA256, size=st.integers(0, 2**40))
 
 SPECS = st.builds(
     TaskSpec,
@@ -85,6 +84,10 @@ _END: dict[str, st.SearchStrategy[Any]] = {
     "ran_ms": st.none() | WILD_INT,
     "exit_code": st.none() | WILD_INT,
     "usage": st.none() | _USAGE,
+    "artifacts": st.lists(
+        st.builds(Artifact, name=TEXT, sha256=SHA256, size=st.integers(0, 2**40), media_type=TEXT),
+        max_size=2,
+    ).map(tuple),
 }
 _WHY = {
     "error_class": st.sampled_from([*get_args(events.ErrorClass), "of-tomorrow"]),

@@ -92,3 +92,21 @@ async def measure(text: str) -> int:
 @agent.task
 async def fill(size: int) -> str:
     return "x" * size
+
+
+@agent.task
+async def leave(ctx: Context, folder: str, text: str, fails: bool = False) -> None:
+    path = Path(folder) / "report.html"
+    path.write_text(text)
+    ctx.artifact(path)
+    ctx.artifact(str(path), name="the same")
+    if fails and ctx.attempt == 1:
+        raise RuntimeError("after all")
+
+
+@agent.task
+def leave_from_thread(ctx: Context, folder: str) -> None:
+    path = Path(folder) / "notes"
+    path.write_text("plain")
+    ctx.artifact(path)
+    ctx.artifact(Path(folder) / "nowhere")
