@@ -41,7 +41,7 @@ class TaskSet:
     Args:
         fleet: whose tasks.
         label: name and value, carried by no other tasks.
-        on_outcome: gets each outcome once.
+        on_outcome: gets each outcome as it comes.
     """
 
     def __init__(
@@ -74,17 +74,25 @@ class TaskSet:
             self._move(task_id, "queued")
 
     async def look_at(self, task_ids: Iterable[str]) -> set[str]:
-        """Reads where tasks stand that were there before; answers the queues of those that have not settled."""
+        """Reads where tasks stand that were there before, and tells outcomes again that were told already.
+
+        Returns:
+            The queues of those that have not settled.
+        """
         queues: set[str] = set()
         places = asyncio.Semaphore(LOOKS_MAX)
 
         async def look(task_id: str) -> None:
             async with places:
                 last = await self._fleet.log.last(guard(self._fleet.name, "task", task_id))
-            if last is not None:
-                self._take(last)
-                if self._states[task_id] not in _FINAL:
-                    queues.add(last.subject.split(".")[4])
+            if last is None:
+                return
+            if (state := self._states[task_id]) in _FINAL:
+                self._on_outcome(_outcome(task_id, state, last))
+                return
+            self._take(last)
+            if self._states[task_id] not in _FINAL:
+                queues.add(last.subject.split(".")[4])
 
         async with asyncio.TaskGroup() as group:
             for task_id in task_ids:
