@@ -12,6 +12,7 @@ from fleetlog.agents.supervisor import AgentOptions, Supervisor
 from fleetlog.bus.settings import child_environment
 from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
+from fleetlog.cli.health import HealthOption
 from fleetlog.cli.inputs import labels_of
 from fleetlog.cli.role import Role, run_role
 from fleetlog.schemas.durations import parse_duration
@@ -61,6 +62,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
         str,
         typer.Option(metavar="NAME", help="This host's name.", show_default="the machine's"),
     ] = "",
+    health: HealthOption = None,
 ) -> None:
     """Run tasks on this host.
 
@@ -86,8 +88,9 @@ def agent(  # noqa: PLR0913 - one parameter per option
     )
     role = Role(
         name="agent",
-        work=lambda fleet, stop: Supervisor(fleet, options).run(stop),
+        make=lambda fleet: Supervisor(fleet, options),
         drain_s=drain_s + options.stop_s,
+        health=health,
     )
     raise typer.Exit(run(run_role(settings_of(ctx), role)))
 

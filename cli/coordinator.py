@@ -7,10 +7,11 @@ import typer
 from fleetlog.bus.coordinator import Coordinator
 from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
+from fleetlog.cli.health import HealthOption
 from fleetlog.cli.role import Role, run_role
 
 
-def coordinator(ctx: typer.Context) -> None:
+def coordinator(ctx: typer.Context, *, health: HealthOption = None) -> None:
     """Do what time brings.
 
     Offers delayed and retried tasks when their time has come, and lets those expire that did not start in time.
@@ -18,5 +19,5 @@ def coordinator(ctx: typer.Context) -> None:
 
     Example: fleetlog --url nats://hub:4222 coordinator
     """
-    role = Role(name="coordinator", work=lambda fleet, stop: Coordinator(fleet).run(stop))
+    role = Role(name="coordinator", make=Coordinator, health=health)
     raise typer.Exit(run(run_role(settings_of(ctx), role)))

@@ -12,6 +12,7 @@ from fleetlog.bus.background import background
 from fleetlog.bus.fleet import Fleet
 from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
+from fleetlog.cli.health import HealthOption
 from fleetlog.cli.role import Role, run_role
 from fleetlog.projections.projector import Projector
 
@@ -25,6 +26,7 @@ def projector(
             "--rebuild", help="First build everything anew from the log; the result is the same."
         ),
     ] = False,
+    health: HealthOption = None,
 ) -> None:
     """Keep the SQL views, answer queries.
 
@@ -37,25 +39,33 @@ def projector(
     """
     settings = settings_of(ctx)
 
-    async def work(fleet: Fleet, stop: asyncio.Event) -> None:
-        await _project(fleet, settings.data, stop, is_rebuild=rebuild)
-
-    raise typer.Exit(run(run_role(settings, Role(name="projector", work=work))))
-
-
-async def _project(fleet: Fleet, folder: Path, stop: asyncio.Event, *, is_rebuild: bool) -> None:
-    projector = Projector(
-        fleet.log,
-        folder,
-        beats=fleet.beats,
-        services=fleet.services,
-        system=fleet.system,
-        is_rebuild=is_rebuild,
+    role = Role(
+        name="projector",
+        make=lambda fleet: _Projecting(fleet, settings.data, is_rebuild=rebuild),
+        health=health,
     )
+    raise typer.Exit(run(run_role(settings, role)))
 
-    async def stop_in_order() -> None:
+
+class _Projecting:
+    """A projector that ends as a role does."""
+
+    def __init__(self, fleet: Fleet, folder: Path, *, is_rebuild: bool) -> None:
+        self._projector = Projector(
+            fleet.log,
+            folder,
+            beats=fleet.beats,
+            services=fleet.services,
+            system=fleet.system,
+            is_rebuild=is_rebuild,
+        )
+        self.ready = self._projector.ready
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """See `Work`."""
+        async with background(self._stop_in_order(stop)):
+            await self._projector.run()
+
+    async def _stop_in_order(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        projector.stop()
-
-    async with background(stop_in_order()):
-        await projector.run()
+        self._projector.stop()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -17,10 +17,8 @@ from fleetlog.bus.errors import Unavailable
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.bus.settings import Settings
 from fleetlog.cli.failures import REFUSED
+from fleetlog.cli.health import health_served
 from fleetlog.cli.lifeline import watch_lifeline
-
-Work = Callable[[Fleet, asyncio.Event], Awaitable[None]]
-"""Works on the fleet until the event is set, then ends in order."""
 
 PATIENT_S: Final = 10.0
 """How long one try to connect lasts for a role that tries for ever."""
@@ -31,15 +29,28 @@ MARGIN_S: Final = 10.0
 _logger = logging.getLogger("fleetlog.cli")
 
 
+class Work(Protocol):
+    """What a role does, once it is connected."""
+
+    ready: asyncio.Event
+    """Set when it does what it is there for."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set, then ends in order."""
+        ...
+
+
 class Role(msgspec.Struct, frozen=True, kw_only=True):
     """One long-running command."""
 
     name: str
     """Shown by the server as the connection's name."""
-    work: Work
-    """What it does."""
+    make: Callable[[Fleet], Work]
+    """Gives what it does, on a fleet."""
     drain_s: float = 5.0
     """How long its work may take to end in order."""
+    health: int | None = None
+    """The port on which it tells how it is; see `health_served`."""
 
 
 async def run_role(settings: Settings, role: Role) -> int:
@@ -55,7 +66,10 @@ async def run_role(settings: Settings, role: Role) -> int:
     _log_as(role.name)
     stopping = Stopping()
     with stopping.signals():
-        async with background(watch_lifeline(settings.lifeline_fd, stopping.on_orphaned)):
+        async with (
+            health_served(role.health, stopping.lack),
+            background(watch_lifeline(settings.lifeline_fd, stopping.on_orphaned)),
+        ):
             working = asyncio.ensure_future(_connect_and_work(settings, role, stopping))
             await stopping.wait_asked(working)
             if not working.done() and not stopping.is_working:
@@ -72,7 +86,24 @@ class Stopping:
         self.hurried = asyncio.Event()
         """It shall end at once."""
         self.is_working = False
-        """It is connected, so that there is something to end in order."""
+        """It has been connected, so that there is something to end in order."""
+        self._fleet: Fleet | None = None
+        self._work: Work | None = None
+
+    def on_working(self, fleet: Fleet, work: Work) -> None:
+        """It is connected and begins."""
+        self.is_working = True
+        self._fleet, self._work = fleet, work
+
+    def lack(self) -> str | None:
+        """Why it is not ready; None when it is."""
+        if self.asked.is_set():
+            return "it has been told to stop"
+        if self._fleet is None or self._work is None:
+            return "it has not been connected to the bus yet"
+        if not self._fleet.link.is_connected:
+            return "the connection to the bus is gone"
+        return None if self._work.ready.is_set() else "it is starting"
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -109,8 +140,9 @@ class Stopping:
 async def _connect_and_work(settings: Settings, role: Role, stopping: Stopping) -> None:
     async with AsyncExitStack() as stack:
         fleet = await _connect(stack, settings, role)
-        stopping.is_working = True
-        await role.work(fleet, stopping.asked)
+        work = role.make(fleet)
+        stopping.on_working(fleet, work)
+        await work.run(stopping.asked)
 
 
 async def _connect(stack: AsyncExitStack, settings: Settings, role: Role) -> Fleet:

@@ -27,6 +27,8 @@ class Proxy:
         self.upstream: Filter = lambda chunk: chunk
         self.downstream: Filter = lambda chunk: chunk
         self.connections = 0
+        self.refuse = False
+        """Whether new connections end at once."""
 
     @property
     def target(self) -> Target:
@@ -51,6 +53,9 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if self.refuse:
+            writer.close()
+            return
         there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
         pair = {writer, there_writer}
         self._writers |= pair
