@@ -23,7 +23,7 @@ from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.bus.handler_catalog import HandlerCatalog
 from fleetlog.bus.log import entry
 from fleetlog.bus.objects import ref_of
-from fleetlog.bus.outcomes import History, Outcome, as_error, outcome_of
+from fleetlog.bus.outcomes import History, Outcome, as_error, outcome_of, with_result
 from fleetlog.bus.rules import Decided, execute, fold, load_task, subject_of
 from fleetlog.bus.settings import Overrides, Settings, load_settings
 from fleetlog.bus.submit_options import Duration, SubmitOptions, seconds_of, with_options
@@ -247,19 +247,8 @@ class Client:
         event = open_stored(last).event
         if isinstance(event, TerminalEvent):
             outcome = outcome_of(task_id, event)
-            return await self.fetch(outcome) if is_fetched else outcome
+            return await with_result(outcome, self.fleet.objects) if is_fetched else outcome
         return None
-
-    async def fetch(self, outcome: Outcome) -> Outcome:
-        """The outcome with its result, wherever that is.
-
-        Raises:
-            ObjectLost: the stored result is missing or damaged.
-        """
-        if outcome.result_ref is None:
-            return outcome
-        result = msgspec.json.decode(await self.fleet.objects.get(outcome.result_ref))
-        return msgspec.structs.replace(outcome, result=result)
 
     async def cancel(
         self, task_id: str, *, reason: str | None = None, actor: str | None = None

@@ -8,6 +8,7 @@ import msgspec
 
 from fleetlog.bus.core import Refusal, Task, evolve, permits
 from fleetlog.bus.errors import AlreadySettled, KeyTaken, Refused, TaskNotFound
+from fleetlog.bus.objects import Objects
 from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import (
     AttemptEnd,
@@ -97,6 +98,19 @@ def outcome_of(task_id: str, event: TerminalEvent) -> Outcome:
         attempts=event.attempts,
         result_ref=result_ref,
     )
+
+
+async def with_result(outcome: Outcome, objects: Objects) -> Outcome:
+    """The outcome with its result, wherever that is.
+
+    Raises:
+        ObjectLost: the stored result is missing or damaged.
+        TransportError: the store does not answer.
+    """
+    if outcome.result_ref is None:
+        return outcome
+    result = msgspec.json.decode(await objects.get(outcome.result_ref))
+    return msgspec.structs.replace(outcome, result=result)
 
 
 def as_error(refusal: Refusal) -> Refused:

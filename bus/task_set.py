@@ -9,14 +9,17 @@ from typing import Final
 
 import msgspec
 
+from fleetlog.bus.errors import ObjectLost, TransportError
 from fleetlog.bus.fleet import Fleet
-from fleetlog.bus.outcomes import Outcome, outcome_of
+from fleetlog.bus.outcomes import Outcome, outcome_of, with_result
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.events import TerminalEvent
 from fleetlog.schemas.subjects import guard, tasks
 
 LOOKS_MAX: Final = 200
 """Requests at once for tasks that were there before."""
+AGAIN_S: Final = 1.0
+_STORED_MARK: Final = b'"result_ref"'
 _BY_VERB: Final = {
     "held": "held",
     "queued": "queued",
@@ -87,10 +90,11 @@ class TaskSet:
                 last = await self._fleet.log.last(guard(self._fleet.name, "task", task_id))
             if last is None:
                 return
+            fetched = await self._fetched(last)
             if (state := self._states[task_id]) in _FINAL:
-                self._on_outcome(_outcome(task_id, state, last))
+                self._on_outcome(fetched or _outcome(task_id, state, last))
                 return
-            self._take(last)
+            self._take(last, fetched)
             if self._states[task_id] not in _FINAL:
                 queues.add(last.subject.split(".")[4])
 
@@ -104,7 +108,9 @@ class TaskSet:
         subjects = tasks(self._fleet.name, queue)
         async for page in self._fleet.log.follow(after=after, subjects=subjects):
             for stored in page:
-                self._take(stored)
+                # Known by looking, as almost no result is stored and this sees every event of the queue.
+                outcome = await self._fetched(stored) if _STORED_MARK in stored.data else None
+                self._take(stored, outcome)
             self._changed.set()
 
     async def wait_settled(self) -> None:
@@ -113,7 +119,7 @@ class TaskSet:
             self._changed.clear()
             await self._changed.wait()
 
-    def _take(self, stored: Stored) -> None:
+    def _take(self, stored: Stored, outcome: Outcome | None = None) -> None:
         *_, task_id, _queue, _priority, verb = stored.subject.split(".")
         before = self._states.get(task_id)
         is_new = before is None and verb in ("held", "queued") and self._mark in stored.data
@@ -124,7 +130,21 @@ class TaskSet:
         self._move(task_id, state)
         if state in _FINAL:
             self._changed.set()
-            self._on_outcome(_outcome(task_id, state, stored))
+            self._on_outcome(outcome or _outcome(task_id, state, stored))
+
+    async def _fetched(self, stored: Stored) -> Outcome | None:
+        """A completed task of the set, its result fetched if it is stored; None for any other event."""
+        task_id, verb = stored.subject.split(".")[3::3]
+        if verb != "completed" or task_id not in self._states:
+            return None
+        outcome = _outcome(task_id, verb, stored)
+        while True:
+            try:
+                return await with_result(outcome, self._fleet.objects)
+            except ObjectLost as error:
+                return msgspec.structs.replace(outcome, error=str(error), error_class="result_lost")
+            except TransportError:
+                await self._fleet.system.clock.sleep(AGAIN_S)
 
     def _move(self, task_id: str, state: str) -> None:
         before = self._states.get(task_id)

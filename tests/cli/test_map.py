@@ -72,6 +72,19 @@ def test_wait_json_has_the_shape_that_scripts_rely_on(cli: CommandLine, items: P
     ]
 
 
+def test_results_too_large_for_an_event_are_fetched(
+    cli: CommandLine, tmp_path: Path, fleet: str
+) -> None:
+    names = ["x" * 100_000, "short"]
+    path = tmp_path / "items"
+    path.write_text("".join(json.dumps({"name": name}) + "\n" for name in names))
+    args = ("map", "greet", "--items", str(path), "--key-prefix", fleet, "--wait")
+    for _ in ("as they come", "as they were before"):
+        children = cli(*args, "--json").value["children"]
+        assert [child["result"] for child in children] == [f"hello {name}" for name in names]
+    assert cli(*args).out == "".join(f'"hello {name}"\n' for name in names)
+
+
 def test_one_failure_is_exit_code_1(cli: CommandLine) -> None:
     lines = b'{"a": 1}\n{"a": "x"}\n{"a": 2}\n'
     ran = cli.run("map", "add", "--items", "-", "--unchecked", "--wait", stdin=lines)
@@ -229,7 +242,7 @@ def test_interrupt_says_what_was_submitted(cli: CommandLine, fleet: str) -> None
         while mapping.poll() is None:
             mapping.send_signal(signal.SIGINT)
             try:
-                mapping.wait(0.5)
+                mapping.wait(15)
             except subprocess.TimeoutExpired:
                 continue
         assert mapping.stderr is not None
