@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Final
+
+import msgspec
 
 from fleetlog.bus.background import background
 from fleetlog.bus.core import Refusal, Task, decide, due, evolve, next_due_at, permits, resume
 from fleetlog.bus.core.decide import AnyCommand
-from fleetlog.bus.errors import ConflictError, TransportError
+from fleetlog.bus.errors import ConflictError, TransportError, Unavailable
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import entry
 from fleetlog.bus.rules import subject_of
+from fleetlog.bus.services import Services
 from fleetlog.schemas.envelope import Recorded, Stored, open_stored
 from fleetlog.schemas.events import TerminalEvent
 
@@ -27,6 +31,30 @@ logger = logging.getLogger("fleetlog.coordinator")
 ACTS_MAX: Final = 1000
 """Appends in one go."""
 AGAIN_S: Final = 1.0
+SERVICE: Final = "coordinator"
+"""The name under which a coordinator says how it is."""
+
+
+class CoordinatorState(msgspec.Struct, frozen=True):
+    """What a coordinator says of itself."""
+
+    is_ready: bool
+    """It has read the log to the end that it found at its start."""
+    tasks: int
+    """How many are not settled."""
+    violations: int
+    """Events that their task's state did not allow."""
+
+
+async def ask_coordinator(services: Services, timeout_s: float) -> CoordinatorState:
+    """What a coordinator of the fleet says; if there are several, one of them.
+
+    Raises:
+        Unavailable: none answers.
+    """
+    async for chunk in services.request(SERVICE, b"", timeout_s=timeout_s):
+        return msgspec.json.decode(chunk, type=CoordinatorState)
+    raise Unavailable("the coordinator gave no answer: ask again")
 
 
 class Coordinator:
@@ -45,8 +73,15 @@ class Coordinator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set."""
-        async with background(self._fold(), self._act()):
+        async with (
+            background(self._fold(), self._act()),
+            self._fleet.services.serve(SERVICE, self._describe),
+        ):
             await stop.wait()
+
+    async def _describe(self, _request: bytes) -> AsyncIterator[bytes]:
+        state = CoordinatorState(self.ready.is_set(), len(self._tasks), self.violation_count)
+        yield msgspec.json.encode(state)
 
     async def _fold(self) -> None:
         end = await self._fleet.log.end()

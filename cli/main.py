@@ -29,6 +29,7 @@ SECTIONS: Final = {
     },
     "See what happens": {
         "status": ("fleetlog.cli.status:status", "Show what runs now, and what waits."),
+        "doctor": ("fleetlog.cli.doctor:doctor", "Find what is wrong, and say what to do."),
         "sql": ("fleetlog.cli.sql:sql", "Ask the fleet's history anything, in SQL."),
         "log": ("fleetlog.cli.log:app", "Read the log itself."),
         "schema": ("fleetlog.cli.schema:app", "Describe the log for other programs."),

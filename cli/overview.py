@@ -101,7 +101,7 @@ async def take_overview(client: Client, settings: Settings) -> Overview:
     """
     fleet = client.fleet
     agents, (projector, queues, last_minute), log_end = await asyncio.gather(
-        _look_at_agents(fleet), _ask_projector(fleet), fleet.log.end()
+        look_at_agents(fleet), _ask_projector(fleet), fleet.log.end()
     )
     lack = _lack(agents, projector)
     return Overview(
@@ -127,7 +127,8 @@ def without_password(url: str) -> str:
     return ",".join(parts)
 
 
-async def _look_at_agents(fleet: Fleet) -> tuple[AgentSeen, ...]:
+async def look_at_agents(fleet: Fleet) -> tuple[AgentSeen, ...]:
+    """The agents that have started and not ended."""
     alive: dict[str, AgentStarted] = {}
     async for page in fleet.log.read(subjects=guard(fleet.name, "agent", "*")):
         for record in map(open_stored, page):

@@ -35,6 +35,8 @@ class Usage(msgspec.Struct, frozen=True):
     """Of all messages, as the server counts them."""
     max_bytes: int | None
     """None: no limit but the disk."""
+    subject_count: int = 0
+    """Different subjects; the server holds each in memory."""
 
     @property
     def is_full_for_submits(self) -> bool:
@@ -48,6 +50,7 @@ class _Config(msgspec.Struct):
 
 class _State(msgspec.Struct):
     bytes: int = 0
+    num_subjects: int = 0
 
 
 class _Info(msgspec.Struct):
@@ -93,7 +96,7 @@ class Room:
         """
         info = await self._connection.ask(f"$JS.API.STREAM.INFO.{self._stream}", None, _Info)
         limit = info.config.max_bytes
-        return Usage(info.state.bytes, limit if limit > 0 else None)
+        return Usage(info.state.bytes, limit if limit > 0 else None, info.state.num_subjects)
 
     def _check_size(self, spec: TaskSpec) -> None:
         limit = self._connection.client.max_payload - HEADER_MAX_BYTES - EVENT_OWN_BYTES

@@ -120,6 +120,26 @@ async def ensure_streams(connection: Connection, fleet: str, *, replicas: int | 
     return replicas
 
 
+async def find_missing(connection: Connection, fleet: str) -> list[str]:
+    """The names of the fleet's streams that are not there; makes none.
+
+    Raises:
+        ConfigError: one that is there has other settings than the design needs; it names them.
+    """
+    log_name = subjects.stream_names(fleet)[0]
+    present = await _info(connection, log_name)
+    replicas = 1 if present is None else int(present.get("num_replicas", 1))
+    missing = []
+    for make in (log_config, beats_config, output_config, objects_config):
+        wanted = make(fleet, replicas)
+        found = await _info(connection, wanted["name"])
+        if found is None:
+            missing.append(wanted["name"])
+        else:
+            _attest(wanted, found, is_strict=wanted["name"] == log_name)
+    return missing
+
+
 async def require_stream(connection: Connection, name: str) -> None:
     """Raises `StreamMissing` if the server has no such stream."""
     if await _info(connection, name) is None:
