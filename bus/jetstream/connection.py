@@ -254,7 +254,8 @@ async def connect(
             logger.debug("closing: %s", _text(error))
         try:
             await connection.client.close()
-        except RuntimeError as error:  # uvloop, where the server has just closed the socket under us
+        except RuntimeError as error:
+            # uvloop, where the server has just closed the socket under us.
             logger.debug("closing: %s", error)
 
 
