@@ -6,6 +6,7 @@ import duckdb
 
 from fleetlog.projections.statements import (
     MACROS,
+    RELATIONS,
     TABLES,
     VIEWS,
     documentation,
@@ -21,8 +22,8 @@ def create(connection: duckdb.DuckDBPyConnection, fleet: str) -> None:
     connection.execute("CREATE SCHEMA store")
     for name in TABLES:
         connection.execute(statement(f"tables/{name}"))
-    for name in VIEWS:
-        connection.execute(statement(f"views/{name}"))
+    for name in RELATIONS:
+        connection.execute(statement(name))
     for name, texts in documentation().items():
         _describe(connection, name, texts)
     connection.execute("INSERT INTO store.meta VALUES (?, ?, 0, 0, '')", [layout(), fleet])

@@ -17,11 +17,17 @@ TABLES: Final = (
 )
 """Under `sql/tables`, in the order of creation."""
 
-VIEWS: Final = (
-    *("tasks", "attempts", "agents", "workers", "queue_depth", "throughput_by_minute"),
-    *("success_rate", "latency", "speedup", "cost"),
+RELATIONS: Final = (
+    *("views/tasks", "views/attempts", "views/agents", "views/workers"),
+    *("intervals/waits", "intervals/shifts", "intervals/stints"),
+    *("views/queue_depth", "views/throughput_by_minute", "views/success_rate", "views/latency"),
+    *("views/speedup", "views/cost", "views/queue_history", "views/utilization"),
 )
-"""Under `sql/views`, in the order of creation: a view stands after those it reads."""
+"""Under `sql`, in the order of creation: a view stands after those it reads. `intervals` are what views count
+times by, in the schema `store`."""
+
+VIEWS: Final = tuple(name.removeprefix("views/") for name in RELATIONS if name.startswith("views/"))
+"""What people see beside `events` and `heartbeats`."""
 
 MACROS: Final = ("permits", "ending", "ends_attempt", "state_after", "evolve")
 """Under `sql/macros`, in the order of creation."""
@@ -55,7 +61,7 @@ def layout() -> str:
     """A digest of everything that decides which rows a log leads to; another one means: rebuild."""
     parts = [f"events {SCHEMA_VERSION} {sorted(EVENT_TYPES)}"]
     parts += [f"{kind} {sorted(verbs)}" for kind, verbs in sorted(VERBS.items())]
-    folders = ("tables", "views", "macros", "steps")
+    folders = ("tables", "views", "intervals", "macros", "steps")
     for folder in folders:
         entries = (files("fleetlog.projections") / "sql" / folder).iterdir()
         parts += [statement(f"{folder}/{name}") for name in sorted(_stem(e.name) for e in entries)]

@@ -25,10 +25,11 @@ FLEET = "test"
 
 
 class Log:
-    """Messages in order; message n is stored n seconds after the first instant unless said otherwise."""
+    """Messages in order; message n is stored n seconds after the first instant, or `second` if that is set."""
 
     def __init__(self, first: int = 1) -> None:
         self.messages: list[Stored] = []
+        self.second: int | None = None
         self._next = first
 
     @property
@@ -37,7 +38,8 @@ class Log:
 
     def raw(self, subject: str, data: bytes, *, at_ns: int | None = None) -> int:
         seq, self._next = self._next, self._next + 1
-        stamp = T0_NS + seq * 1_000_000_000 if at_ns is None else at_ns
+        second = seq if self.second is None else self.second
+        stamp = T0_NS + second * 1_000_000_000 if at_ns is None else at_ns
         self.messages.append(Stored(seq, stamp, f"fleetlog.{FLEET}.{subject}", data))
         return seq
 
@@ -66,7 +68,7 @@ def make(kind: type[Event], **fields: Any) -> Any:
 
 def claim(offer: int, *, agent: str = "a1", worker: str = "w1", **fields: Any) -> TaskClaimed:
     place = {"agent_id": agent, "worker_id": worker, "host": "h1"}
-    return make(TaskClaimed, offer=offer, **place, **{"attempt": 1, **fields})
+    return make(TaskClaimed, offer=offer, **{"attempt": 1, **place, **fields})
 
 
 def started(**fields: Any) -> AgentStarted:

@@ -17,6 +17,7 @@ from fleetlog.bus.memory_log import MemoryLog
 from fleetlog.projections.digests import Digest
 from fleetlog.projections.projector import Projector
 from fleetlog.projections.query import SqlRequest, query
+from fleetlog.projections.rebuild_service import request_rebuild
 from fleetlog.projections.store import create_store, open_store
 from fleetlog.schemas.beats import Beat, StoredBeat
 from fleetlog.schemas.envelope import Stored
@@ -196,6 +197,70 @@ async def test_a_rebuild_replaces_rows_that_are_wrong(tmp_path: Path) -> None:
     async with running(Projector(log, tmp_path, is_rebuild=True)):
         pass
     assert digests_of(tmp_path) == right
+
+
+async def test_a_running_projector_rebuilds_when_asked(tmp_path: Path) -> None:
+    log, services = log_of(history(40).messages), LoopbackServices()
+    async with running(Projector(log, tmp_path, services=services)) as projector:
+        await projector.reached(120)
+        projector._opened()._connection.execute("DELETE FROM store.settled_tasks")
+        whole = history(50).messages
+        seqs = []
+        async for seq in request_rebuild(services):
+            seqs.append(seq)
+            extend(log, whole[len(log._messages) :])
+        assert seqs[-1] >= 120
+        found = await ask(services, "SELECT count(*) AS n FROM tasks", is_fresh=True)
+        assert found == [{"n": 50}]
+        assert projector.checkpoint == 150
+    right = create_store(tmp_path / "right.duckdb", FLEET)
+    right.apply(whole)
+    assert digests_of(tmp_path) == right.digests()
+    right.close()
+
+
+async def test_two_who_ask_for_a_rebuild_follow_the_same_one(tmp_path: Path) -> None:
+    log, services = log_of(history(3).messages), LoopbackServices()
+    async with running(Projector(log, tmp_path, services=services)):
+        asked = [_all(request_rebuild(services)) for _ in range(2)]
+        assert await asyncio.gather(*asked) == [[9], [9]]
+
+
+async def test_stopping_ends_a_rebuild_and_keeps_the_old_database(tmp_path: Path) -> None:
+    class Endless(MemoryLog):
+        async def read(self, *, after: int = 0, subjects: str | None = None) -> Any:
+            yield self._messages
+            await asyncio.Event().wait()
+
+    log, services = Endless(FLEET), LoopbackServices()
+    extend(log, history(3).messages)
+    async with running(Projector(log, tmp_path, services=services)) as projector:
+        await projector.reached(9)
+        following = request_rebuild(services)
+        assert await anext(following) == 9
+        projector.stop()
+        with pytest.raises(ProjectionError, match="stopped during the rebuild"):
+            await anext(following)
+    assert digests_of(tmp_path)["events"].rows == 9
+
+
+async def test_a_rebuild_that_fails_leaves_the_old_database(tmp_path: Path) -> None:
+    class Broken(MemoryLog):
+        async def read(self, *, after: int = 0, subjects: str | None = None) -> Any:
+            yield self._messages
+            raise Unavailable("gone")
+
+    log, services = Broken(FLEET), LoopbackServices()
+    extend(log, history(3).messages)
+    async with running(Projector(log, tmp_path, services=services)):
+        with pytest.raises(Unavailable, match="gone"):
+            await _all(request_rebuild(services))
+        found = await ask(services, "SELECT count(*) AS n FROM tasks", is_fresh=True)
+        assert found == [{"n": 3}]
+
+
+async def _all(seqs: AsyncIterator[int]) -> list[int]:
+    return [seq async for seq in seqs]
 
 
 @pytest.mark.parametrize("why", ["the log ends at 12", "was built from another log"])

@@ -127,7 +127,8 @@ def test_speedup_is_busy_time_over_wall_time(busy: Store) -> None:
 def test_queue_depth_counts_what_has_not_settled(busy: Store) -> None:
     ((row),) = rows(busy, "FROM queue_depth")
     assert (row["queue"], row["priority"], row["queued"], row["claimed"]) == ("gpu", "high", 1, 0)
-    assert row["oldest_queued_at"] == second(10)
+    assert (row["tasks"], row["oldest_queued_at"]) == (1, second(10))
+    assert row["oldest_wait_s"] == 0
 
 
 def test_cost_is_what_attempts_said(busy: Store) -> None:
