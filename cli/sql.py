@@ -19,6 +19,7 @@ from fleetlog.cli.failures import say
 from fleetlog.cli.inputs import read_stdin
 from fleetlog.cli.tables import write_table
 from fleetlog.projections.query import Format, SqlHeader, SqlRequest
+from fleetlog.projections.saved import saved_queries, saved_query
 from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
 
@@ -55,6 +56,12 @@ def sql(  # noqa: PLR0913 - one parameter per option
     tables: Annotated[
         bool, typer.Option("--tables", help="Show the tables and views, with their columns.")
     ] = False,
+    saved: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Run a query that comes with fleetlog.", show_default=False
+        ),
+    ] = None,
     timeout: Annotated[
         str, typer.Option(metavar="DURATION", help="Stop the query after so long.")
     ] = "30s",
@@ -71,11 +78,15 @@ def sql(  # noqa: PLR0913 - one parameter per option
     Examples:
       fleetlog sql "SELECT state, count(*) FROM tasks GROUP BY state"
       fleetlog sql --tables
+      fleetlog sql --saved workers-by-host
       fleetlog sql --format csv --fresh "FROM attempts WHERE outcome = 'failed'" > failed.csv
     """
-    if tables == (statement is not None):
-        raise InvalidInput('give one statement, such as "FROM tasks LIMIT 5", or --tables')
-    text = "" if statement is None else statement
+    if (statement is not None) + (saved is not None) + tables != 1:
+        raise InvalidInput(
+            'give one statement, such as "FROM tasks LIMIT 5", or --tables, or --saved with one of: '
+            + ", ".join(query.name for query in saved_queries())
+        )
+    text = saved_query(saved).sql if saved is not None else statement or ""
     request = SqlRequest(
         sql=read_stdin("statement") if text == "-" else text,
         builtin="tables" if tables else None,

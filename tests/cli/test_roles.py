@@ -202,5 +202,8 @@ def _project(bare: CommandLine) -> None:
             second = bare.run("projector")
             assert second.code == 1
             assert "another" in second.err
+            beside = bare.run("projector", "--rebuild")
+            assert (beside.code, "goes on with what it rebuilt" in beside.err) == (0, True)
+            assert bare("sql", "SELECT task_id FROM tasks", "--json").value == ran.value
             projector.send_signal(signal.SIGTERM)
             assert projector.wait(30) == 0

@@ -38,6 +38,14 @@ def test_json_is_an_array_of_rows(cli: CommandLine) -> None:
     assert cli("sql", f"{ROWS} WHERE n > 99", "--json").value == []
 
 
+def test_saved_queries_run_by_name(cli: CommandLine) -> None:
+    assert cli("sql", "--saved", "active-tasks-by-host", "--json").value == []
+    ran = cli.run("sql", "--saved", "active-task-by-host")
+    assert (ran.code, "did you mean active-tasks-by-host" in ran.err) == (2, True)
+    ran = cli.run("sql")
+    assert (ran.code, "workers-by-host" in ran.err) == (2, True)
+
+
 def test_csv(cli: CommandLine) -> None:
     rows = list(csv.reader(io.StringIO(cli("sql", ROWS, "--format", "csv").out)))
     assert rows == [["n", "name", "flag"], ["1", "one", ""], ["20", "two [bold]", "true"]]
