@@ -11,6 +11,7 @@ from fleetlog.agents.frames import (
     Deferred,
     Done,
     Failed,
+    Limited,
     Stopped,
     StopWhy,
     Succeeded,
@@ -67,6 +68,8 @@ def of_done(end: End, done: Done) -> Ending:
             )
         case Deferred(error, delay_ms) if end.why is None:
             return Return(error_class="deferred", error=error, delay_ms=delay_ms, **base)
+        case Limited(error_class, error, delay_ms=delay_ms) if end.why is None:
+            return Return(error_class=error_class, error=error, delay_ms=delay_ms, **base)
         case _:
             return _of_stop(end, base)
 
@@ -157,4 +160,5 @@ def _base(end: End, done: Done | None = None) -> dict[str, Any]:
     base: dict[str, Any] = {"id": end.id, "fence": lease.fence}
     if done is not None:
         base |= {"ran_ms": done.ran_ms, "exit_code": done.exit_code, "usage": done.usage}
+        base |= {"session_id": done.session_id}
     return base

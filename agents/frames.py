@@ -101,6 +101,15 @@ class Alive(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
     """Which attempt."""
 
 
+class Used(msgspec.Struct, frozen=True, array_like=True, tag="used"):
+    """What the attempt has used so far, once a second at most; also a sign of life."""
+
+    run_id: int
+    """Which attempt."""
+    usage: Usage
+    """From its start; a cost that is not known yet is estimated."""
+
+
 class ArtifactNamed(msgspec.Struct, frozen=True, array_like=True, tag="artifact"):
     """The attempt leaves a file behind; the supervisor stores it when the attempt has ended."""
 
@@ -145,6 +154,21 @@ class Deferred(msgspec.Struct, frozen=True, array_like=True, tag="deferred"):
     """Not before this."""
 
 
+class Limited(msgspec.Struct, frozen=True, array_like=True, tag="limited"):
+    """The attempt ended because its credential can't be used now; it is given back and does not count."""
+
+    error_class: Literal["throttled", "usage_limit", "auth", "billing"]
+    """What is wrong with the credential."""
+    error: str
+    """For people."""
+    until: datetime | None
+    """When it can be used again; None when nobody said so."""
+    credential: str
+    """Its name within the fleet."""
+    delay_ms: int = 0
+    """Until `until`, or a guess: the task is not offered again before this."""
+
+
 class Cancelled(msgspec.Struct, frozen=True, array_like=True, tag="cancelled"):
     """The handler itself called the task off."""
 
@@ -156,7 +180,20 @@ class Stopped(msgspec.Struct, frozen=True, array_like=True, tag="stopped"):
     """The attempt ended without a result because of `Stop`, or because its worker was told to end."""
 
 
-Outcome = Succeeded | Failed | Deferred | Cancelled | Stopped
+Outcome = Succeeded | Failed | Deferred | Limited | Cancelled | Stopped
+
+
+class Utilization(msgspec.Struct, frozen=True, array_like=True, tag="utilization"):
+    """How much of a credential's allowance is used."""
+
+    credential: str
+    """Its name within the fleet."""
+    window: str
+    """Which allowance, in the service's words, such as `five_hour`."""
+    utilization: float
+    """0 to 1, and above where the service allows more."""
+    resets_at: datetime | None = None
+    """When the allowance begins anew."""
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
@@ -172,10 +209,14 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
     """Of a command, negative for a signal."""
     usage: Usage | None = None
     """What the attempt said that it used."""
+    session_id: str | None = None
+    """The session of an agent CLI."""
+    utilizations: tuple[Utilization, ...] = ()
+    """What was said last about each allowance of the attempt's credential."""
 
 
 ToWorker = Run | Stop | Exit
-ToSupervisor = Ready | Broken | Started | Output | Alive | ArtifactNamed | Done
+ToSupervisor = Ready | Broken | Started | Output | Alive | Used | ArtifactNamed | Done
 
 to_worker_decoder: Final = msgspec.msgpack.Decoder(list[ToWorker])
 to_supervisor_decoder: Final = msgspec.msgpack.Decoder(list[ToSupervisor])

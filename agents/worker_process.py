@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
@@ -23,6 +24,7 @@ from fleetlog.agents.frames import (
     Stop,
     StopWhy,
     ToSupervisor,
+    Used,
     to_supervisor_decoder,
 )
 from fleetlog.agents.groups import end_groups, kill_marked, signal_group, signal_name
@@ -30,6 +32,7 @@ from fleetlog.agents.wire import Wire
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.system import Clock, Process
 from fleetlog.schemas.beats import OutputChunk, WorkerBeat
+from fleetlog.schemas.events import Usage
 
 logger = logging.getLogger("fleetlog.agents")
 
@@ -58,7 +61,10 @@ class WorkerDied(FleetlogError):
 class _Attempt:
     """An attempt that runs in the worker."""
 
-    __slots__ = ("done", "on_alive", "on_artifact", "on_output", "on_started", "pgids", "run")
+    __slots__ = (
+        *("done", "on_alive", "on_artifact", "on_output", "on_started"),
+        *("output_at", "pgids", "run", "usage"),
+    )
 
     def __init__(
         self,
@@ -74,13 +80,25 @@ class _Attempt:
         self.on_started = on_started
         self.on_alive = on_alive
         self.pgids: list[int] = []
+        self.usage: Usage | None = None
+        self.output_at: datetime | None = None
         self.done: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
 
-    def hear(self, message: Alive | ArtifactNamed | Started) -> None:
+    def hear_output(self, chunks: Sequence[OutputChunk], now: datetime) -> None:
+        """Takes output."""
+        self.output_at = now
+        if self.on_output:
+            self.on_output(chunks)
+
+    def hear(self, message: Alive | Used | ArtifactNamed | Started, now: datetime) -> None:
         """Takes what is rarer than output."""
         match message:
-            case Alive() if self.on_alive:
-                self.on_alive()
+            case Alive() | Used():
+                self.output_at = now
+                if isinstance(message, Used):
+                    self.usage = message.usage
+                if self.on_alive:
+                    self.on_alive()
             case ArtifactNamed() if self.on_artifact:
                 self.on_artifact(message)
             case Started(_, pgid):
@@ -158,6 +176,8 @@ class Worker:
             running=len(self._attempts),
             task_id=None if oldest is None else oldest.run.task_id,
             attempt=None if oldest is None else oldest.run.attempt,
+            usage=None if oldest is None else oldest.usage,
+            output_at=None if oldest is None else oldest.output_at,
         )
 
     async def run(
@@ -187,7 +207,7 @@ class Worker:
         self.wire.send(run)
         attempt = _Attempt(run, on_output, on_started, on_alive, on_artifact)
         self._attempts[run.run_id] = attempt
-        return await asyncio.shield(attempt.done)
+        return await attempt.done
 
     def stop(self, run_id: int, why: StopWhy) -> None:
         """Asks for an attempt's end; `run` then answers, unless its handler does not obey: then `kill`."""
@@ -318,15 +338,16 @@ class Worker:
         for message in messages:
             match message:
                 case Output(run_id, chunks):
-                    if (attempt := self._attempts.get(run_id)) and attempt.on_output:
-                        attempt.on_output(chunks)
-                case Done(run_id):
-                    if (attempt := self._attempts.pop(run_id, None)) and not attempt.done.done():
-                        self.finished_count += 1
-                        attempt.done.set_result(message)
-                case Alive(run_id) | ArtifactNamed(run_id) | Started(run_id):
                     if attempt := self._attempts.get(run_id):
-                        attempt.hear(message)
+                        attempt.hear_output(chunks, self._clock.now())
+                case Done(run_id):
+                    if attempt := self._attempts.pop(run_id, None):
+                        self.finished_count += 1
+                        if not attempt.done.done():
+                            attempt.done.set_result(message)
+                case Alive(run_id) | Used(run_id) | ArtifactNamed(run_id) | Started(run_id):
+                    if attempt := self._attempts.get(run_id):
+                        attempt.hear(message, self._clock.now())
                 case Ready() | Broken():
                     if not self.ready.done():
                         self.ready.set_result(message)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from fleetlog.schemas.events import Instant
+from fleetlog.schemas.events import Instant, Usage
 
 
 class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,6 +25,10 @@ class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The oldest attempt that runs in it."""
     attempt: int | None = None
     """Of that task."""
+    usage: Usage | None = None
+    """What that attempt has used so far, where it says so."""
+    output_at: Instant | None = None
+    """When that attempt last gave output or a sign of life."""
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

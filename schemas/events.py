@@ -27,13 +27,22 @@ ErrorClass = Literal[
     "timeout",  # an attempt ran longer than `timeout_ms`
     "silence",  # an attempt gave no sign of life for `silence_ms`
     "expired",  # the attempt ended after the task's overall time
-    "crash",  # its worker died
+    "crash",  # its worker died, or the agent CLI that did its work
     "lost",  # its agent went away
     "drained",  # its agent was told to stop
     "deferred",  # the attempt asked for another time (exit code 75, `Retry` without blame)
     "unreadable_result",  # the outcome could not be recorded as it was
     "arguments_lost",  # stored arguments are missing or damaged
     "store_unavailable",  # stored arguments could not be fetched for now
+    "transient",  # a service that the attempt needs was overloaded or out of order
+    "throttled",  # its credential was asked too often
+    "usage_limit",  # its credential's allowance is used up until a known time
+    "auth",  # its credential is missing, wrong or has ended
+    "billing",  # its credential's account has to be paid for
+    "protocol",  # an agent CLI ended without saying how, or in a way that could not be read
+    "startup",  # an agent CLI did not come up in time
+    "max_turns",  # an agent CLI took all the turns it was allowed; its session can be resumed
+    "max_budget",  # an agent CLI spent all it was allowed; its session can be resumed
 ]
 
 
@@ -134,6 +143,8 @@ class AttemptEnd(Event, tag="attempt.end", frozen=True, kw_only=True):
     """Tokens and cost."""
     artifacts: tuple[Artifact, ...] = ()
     """The files that the attempt left in the object store, each by a name of its own."""
+    session_id: str | None = None
+    """The session of an agent CLI, by which it can be resumed."""
 
 
 class TaskRetried(AttemptEnd, tag="task.retried", frozen=True, kw_only=True):

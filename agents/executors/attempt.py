@@ -18,11 +18,14 @@ from fleetlog.agents.frames import (
     Started,
     StopWhy,
     ToSupervisor,
+    Used,
+    Utilization,
 )
 from fleetlog.bus.system import Clock
 from fleetlog.schemas.events import Usage
 
 _ALIVE_EVERY_S: Final = 0.1
+_USED_EVERY_S: Final = 1.0
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -34,6 +37,10 @@ class Ended(msgspec.Struct, frozen=True):
     """Of a command, negative for a signal."""
     usage: Usage | None = None
     """What it said that it used."""
+    session_id: str | None = None
+    """Of an agent CLI."""
+    utilizations: tuple[Utilization, ...] = ()
+    """What it said about its credential's allowances."""
 
 
 class Attempt:
@@ -56,6 +63,7 @@ class Attempt:
         self._note_group = note_group
         self._on_stop: Callable[[], object] | None = None
         self._alive_at = float("-inf")
+        self._used_at = float("-inf")
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
 
@@ -98,6 +106,15 @@ class Attempt:
         if now - self._alive_at >= _ALIVE_EVERY_S:
             self._alive_at = now
             self._send(Alive(self.run.run_id))
+
+    def used(self, usage: Usage) -> None:
+        """Passes on what it has used so far, once a second at most; in between a sign of life."""
+        now = self.clock.monotonic()
+        if now - self._used_at >= _USED_EVERY_S:
+            self._used_at = self._alive_at = now
+            self._send(Used(self.run.run_id, usage))
+        else:
+            self.alive()
 
 
 class Executor(Protocol):

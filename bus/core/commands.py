@@ -65,6 +65,8 @@ class Ending(Command, frozen=True, kw_only=True):
     """Tokens and cost."""
     artifacts: tuple[Artifact, ...] = ()
     """The files that the attempt left, stored before."""
+    session_id: str | None = None
+    """The session of an agent CLI."""
 
 
 class Complete(Ending, frozen=True, kw_only=True):

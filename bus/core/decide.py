@@ -305,6 +305,7 @@ def _ending(command: Ending, task: Task, now: datetime) -> dict[str, Any]:
         "exit_code": command.exit_code,
         "usage": command.usage,
         "artifacts": command.artifacts,
+        "session_id": command.session_id,
         **_stamp(command, now),
     }
 

@@ -51,6 +51,7 @@ _LEFT: Final[dict[str, Any]] = {
     ),
 }
 _STORED_SPEC: Final = TaskSpec(handler="reindex", args_ref=_REF)
+_SESSION: Final = "0b7c8f4e-5a5e-4f6e-9d0c-1f1a2b3c4d5e"
 _DIGEST: Final = "zTma3WGFyidJJQhIfbPmqQ"
 _USAGE: Final = events.Usage(
     input_tokens=1_200, output_tokens=340, cost_micro_usd=98_765, model="some-model-1"
@@ -98,6 +99,9 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.retried.artifacts": events.TaskRetried(
         **_LEFT, error_class="error", error="no", delay_ms=10
     ),
+    "task.retried.session": events.TaskRetried(
+        **_STAMP, attempts=1, error_class="max_turns", error="", delay_ms=1, session_id=_SESSION
+    ),
     "task.retried.full": events.TaskRetried(
         **_END, error_class="timeout", error="ran longer than 1h\n", delay_ms=2_000
     ),
@@ -105,11 +109,15 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
         **_STAMP, attempts=1, error_class="lost", error=""
     ),
     "task.returned.artifacts": events.TaskReturned(**_LEFT, error_class="drained", error="no"),
+    "task.returned.limited": events.TaskReturned(
+        **_STAMP, attempts=1, error_class="usage_limit", error="", session_id=_SESSION
+    ),
     "task.returned.full": events.TaskReturned(
         **_END, error_class="drained", error="told to stop", delay_ms=500
     ),
     "task.completed.minimal": events.TaskCompleted(**_STAMP, attempts=1),
     "task.completed.artifacts": events.TaskCompleted(**_LEFT),
+    "task.completed.session": events.TaskCompleted(**_STAMP, attempts=1, session_id=_SESSION),
     "task.completed.full": events.TaskCompleted(
         **_END,
         result=msgspec.Raw(b'{"n": 1.0, "big": 123456789012345678901, "t": "\xf0\x9f\x9a\x80"}'),
@@ -122,14 +130,21 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
         **_STAMP, attempts=1, error_class="permanent", error=""
     ),
     "task.failed.artifacts": events.TaskFailed(**_LEFT, error_class="error", error="no"),
+    "task.failed.session": events.TaskFailed(
+        **_STAMP, attempts=1, error_class="max_budget", error="", session_id=_SESSION
+    ),
     "task.failed.full": events.TaskFailed(
         **_END, error_class="a-class-of-tomorrow", error="no\tway", digest=_DIGEST
     ),
     "task.cancelled.minimal": events.TaskCancelled(**_STAMP, attempts=0),
     "task.cancelled.artifacts": events.TaskCancelled(**_LEFT),
+    "task.cancelled.session": events.TaskCancelled(**_STAMP, attempts=1, session_id=_SESSION),
     "task.cancelled.full": events.TaskCancelled(**_END, digest=_DIGEST),
     "task.expired.minimal": events.TaskExpired(**_STAMP, attempts=0, limit="start_within"),
     "task.expired.artifacts": events.TaskExpired(**_LEFT, limit="expires"),
+    "task.expired.session": events.TaskExpired(
+        **_STAMP, attempts=1, limit="expires", session_id=_SESSION
+    ),
     "task.expired.full": events.TaskExpired(**_END, limit="expires", digest=_DIGEST),
     "task.cancel_requested.minimal": events.TaskCancelRequested(**_STAMP),
     "task.cancel_requested.full": events.TaskCancelRequested(**_FULL),

@@ -5,11 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from fleetlog.agents import endings
 from fleetlog.agents.endings import End, Why
-from fleetlog.agents.frames import Cancelled, Deferred, Done, Failed, Outcome, Stopped, Succeeded
+from fleetlog.agents.frames import (
+    Cancelled,
+    Deferred,
+    Done,
+    Failed,
+    Limited,
+    Outcome,
+    Stopped,
+    Succeeded,
+)
 from fleetlog.agents.worker_process import WorkerDied
 from fleetlog.bus.core import Cancel, Complete, Fail, Lease, Return, Task
 from fleetlog.bus.errors import ObjectLost, Unavailable
@@ -63,6 +73,18 @@ def test_a_failure_keeps_its_class_wish_and_permanence() -> None:
 def test_deferred_is_returned_without_blame() -> None:
     ending = endings.of_done(end(), done(Deferred("later", 50)))
     assert ending == Return(error_class="deferred", error="later", delay_ms=50, **BASE)
+
+
+def test_an_attempt_whose_credential_is_used_up_is_returned_until_it_can_be_used_again() -> None:
+    limited = Limited("usage_limit", "resets at 5", NOW, "claude", 90_000)
+    ending = endings.of_done(end(), done(limited))
+    assert ending == Return(error_class="usage_limit", error="resets at 5", delay_ms=90_000, **BASE)
+
+
+def test_the_session_of_an_agent_cli_is_recorded_however_the_attempt_ended() -> None:
+    for outcome in (Succeeded(b"1"), Failed("error", "no"), Stopped(), Cancelled("moot")):
+        said = msgspec.structs.replace(done(outcome), session_id="s1")
+        assert endings.of_done(end(), said).session_id == "s1"
 
 
 def test_a_handler_may_call_its_task_off() -> None:
