@@ -42,8 +42,8 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The agent's own environment; workers and commands see only what an allow-list takes from it."""
     pass_env: tuple[str, ...] = ()
     """More names that workers and commands may see; `*` stands for any characters."""
-    stop_s: float = 5.0
-    """From SIGTERM to SIGKILL of a command that shall stop."""
+    stop_s: float = 15.0
+    """From SIGINT to SIGKILL of a program that shall stop; SIGTERM comes after two thirds of it."""
     times: WorkerTimes = WorkerTimes()
     """How patient the pool is with its workers."""
 

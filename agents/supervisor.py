@@ -49,8 +49,8 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What it offers, for matching."""
     drain_s: float = 30.0
     """How long running attempts get when it is told to stop."""
-    stop_s: float = 5.0
-    """From asking one attempt to stop to ending it by force."""
+    stop_s: float = 15.0
+    """From asking one attempt to stop to ending it by force: SIGINT, after two thirds of it SIGTERM."""
     host: str = ""
     """The host's name; the machine's own when empty."""
     environ: Mapping[str, str] = {}

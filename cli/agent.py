@@ -20,6 +20,7 @@ from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import check_id
 
 DRAIN_DEFAULT = "30s"
+GRACE_DEFAULT = "15s"
 
 
 def agent(  # noqa: PLR0913 - one parameter per option
@@ -58,6 +59,13 @@ def agent(  # noqa: PLR0913 - one parameter per option
             metavar="DURATION", help="How long running tasks get when it is told to stop."
         ),
     ] = DRAIN_DEFAULT,
+    grace: Annotated[
+        str,
+        typer.Option(
+            metavar="DURATION",
+            help="How long a program that shall stop gets: SIGINT, after two thirds SIGTERM, then SIGKILL.",
+        ),
+    ] = GRACE_DEFAULT,
     host: Annotated[
         str,
         typer.Option(metavar="NAME", help="This host's name.", show_default="the machine's"),
@@ -82,6 +90,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
         app=_check_app(app),
         labels=labels_of(label),
         drain_s=drain_s,
+        stop_s=parse_duration(grace, "grace") / 1000,
         host=check_id(host, "host") if host else "",
         environ=child_environment({}),
         version=metadata.version("fleetlog"),

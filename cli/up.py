@@ -35,7 +35,7 @@ from fleetlog.cli.server_keeper import keep_server
 from fleetlog.cli.stop_signals import StopSignals
 
 AGENT_DRAIN_S: Final = 30.0
-_KILL_MARGIN_S: Final = 5.0
+_KILL_MARGIN_S: Final = 20.0  # what does not obey takes its agent 15 s
 _STOPPING: Final = f"stopping; running tasks have {AGENT_DRAIN_S:g} s, Ctrl-C again hurries"
 
 

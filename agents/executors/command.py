@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import os
-import signal
-import tempfile
-from asyncio.subprocess import Process
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 import msgspec
@@ -33,19 +25,19 @@ from fleetlog.agents.executors.exec_v1 import (
 )
 from fleetlog.agents.executors.lines import JSON_CHARS_MAX, Tail
 from fleetlog.agents.executors.output import Stream
-from fleetlog.agents.executors.pipes import OutputPipe
-from fleetlog.agents.frames import Failed, Run, Stopped, Succeeded, clip
-from fleetlog.agents.groups import end_groups, kill_marked, signal_group
+from fleetlog.agents.executors.programs import (
+    Launch,
+    Program,
+    Text,
+    Variable,
+    attempt_environment,
+    existing_folder,
+    not_started,
+)
+from fleetlog.agents.frames import Failed, Stopped, Succeeded, clip
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 
-_PIPES_S: Final = 1.0
-_LEFTOVERS_S: Final = 1.0
 _STDERR_CHARS_MAX: Final = 4 * 1024
-_TRY_AGAIN: Final = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
-_ATTEMPT_MARK: Final = "FLEETLOG_ATTEMPT_MARK"
-
-Variable = Annotated[str, Meta(pattern="^[^=\\x00]+$")]
-Text = Annotated[str, Meta(pattern="^[^\\x00]*$")]
 
 
 class CommandArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,7 +62,7 @@ class CommandExecutor:
     Args:
         environ: what commands see of the agent's environment, already picked.
         mark: unique to this worker; finds processes that left their group.
-        stop_s: from SIGTERM to SIGKILL.
+        stop_s: from SIGINT to SIGKILL.
     """
 
     def __init__(self, environ: Mapping[str, str], *, mark: str, stop_s: float) -> None:
@@ -87,68 +79,22 @@ class CommandExecutor:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             text = f"the arguments do not fit a command: {error}"
             return Ended(Failed("invalid_input", clip(text), is_permanent=True))
-        workdir = _workdir(args)
-        if workdir is None:
-            text = f"the command's folder {args.cwd} is not there: give another cwd"
-            return Ended(Failed("permanent", clip(text), is_permanent=True))
-        environ = self._environment(attempt.run, args, workdir)
-        async with AsyncExitStack() as stack:
-            try:
-                pipes = [await stack.enter_async_context(OutputPipe()) for _ in range(2)]
-                process = await _start(attempt.run, args, environ, pipes)
-            except OSError as error:
-                return Ended(_not_started(args.argv[0], error))
-            reading = _Reading(attempt, str(workdir))
-            try:
-                attempt.started(process.pid)
-                await self._watch(attempt, process, reading, pipes)
-            finally:
-                signal_group(process.pid, signal.SIGKILL)
-        if attempt.is_stopping:
-            kill_marked(f"{_ATTEMPT_MARK}={environ[_ATTEMPT_MARK]}")
-        assert process.returncode is not None
-        return reading.ended(process.returncode)
-
-    async def _watch(
-        self, attempt: Attempt, process: Process, reading: _Reading, pipes: Sequence[OutputPipe]
-    ) -> None:
-        """Until the process has ended, its output is read and its group is gone."""
-        takers = (reading.take_stdout, reading.take_stderr)
-        async with asyncio.TaskGroup() as tasks:
-            pumps = [
-                tasks.create_task(pipe.pump(take, attempt.output.drain))
-                for pipe, take in zip(pipes, takers, strict=True)
-            ]
-            attempt.on_stop(
-                lambda: tasks.create_task(end_groups([process.pid], attempt.clock, self._stop_s))
-            )
-            await process.wait()
-            # Children that it left in the background may hold the pipes: they get a moment, not for ever.
-            await asyncio.wait(pumps, timeout=_PIPES_S)
-            attempt.on_stop(None)
-            await end_groups([process.pid], attempt.clock, _LEFTOVERS_S)
-            while (await asyncio.wait(pumps, timeout=_PIPES_S))[1]:
-                if not any(pipe.is_held_up for pipe in pipes):
-                    break
-            for pipe in pipes:
-                pipe.close()
-
-    def _environment(self, run: Run, args: CommandArgs, workdir: Path) -> dict[str, str]:
-        environ = {
-            **self._environ,
-            **(args.env or {}),
-            "FLEETLOG_TASK_ID": run.task_id,
-            "FLEETLOG_ATTEMPT": str(run.attempt),
-            "FLEETLOG_FENCE": str(run.fence),
-            "FLEETLOG_WORKDIR": str(workdir),
-            "FLEETLOG_WORKER_MARK": self._mark,
-            _ATTEMPT_MARK: f"{self._mark}.{run.run_id}",
-        }
-        if run.deadline is not None:
-            environ["FLEETLOG_DEADLINE"] = run.deadline.isoformat()
-        if run.traceparent is not None:
-            environ["TRACEPARENT"] = run.traceparent
-        return environ
+        workdir = existing_folder(args.cwd)
+        if isinstance(workdir, Failed):
+            return Ended(workdir)
+        ours = attempt_environment(attempt.run, worker_mark=self._mark, workdir=workdir)
+        launch = Launch(
+            argv=args.argv,
+            environ={**self._environ, **(args.env or {}), **ours},
+            stdin=document(attempt.run, args.stdin, str(workdir)),
+        )
+        reading = _Reading(attempt, str(workdir))
+        program = Program(attempt, launch, stop_s=self._stop_s)
+        try:
+            exit_code = await program.run(reading.take_stdout, reading.take_stderr)
+        except OSError as error:
+            return Ended(not_started(args.argv[0], error))
+        return reading.ended(exit_code)
 
 
 class _Reading:
@@ -209,44 +155,3 @@ class _Reading:
 
     def _write(self, stream: Stream, text: str, pct: float | None = None) -> None:
         self._attempt.output.write(stream, text, pct)
-
-
-def _workdir(args: CommandArgs) -> Path | None:
-    """Where the command runs; None if it is not there."""
-    folder = Path(args.cwd or ".").absolute()
-    return folder if folder.is_dir() else None
-
-
-async def _start(
-    run: Run, args: CommandArgs, environ: Mapping[str, str], pipes: Sequence[OutputPipe]
-) -> Process:
-    workdir = environ["FLEETLOG_WORKDIR"]
-    # A nameless file for stdin: unlike a pipe it needs nobody to write while the command reads.
-    with tempfile.TemporaryFile() as stdin:
-        stdin.write(document(run, args.stdin, workdir))
-        stdin.seek(0)
-        process = await asyncio.create_subprocess_exec(
-            *args.argv,
-            env=environ,
-            cwd=workdir,
-            stdin=stdin,
-            stdout=pipes[0].write_fd,
-            stderr=pipes[1].write_fd,
-            start_new_session=True,
-        )
-    for pipe in pipes:
-        pipe.close_write_end()
-    return process
-
-
-def _not_started(program: str, error: OSError) -> Failed:
-    if error.errno in _TRY_AGAIN:
-        return Failed("error", f"{program} cannot be started now: {os.strerror(error.errno or 0)}")
-    match error:
-        case FileNotFoundError():
-            why = "there is no such program in PATH on this host, or its interpreter is missing"
-        case PermissionError():
-            why = "it may not be executed"
-        case _:
-            why = error.strerror or str(error)
-    return Failed("permanent", clip(f"{program} cannot be started: {why}"), is_permanent=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import Final
 
@@ -11,6 +12,9 @@ JSON_CHARS_MAX: Final = PAYLOAD_MAX_BYTES + 64 * 1024
 """A line that may be JSON is held up to this length: the largest result and what stands around it."""
 TEXT_CHARS_MAX: Final = 64 * 1024
 """Any other line comes in pieces of about this length."""
+
+# Some programs switch the terminal's modes in front of their first line.
+_JSON_HEAD: Final = re.compile(r"(?:\s|\x1b\[[0-9;?]{0,16}[A-Za-z])*\{")
 
 
 class LineSplitter:
@@ -68,7 +72,7 @@ class LineSplitter:
     def _hold(self, text: str) -> None:
         if not self._parts:
             # The rest of a line whose start has passed is no JSON.
-            self._is_json = not self._is_passing and text.lstrip().startswith("{")
+            self._is_json = not self._is_passing and _JSON_HEAD.match(text) is not None
         self._parts.append(text)
         self._size += len(text)
 

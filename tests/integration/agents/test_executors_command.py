@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.workers import Running, command_run, is_alive, pool, run_one, until_gone
+from support.workers import Running, command_run, is_alive, pool, run_one
 
 from fleetlog.agents.frames import Deferred, Failed, Stopped, Succeeded
 from fleetlog.agents.pool import WorkerPool
@@ -232,7 +232,7 @@ async def test_a_command_that_cannot_start_fails_for_good_and_says_why(
 
 async def test_a_stop_ends_the_whole_group_and_keeps_the_output(workers: WorkerPool) -> None:
     slot = await workers.acquire()
-    script = "sleep 60 & echo $!; trap 'echo caught; exit 0' TERM; wait"
+    script = "sleep 60 & echo $!; trap 'echo caught; exit 0' TERM INT; wait"
     running = Running(slot.worker, command_run("sh", "-c", script))
     await running.heard.until("\n")
     child = int(running.heard.text())
@@ -251,7 +251,7 @@ async def test_a_stopped_command_that_says_a_result_has_one(workers: WorkerPool)
         "def end(*_):\n"
         """    print('{"type":"result","status":"ok","output":"in time"}')\n"""
         "    sys.exit(0)\n"
-        "signal.signal(signal.SIGTERM, end)\n"
+        "signal.signal(signal.SIGINT, end)\n"
         "print('on', flush=True)\n"
         "time.sleep(60)"
     )
@@ -261,9 +261,20 @@ async def test_a_stopped_command_that_says_a_result_has_one(workers: WorkerPool)
     assert (await running.done()).outcome == Succeeded(b'"in time"')
 
 
-async def test_a_command_that_ignores_sigterm_is_killed(workers: WorkerPool) -> None:
+async def test_a_command_that_ignores_sigint_gets_sigterm(workers: WorkerPool) -> None:
     slot = await workers.acquire()
-    script = "trap '' TERM; echo deaf; while :; do sleep 1; done"
+    script = "trap '' INT; trap 'echo told; exit 3' TERM; echo on; while :; do sleep 0.01; done"
+    running = Running(slot.worker, command_run("sh", "-c", script))
+    await running.heard.until("on")
+    slot.worker.stop(running.run.run_id, "timeout")
+    done = await running.done()
+    assert (done.outcome, done.exit_code) == (Stopped(), 3)
+    assert running.heard.text("stdout") == "on\ntold\n"
+
+
+async def test_a_command_that_ignores_both_is_killed(workers: WorkerPool) -> None:
+    slot = await workers.acquire()
+    script = "trap '' INT TERM; echo deaf; while :; do sleep 1; done"
     running = Running(slot.worker, command_run("sh", "-c", script))
     await running.heard.until("deaf")
     slot.worker.stop(running.run.run_id, "timeout")
@@ -283,7 +294,24 @@ async def test_a_stop_finds_a_child_that_left_the_group(workers: WorkerPool) -> 
     await running.heard.until("\n")
     slot.worker.stop(running.run.run_id, "cancel")
     await running.done()
-    await until_gone(int(running.heard.text()))
+    assert not is_alive(int(running.heard.text("stdout")))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find them")
+async def test_a_stop_finds_a_child_that_left_the_group_and_its_environment(
+    workers: WorkerPool,
+) -> None:
+    slot = await workers.acquire()
+    code = (
+        "import subprocess as s, time\n"
+        "print(s.Popen(['sleep', '60'], start_new_session=True, env={}).pid, flush=True)\n"
+        "time.sleep(60)"
+    )
+    running = Running(slot.worker, command_run(*python(code)))
+    await running.heard.until("\n")
+    slot.worker.stop(running.run.run_id, "cancel")
+    await running.done()
+    assert not is_alive(int(running.heard.text("stdout")))
 
 
 async def test_a_child_left_in_the_background_does_not_hold_the_attempt(
