@@ -16,6 +16,7 @@
     │   └── StreamMissing       the fleet's streams are not there
     ├── ObjectLost              what an event names in the object store is missing or damaged
     └── ProjectionError         the projection could not be read or built
+        └── ProjectionDamaged   its file is damaged
 
 What a person or another program gave us and is malformed is `fleetlog.schemas.errors.InvalidInput`.
 Every message says what to do next.
@@ -84,3 +85,7 @@ class ObjectLost(FleetlogError):
 
 class ProjectionError(FleetlogError):
     """The projection could not be read or built; the log is untouched."""
+
+
+class ProjectionDamaged(ProjectionError):
+    """What the projection's file holds is not what was written; the projector builds it anew from the log."""

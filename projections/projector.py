@@ -13,11 +13,11 @@ from typing import Final, TypeVar
 
 from fleetlog.bus.background import background
 from fleetlog.bus.beside import Beats
-from fleetlog.bus.errors import FleetlogError, ProjectionError
+from fleetlog.bus.errors import FleetlogError, ProjectionDamaged, ProjectionError
 from fleetlog.bus.log import EventLog
 from fleetlog.bus.services import Services
 from fleetlog.bus.system import System
-from fleetlog.projections.files import Files
+from fleetlog.projections.files import Files, set_aside
 from fleetlog.projections.inbox import BATCH_MAX, Inbox
 from fleetlog.projections.query import SERVICE
 from fleetlog.projections.query_service import QueryService
@@ -71,6 +71,8 @@ class Projector:
         self._rebuilding: Rebuilding | None = None
         self._built: Store | None = None
         self._is_wanted = asyncio.Event()
+        self._damage: ProjectionDamaged | None = None
+        self._has_started_over = False
         self._stopping = asyncio.Event()
         self._woken = asyncio.Event()
         self.ready = asyncio.Event()
@@ -100,15 +102,11 @@ class Projector:
         """
         try:
             self._store = await self._open()
-            # Who waits for a sequence that the database held already must hear of it.
-            self._moved_to(self._store.checkpoint.seq)
-            async with AsyncExitStack() as stack:
-                snapshots = Snapshots(self._store, self._files.snapshot, self._system.clock)
-                stack.push_async_callback(snapshots.close)
-                await self._serve(stack, snapshots)
-                while not self._stopping.is_set():
-                    await self._keep_up()
-                    await self._take_up(snapshots)
+            while not self._stopping.is_set():
+                try:
+                    await self._work()
+                except ProjectionDamaged as error:
+                    await self._start_over(error)
         finally:
             await self._close()
 
@@ -156,6 +154,44 @@ class Projector:
             return f"was built from another log: event {mine.seq} is not the same"
         return None
 
+    async def _work(self) -> None:
+        """Answers and keeps up until it shall stop."""
+        store = self._opened()
+        # Who waits for a sequence that the database held already must hear of it.
+        self._moved_to(store.checkpoint.seq)
+        async with AsyncExitStack() as stack:
+            snapshots = Snapshots(
+                store, self._files.snapshot, self._system.clock, on_damage=self._on_damage
+            )
+            stack.push_async_callback(snapshots.close)
+            await self._serve(stack, snapshots)
+            while not self._stopping.is_set():
+                await self._keep_up()
+                await self._take_up(snapshots)
+
+    def _on_damage(self, error: ProjectionDamaged) -> None:
+        self._damage = error
+        self._woken.set()
+
+    async def _start_over(self, error: ProjectionDamaged) -> None:
+        """Sets the damaged database aside and begins a new one; the second time it is the disk."""
+        if self._has_started_over:
+            raise ProjectionError(f"{error}, for the second time: look after the disk") from None
+        self._has_started_over = True
+        self._damage = None
+        self._woken.clear()
+        # What it holds continues the old database, not the new one.
+        self._inbox = Inbox(FLUSH_INTERVAL_S)
+        path, fleet = self._files.database, self._log.fleet
+        old, self._store = self._opened(), None
+        await self._on_thread(old.abandon)
+        aside = await self._on_thread(lambda: set_aside(path))
+        _logger.warning("%s; the damaged file is now %s", error, aside)
+        self._store = await self._on_thread(lambda: create_store(path, fleet))
+        self._checkpoint = 0
+        if self._built is None:
+            self._end_rebuilding(ProjectionError("the projection is built anew already"))
+
     async def _serve(self, stack: AsyncExitStack, snapshots: Snapshots) -> None:
         if self._services is None:
             return
@@ -177,6 +213,8 @@ class Projector:
         async with background(*loops):
             self.ready.set()
             await self._woken.wait()
+        if self._damage is not None:
+            raise self._damage
 
     async def _build_when_asked(self) -> None:
         while True:

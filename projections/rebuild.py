@@ -112,6 +112,6 @@ async def swap(files: Files, new: Store, old: Store, on_thread: OnThread) -> Sto
     await on_thread(new.close)
     # The new file is in place before the old lock goes, so that nobody can take up the old one in between.
     await on_thread(lambda: replace(files.rebuilt, files.database))
-    await on_thread(old.close)
+    await on_thread(old.abandon)
     store: Store = await on_thread(lambda: open_store(files.database, new.fleet))
     return store

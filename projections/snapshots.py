@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from fleetlog.bus.errors import ProjectionDamaged, ProjectionError
 from fleetlog.bus.system import Clock
 from fleetlog.projections.store import Store
 
@@ -36,11 +37,18 @@ class Snapshot(msgspec.Struct, frozen=True):
 class Snapshots:
     """Makes them, one at a time."""
 
-    def __init__(self, store: Store, path: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        path: Path,
+        clock: Clock,
+        on_damage: Callable[[ProjectionDamaged], None],
+    ) -> None:
         self.path = path
         """Where the present one lies; a reader that has opened it keeps it when the next one comes."""
         self._store = store
         self._clock = clock
+        self._on_damage = on_damage
         self._lock = asyncio.Lock()
         self._last: Snapshot | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
@@ -49,13 +57,17 @@ class Snapshots:
         """Makes sure that the snapshot is fresh enough and holds the events up to `seq_min`, as the store does.
 
         Raises:
-            ProjectionError: it cannot be written.
+            ProjectionError: it cannot be written, or what it is a copy of is damaged.
         """
         async with self._lock:
             if self._last is None or not self._is_fresh(self._last, seq_min):
-                self._last = await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._make
-                )
+                try:
+                    self._last = await asyncio.get_running_loop().run_in_executor(
+                        self._thread, self._make
+                    )
+                except ProjectionDamaged as error:
+                    self._on_damage(error)
+                    raise ProjectionError(f"{error}; ask again in a moment") from None
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:

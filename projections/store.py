@@ -11,7 +11,7 @@ from typing import Final
 import duckdb
 import msgspec
 
-from fleetlog.bus.errors import ProjectionError
+from fleetlog.bus.errors import ProjectionDamaged, ProjectionError
 from fleetlog.projections.batches import Batch
 from fleetlog.projections.digests import Digest, digest_tables
 from fleetlog.projections.files import discard, set_aside
@@ -33,6 +33,9 @@ _ABOUT_DATA: Final = (duckdb.DataError, duckdb.InvalidInputException)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ADVICE: Final = "check the folder, or choose another one with --data"
+_DAMAGED: Final = "Corrupt "
+"""So begins what DuckDB says about a block whose checksum is wrong; it has no class of its own for it."""
+_FULL: Final = "No space left on device"
 
 _logger = logging.getLogger(__name__)
 
@@ -74,7 +77,8 @@ class Store:
         message stops a projection.
 
         Raises:
-            ProjectionError: the database is broken or the disk is full; nothing of the batch is in it.
+            ProjectionDamaged: the file is damaged; nothing of the batch is in it.
+            ProjectionError: the folder cannot be written or the disk is full; neither is then.
         """
         if self._failure is not None:
             # What failed is missing, so nothing may follow it.
@@ -87,15 +91,18 @@ class Store:
             if isinstance(error, duckdb.OutOfMemoryException) and len(messages) > 1:
                 self._halve(messages, first_line(error))
                 return
-            self._failure = ProjectionError(f"cannot write {self.path}: {first_line(error)}")
-            raise self._failure from error
+            self._failure = _failure_of(self.path, error)
+            raise self._failure from None
         self.generation += 1
 
     def add_beats(self, beats: Sequence[StoredBeat]) -> None:
-        """Adds heartbeats and forgets old ones."""
+        """Adds heartbeats and forgets old ones. Raises as `apply` does."""
         text = msgspec.json.encode(beats).decode()
-        self._connection.execute(statement("steps/add_beats"), [text])
-        self._connection.execute(statement("steps/drop_old_beats"), [HEARTBEATS_KEPT_S])
+        try:
+            self._connection.execute(statement("steps/add_beats"), [text])
+            self._connection.execute(statement("steps/drop_old_beats"), [HEARTBEATS_KEPT_S])
+        except duckdb.Error as error:
+            raise _failure_of(self.path, error) from None
         self.generation += 1
 
     def digests(self) -> dict[str, Digest]:
@@ -108,6 +115,7 @@ class Store:
         May run in another thread while batches go on. Readers of a replaced copy keep it.
 
         Raises:
+            ProjectionDamaged: the file that is copied is damaged.
             ProjectionError: the folder cannot be written, or the disk is full.
         """
         fresh = target.with_name(f"{target.stem}-new{target.suffix}")
@@ -116,16 +124,27 @@ class Store:
             with self._connection.cursor() as cursor:
                 seq = _copy(cursor, fresh, made_at)
         except duckdb.Error as error:
-            raise ProjectionError(f"cannot write {fresh}: {first_line(error)}") from error
+            raise _failure_of(fresh, error) from None
         fresh.replace(target)
         return seq
 
     def close(self) -> None:
-        """Writes everything into the one file and lets go of it."""
+        """Writes everything into the one file and lets go of it; after a failure it only lets go.
+
+        Raises:
+            ProjectionError: the file cannot be written; what was committed stands beside it and is not lost.
+        """
         try:
-            self._connection.execute("CHECKPOINT")
+            if self._failure is None:
+                self._connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            raise _failure_of(self.path, error) from None
         finally:
             self._connection.close()
+
+    def abandon(self) -> None:
+        """Lets go of a file that nobody needs any more."""
+        self._connection.close()
 
     def _halve(self, messages: Sequence[Stored], why: str) -> None:
         if len(messages) == 1:
@@ -205,6 +224,17 @@ def first_line(error: BaseException) -> str:
 def quoted(text: str) -> str:
     """An SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _failure_of(path: Path, error: duckdb.Error) -> ProjectionError:
+    # Raised without DuckDB's error as its cause: the frames of that one would keep the database open.
+    why = first_line(error)
+    if _DAMAGED in why:
+        return ProjectionDamaged(
+            f"the projection is damaged ({why}): it is built anew from the log"
+        )
+    advice = "make room on its disk" if _FULL in why else _ADVICE
+    return ProjectionError(f"cannot write {path}: {why}; {advice}")
 
 
 def _make_folder(folder: Path) -> None:

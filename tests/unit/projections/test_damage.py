@@ -1,0 +1,123 @@
+"""A database that is damaged anywhere is set aside, and a new one is built from the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from fleetlog.bus.errors import ProjectionError, Unavailable
+from fleetlog.bus.memory_log import MemoryLog
+from fleetlog.projections.digests import Digest
+from fleetlog.projections.projector import Projector
+from fleetlog.projections.query import SqlRequest, query
+from fleetlog.projections.store import create_store, open_store
+from fleetlog.schemas.envelope import Stored
+from tests.unit.projections.histories import FLEET, Log
+from tests.unit.projections.loopback import LoopbackServices
+
+TASKS = 400
+BLOCK_BYTES = 256 * 1024
+HEADERS_BYTES = 3 * 4096
+
+
+def overwritten(at: int, count: int = 64) -> Callable[[bytes], bytes]:
+    return lambda good: good[:at] + b"\xa5" * count + good[at + count :]
+
+
+def in_every_block(good: bytes) -> bytes:
+    for at in range(HEADERS_BYTES, len(good), BLOCK_BYTES):
+        good = overwritten(at + 100)(good)
+    return good
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "text": lambda _: b"no database at all\n" * 1000,
+    "cut in the header": lambda good: good[:100],
+    "cut in the middle": lambda good: good[: len(good) // 2],
+    "magic": overwritten(8, 4),
+    "version": overwritten(12, 8),
+    "header": overwritten(4096, 8192),
+    "every block": in_every_block,
+    **{f"block {n}": overwritten(HEADERS_BYTES + n * BLOCK_BYTES + 100) for n in range(4)},
+}
+
+
+@pytest.fixture(scope="module")
+def messages() -> list[Stored]:
+    log = Log()
+    for number in range(TASKS):
+        log.run(f"t{number}")
+    return log.messages
+
+
+@pytest.fixture(scope="module")
+def good(messages: list[Stored], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A whole database of all but the last event."""
+    path = tmp_path_factory.mktemp("good") / "projection.duckdb"
+    store = create_store(path, FLEET)
+    store.apply(messages[:-1])
+    store.close()
+    return path.read_bytes()
+
+
+def digests_of(path: Path, messages: Sequence[Stored] = ()) -> dict[str, Digest]:
+    store = open_store(path, FLEET)
+    if messages:
+        store.apply(messages)
+    found = store.digests()
+    store.close()
+    return found
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_a_damaged_database_is_built_anew_while_it_is_asked(
+    damage: Callable[[bytes], bytes],
+    good: bytes,
+    messages: list[Stored],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "projection.duckdb"
+    damaged = damage(good)
+    assert damaged[: len(good)] != good
+    path.write_bytes(damaged)
+    log = MemoryLog(FLEET)
+    log._messages += messages  # as if other writers had appended them
+    services = LoopbackServices()
+    projector = Projector(log, tmp_path, services=services)
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        group.create_task(projector.run())
+        await projector.ready.wait()
+        assert await ask_until_answered(services) == b'[{"n":400}]\n'
+        projector.stop()
+    assert "from the log" in caplog.text
+    assert str(path) + ".broken" in caplog.text
+    assert digests_of(path) == digests_of(tmp_path / "alone.duckdb", messages)
+
+
+async def ask_until_answered(services: LoopbackServices) -> bytes:
+    """What a person does who is told to ask again."""
+    request = SqlRequest(sql="SELECT count(*) AS n FROM tasks", is_fresh=True, timeout_s=20.0)
+    while True:
+        try:
+            _, chunks = await query(services, request)
+            return b"".join([chunk async for chunk in chunks])
+        except (ProjectionError, Unavailable) as error:
+            assert "ask again" in str(error) or "nobody serves" in str(error)  # noqa: PT017 - of either
+            await asyncio.sleep(0.01)
+
+
+def test_another_programs_database_in_an_old_format_is_set_aside(
+    messages: list[Stored], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "projection.duckdb"
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{path}' AS old (STORAGE_VERSION 'v1.0.0')")
+        connection.execute("CREATE TABLE old.meta AS SELECT 1 AS layout")
+    assert digests_of(path, messages) == digests_of(tmp_path / "alone.duckdb", messages)
+    assert "could not be opened" in caplog.text
