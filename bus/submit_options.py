@@ -28,6 +28,7 @@ class SubmitOptions(TypedDict, total=False):
     expires: Duration | None
     delay: Duration
     parent_id: str
+    repo: str
 
 
 def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:

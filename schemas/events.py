@@ -34,6 +34,7 @@ ErrorClass = Literal[
     "unreadable_result",  # the outcome could not be recorded as it was
     "arguments_lost",  # stored arguments are missing or damaged
     "store_unavailable",  # stored arguments could not be fetched for now
+    "worktree",  # its worktree could not be made or set up
     "transient",  # a service that the attempt needs was overloaded or out of order
     "throttled",  # its credential was asked too often
     "usage_limit",  # its credential's allowance is used up until a known time
@@ -81,6 +82,31 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Millionths of a US dollar."""
     model: str | None = None
     """The model that most of it went to."""
+
+
+class WorktreeReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the work of an attempt in a worktree stands."""
+
+    repository: str
+    """The repository's checkout on the attempt's host."""
+    base: str
+    """The commit it began from."""
+    branch: str | None = None
+    """The branch that holds all of its work; None without commits, and then no branch is left."""
+    head: str | None = None
+    """The last commit of it."""
+    commits: int = 0
+    """How many since the base."""
+    files_changed: int = 0
+    """Between base and head."""
+    insertions: int = 0
+    """Lines added between base and head."""
+    deletions: int = 0
+    """Lines removed between base and head."""
+    kept: str | None = None
+    """The worktree's folder, if it stays for a while."""
+    note: str | None = None
+    """What a person should know about it."""
 
 
 class TaskHeld(Event, tag="task.held", frozen=True, kw_only=True):
@@ -145,6 +171,8 @@ class AttemptEnd(Event, tag="attempt.end", frozen=True, kw_only=True):
     """The files that the attempt left in the object store, each by a name of its own."""
     session_id: str | None = None
     """The session of an agent CLI, by which it can be resumed."""
+    worktree: WorktreeReport | None = None
+    """Where its work stands, if it ran in a worktree of a repository."""
 
 
 class TaskRetried(AttemptEnd, tag="task.retried", frozen=True, kw_only=True):

@@ -23,6 +23,8 @@ PositiveMs = Annotated[int, Meta(ge=1, le=DURATION_MAX_MS)]
 Label = Annotated[str, Meta(min_length=1, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
+RepoName = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^(/[^\x00]*|[^/\x00]+)$")]
+
 NO_ARGS: Final = msgspec.Raw(b"{}")
 
 
@@ -74,6 +76,9 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The task that caused this one."""
     args_ref: ObjectRef | None = None
     """Where the arguments are when they are too large for an event; `args` is empty then. Set by the client."""
+    repo: RepoName | None = None
+    """The repository that attempts get worktrees of, by its path on the agent's host or the name of its folder;
+    None: the agent's only one, if it has one."""
 
 
 _Container = dict[str, object] | list[object]
@@ -90,6 +95,8 @@ def check_spec(spec: TaskSpec) -> TaskSpec:
     check_id(spec.queue, "queue")
     if spec.parent_id is not None:
         check_id(spec.parent_id, "parent id")
+    if spec.repo is not None and spec.executor == "python":
+        raise InvalidInput("repo is for commands: a Python handler does not run in a worktree")
     if not isinstance(spec.args, msgspec.Raw):
         raise InvalidInput("args must be a msgspec.Raw of one JSON object")
     if spec.args_ref is not None:
@@ -143,13 +150,16 @@ def read_json(raw: msgspec.Raw | bytes, what: str) -> object:
 
 
 def payload_digest(spec: TaskSpec) -> str:
-    """22 characters that are the same for the same work: executor, handler and arguments.
+    """22 characters that are the same for the same work: executor, handler, arguments and repository.
 
     Queue, priority, labels and time-outs are left out: who submits the same key again with another priority
     means the same task. The order of keys and white space in the arguments do not count.
     """
     arguments = msgspec.json.encode(msgspec.json.decode(spec.args), order="deterministic")
     identity = f"{spec.executor}\0{spec.handler}\0".encode() + arguments
+    if spec.repo is not None:
+        # JSON has no zero bytes, so that no arguments look like this.
+        identity += f"\0{spec.repo}".encode()
     return urlsafe_b64encode(hashlib.sha256(identity).digest()[:16]).decode().rstrip("=")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fleetlog.schemas.events import Usage
+from fleetlog.schemas.events import Usage, WorktreeReport
 from fleetlog.schemas.objects import Artifact, ObjectRef
 from fleetlog.schemas.specs import TaskSpec
 
@@ -67,6 +67,8 @@ class Ending(Command, frozen=True, kw_only=True):
     """The files that the attempt left, stored before."""
     session_id: str | None = None
     """The session of an agent CLI."""
+    worktree: WorktreeReport | None = None
+    """Where its work stands."""
 
 
 class Complete(Ending, frozen=True, kw_only=True):

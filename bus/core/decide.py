@@ -306,6 +306,7 @@ def _ending(command: Ending, task: Task, now: datetime) -> dict[str, Any]:
         "usage": command.usage,
         "artifacts": command.artifacts,
         "session_id": command.session_id,
+        "worktree": command.worktree,
         **_stamp(command, now),
     }
 

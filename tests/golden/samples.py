@@ -50,6 +50,23 @@ _LEFT: Final[dict[str, Any]] = {
         Artifact(name="Kärtchen 7", sha256="cd" * 32, size=0),
     ),
 }
+_WORKED: Final[dict[str, Any]] = {
+    **_STAMP,
+    "attempts": 1,
+    "worktree": events.WorktreeReport(
+        repository="/src/my shop",
+        base="0123456789abcdef0123456789abcdef01234567",
+        branch="fleetlog/t1/1",
+        head="89abcdef0123456789abcdef0123456789abcdef",
+        commits=2,
+        files_changed=3,
+        insertions=40,
+        deletions=5,
+        kept="/data/worktrees/trees/t1.1",
+        note="it ended in the middle of a rebase",
+    ),
+}
+_REPO_SPEC: Final = TaskSpec(handler="make", executor="command", repo="/src/my shop")
 _STORED_SPEC: Final = TaskSpec(handler="reindex", args_ref=_REF)
 _SESSION: Final = "0b7c8f4e-5a5e-4f6e-9d0c-1f1a2b3c4d5e"
 _DIGEST: Final = "zTma3WGFyidJJQhIfbPmqQ"
@@ -68,6 +85,7 @@ _END: Final[dict[str, Any]] = {
 SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.held.minimal": events.TaskHeld(**_STAMP, spec=_SPEC, digest=_DIGEST),
     "task.held.full": events.TaskHeld(**_FULL, spec=_FULL_SPEC, digest=_DIGEST),
+    "task.held.repo": events.TaskHeld(**_STAMP, spec=_REPO_SPEC, digest=_DIGEST),
     "task.held.stored": events.TaskHeld(**_STAMP, spec=_STORED_SPEC, digest=_DIGEST),
     "task.queued.minimal": events.TaskQueued(**_STAMP, spec=_SPEC, digest=_DIGEST),
     "task.queued.full": events.TaskQueued(
@@ -79,6 +97,7 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
         losses=1,
         submitted_at=_AT,
     ),
+    "task.queued.repo": events.TaskQueued(**_STAMP, spec=_REPO_SPEC, digest=_DIGEST),
     "task.queued.stored": events.TaskQueued(**_STAMP, spec=_STORED_SPEC, digest=_DIGEST),
     "task.claimed.minimal": events.TaskClaimed(
         **_STAMP, agent_id="a1", worker_id="w1", host="h1", attempt=1, offer=40
@@ -102,6 +121,9 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.retried.session": events.TaskRetried(
         **_STAMP, attempts=1, error_class="max_turns", error="", delay_ms=1, session_id=_SESSION
     ),
+    "task.retried.worktree": events.TaskRetried(
+        **_WORKED, error_class="error", error="no", delay_ms=10
+    ),
     "task.retried.full": events.TaskRetried(
         **_END, error_class="timeout", error="ran longer than 1h\n", delay_ms=2_000
     ),
@@ -112,12 +134,14 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.returned.limited": events.TaskReturned(
         **_STAMP, attempts=1, error_class="usage_limit", error="", session_id=_SESSION
     ),
+    "task.returned.worktree": events.TaskReturned(**_WORKED, error_class="drained", error="no"),
     "task.returned.full": events.TaskReturned(
         **_END, error_class="drained", error="told to stop", delay_ms=500
     ),
     "task.completed.minimal": events.TaskCompleted(**_STAMP, attempts=1),
     "task.completed.artifacts": events.TaskCompleted(**_LEFT),
     "task.completed.session": events.TaskCompleted(**_STAMP, attempts=1, session_id=_SESSION),
+    "task.completed.worktree": events.TaskCompleted(**_WORKED),
     "task.completed.full": events.TaskCompleted(
         **_END,
         result=msgspec.Raw(b'{"n": 1.0, "big": 123456789012345678901, "t": "\xf0\x9f\x9a\x80"}'),
@@ -133,18 +157,21 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.failed.session": events.TaskFailed(
         **_STAMP, attempts=1, error_class="max_budget", error="", session_id=_SESSION
     ),
+    "task.failed.worktree": events.TaskFailed(**_WORKED, error_class="error", error="no"),
     "task.failed.full": events.TaskFailed(
         **_END, error_class="a-class-of-tomorrow", error="no\tway", digest=_DIGEST
     ),
     "task.cancelled.minimal": events.TaskCancelled(**_STAMP, attempts=0),
     "task.cancelled.artifacts": events.TaskCancelled(**_LEFT),
     "task.cancelled.session": events.TaskCancelled(**_STAMP, attempts=1, session_id=_SESSION),
+    "task.cancelled.worktree": events.TaskCancelled(**_WORKED),
     "task.cancelled.full": events.TaskCancelled(**_END, digest=_DIGEST),
     "task.expired.minimal": events.TaskExpired(**_STAMP, attempts=0, limit="start_within"),
     "task.expired.artifacts": events.TaskExpired(**_LEFT, limit="expires"),
     "task.expired.session": events.TaskExpired(
         **_STAMP, attempts=1, limit="expires", session_id=_SESSION
     ),
+    "task.expired.worktree": events.TaskExpired(**_WORKED, limit="expires"),
     "task.expired.full": events.TaskExpired(**_END, limit="expires", digest=_DIGEST),
     "task.cancel_requested.minimal": events.TaskCancelRequested(**_STAMP),
     "task.cancel_requested.full": events.TaskCancelRequested(**_FULL),

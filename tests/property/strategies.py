@@ -61,6 +61,7 @@ SPECS = st.builds(
     expires_ms=LIMIT_MS,
     delay_ms=MS,
     parent_id=st.none() | TOKEN,
+    repo=st.none() | TOKEN | TOKEN.map("/{}".format),
 )
 
 _STAMP: dict[str, st.SearchStrategy[Any]] = {
@@ -88,6 +89,20 @@ _END: dict[str, st.SearchStrategy[Any]] = {
         st.builds(Artifact, name=TEXT, sha256=SHA256, size=st.integers(0, 2**40), media_type=TEXT),
         max_size=2,
     ).map(tuple),
+    "worktree": st.none()
+    | st.builds(
+        events.WorktreeReport,
+        repository=TEXT,
+        base=TEXT,
+        branch=st.none() | TEXT,
+        head=st.none() | TEXT,
+        commits=WILD_INT,
+        files_changed=COUNT,
+        insertions=COUNT,
+        deletions=WILD_INT,
+        kept=st.none() | TEXT,
+        note=st.none() | TEXT,
+    ),
 }
 _WHY = {
     "error_class": st.sampled_from([*get_args(events.ErrorClass), "of-tomorrow"]),

@@ -16,6 +16,7 @@ from fleetlog.schemas.events import (
     TaskRetried,
     TaskReturned,
     Usage,
+    WorktreeReport,
 )
 from fleetlog.schemas.specs import Backoff
 from tests.given import (
@@ -71,13 +72,20 @@ def test_no_end_is_recorded_without_the_live_lease(end: str, given: str) -> None
 
 def test_completion_carries_result_digest_and_what_the_attempt_used() -> None:
     usage = Usage(input_tokens=1, output_tokens=2, cost_micro_usd=3, model="m")
+    tree = WorktreeReport(repository="/src/shop", base="b", branch="fleetlog/t/1", commits=1)
     command = type(complete(2))(
-        id="c", fence=2, result=complete(2).result, ran_ms=7, exit_code=0, usage=usage
+        id="c",
+        fence=2,
+        result=complete(2).result,
+        ran_ms=7,
+        exit_code=0,
+        usage=usage,
+        worktree=tree,
     )
     event = decide(command, RUNNING, at(9))
     assert isinstance(event, TaskCompleted)
     assert (bytes(event.result), event.digest) == (b"42", RUNNING.digest)
-    assert (event.ran_ms, event.exit_code, event.usage) == (7, 0, usage)
+    assert (event.ran_ms, event.exit_code, event.usage, event.worktree) == (7, 0, usage, tree)
     assert (event.fence, event.attempts) == (2, 1)
     settled = evolve(RUNNING, record(3, event))
     assert (settled.status, settled.lease, settled.outcome) == ("completed", None, event)
