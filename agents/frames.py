@@ -47,6 +47,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="run")
     """The task that caused this one."""
     traceparent: str | None = None
     """The trace that the attempt belongs to."""
+    workdir: str | None = None
+    """The folder that was made for this attempt, its worktree; None: the agent's own folder."""
+    env: dict[str, str] | None = None
+    """What its environment has besides, such as the identity of its commits; the task's own goes before."""
 
 
 class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):

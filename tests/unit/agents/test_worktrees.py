@@ -1,0 +1,568 @@
+"""Worktrees on real repositories: made, saved in whatever state they are, rescued and removed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from support.repositories import (
+    ENVIRON,
+    branches,
+    files_at,
+    git,
+    repository,
+    untouched,
+    worktrees,
+)
+
+from fleetlog.agents.worktrees.failures import WorktreeFailed
+from fleetlog.agents.worktrees.git import Git
+from fleetlog.agents.worktrees.reaper import Reaper
+from fleetlog.agents.worktrees.records import Tree, TreeRecords
+from fleetlog.agents.worktrees.repositories import RepositoryLocks
+from fleetlog.agents.worktrees.worktrees import Lease, Made, Worktrees
+from fleetlog.bus.errors import ConfigError
+from fleetlog.bus.programs import SystemPrograms
+from fleetlog.bus.system import SystemClock
+from fleetlog.schemas.events import WorktreeReport
+
+
+class Shop:
+    """A repository, a data folder, and one agent's worktrees."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.repo = repository(tmp_path / "my shop")
+        self.data = tmp_path / "data"
+        self.said: list[str] = []
+
+    @asynccontextmanager
+    async def agent(self, *repos: Path, owner: str = "a1") -> AsyncIterator[Worktrees]:
+        made = Worktrees(
+            repos or (self.repo,),
+            data=self.data,
+            owner=owner,
+            clock=SystemClock(),
+            environ=ENVIRON,
+        )
+        async with made.open():
+            yield made
+
+    def settings(self, text: str) -> None:
+        """Commits the repository's settings for worktrees."""
+        path = self.repo / ".fleetlog" / "worktree.toml"
+        path.parent.mkdir()
+        path.write_text(text)
+        git(self.repo, "add", ".fleetlog")
+        git(self.repo, "commit", "-qm", "settings", "--", ".fleetlog")
+
+    async def make(self, agent: Worktrees, task: str = "t1", **lease: Any) -> Made:
+        fields = {"task_id": task, "attempt": 1, "fence": 7, "repo": None} | lease
+        return await agent.make(Lease(**fields), self.said.append)
+
+    async def finish(
+        self, agent: Worktrees, made: Made, *, is_kept: bool = False
+    ) -> WorktreeReport:
+        tree, report = await agent.save(made.tree, is_kept=is_kept)
+        await agent.end(tree, is_recorded=True)
+        return report
+
+    def reaper(self, *, later_s: float = 0) -> Reaper:
+        clock = Later(later_s)
+        records = TreeRecords(self.data)
+        return Reaper(Git(SystemPrograms(), clock, ENVIRON), records, RepositoryLocks(clock), clock)
+
+    def records(self) -> list[Tree]:
+        return TreeRecords(self.data).read_all()
+
+
+class Later(SystemClock):
+    """The machine's clock, set forward."""
+
+    def __init__(self, later_s: float) -> None:
+        self._later = timedelta(seconds=later_s)
+
+    def now(self) -> Any:
+        return super().now() + self._later
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def as_task(made: Made, *args: str, check: bool = True) -> str:
+    """Runs git in the worktree as the task would."""
+    ran = subprocess.run(
+        ("git", *args),
+        cwd=made.tree.path,
+        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **made.env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not check or ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+async def test_work_becomes_a_branch_and_the_checkout_stays_as_it_is(shop: Shop) -> None:
+    before = untouched(shop.repo)
+    base = git(shop.repo, "rev-parse", "main")
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        path = made.tree.path
+        assert files_at(shop.repo, "main") == {
+            str(file.relative_to(path)): file.read_text().strip()
+            for file in path.rglob("*")
+            if file.is_file() and file.name != ".git"
+        }
+        [place] = git(shop.repo, "worktree", "list", "--porcelain").split("\n\n")[1:]
+        assert "locked fleetlog: lease 7, task t1, attempt 1, agent a1" in place
+        (path / "a.txt").write_text("one\nTWO\n")
+        as_task(made, "commit", "-qam", "by the task")
+        (path / "a.txt").write_text("one\nTWO\nthree\n")
+        (path / "new.txt").write_text("new\n")
+        (path / "deep" / "b.txt").unlink()
+        (path / "junk.o").write_text("ignored\n")
+        report = await shop.finish(agent, made)
+        assert not path.exists()
+    assert report == WorktreeReport(
+        repository=str(shop.repo),
+        base=base,
+        branch="fleetlog/t1/1",
+        head=git(shop.repo, "rev-parse", "fleetlog/t1/1"),
+        commits=2,
+        files_changed=3,
+        insertions=3,
+        deletions=2,
+    )
+    assert files_at(shop.repo, "fleetlog/t1/1") == {
+        ".gitignore": "*.o\n.env",
+        "a.txt": "one\nTWO\nthree",
+        "new.txt": "new",
+    }
+    who = git(shop.repo, "log", "--format=%an <%ae> %cn <%ce>", "main..fleetlog/t1/1").splitlines()
+    ours = "fleetlog <fleetlog@fleetlog.invalid>"
+    task = "fleetlog agent t1 <t1@fleetlog.invalid>"
+    assert who == [f"{ours} {ours}", f"{task} {task}"]
+    assert untouched(shop.repo) == before
+    assert worktrees(shop.repo) == []
+    assert shop.records() == []
+    assert not (shop.repo.parent / "hook-ran").exists()
+
+
+async def test_a_branch_without_commits_goes_with_its_worktree(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        (made.tree.path / "junk.o").write_text("ignored\n")
+        report = await shop.finish(agent, made)
+    assert (report.branch, report.head, report.commits) == (None, report.base, 0)
+    assert branches(shop.repo) == []
+
+
+async def test_thirty_at_once_do_not_meet(shop: Shop) -> None:
+    before = untouched(shop.repo)
+
+    async def one(agent: Worktrees, number: int) -> WorktreeReport:
+        made = await shop.make(agent, f"t{number}")
+        (made.tree.path / f"{number}.txt").write_text("x\n")
+        if number % 2:
+            await asyncio.to_thread(as_task, made, "add", "-A")
+            await asyncio.to_thread(as_task, made, "commit", "-qm", "done")
+        return await shop.finish(agent, made)
+
+    # Two agents, as of two fleets: what they share is the repository alone.
+    async with shop.agent() as agent, Shop.agent(shop, owner="a2") as other:
+        reports = await asyncio.gather(
+            *(one(agent if number < 15 else other, number) for number in range(30))
+        )
+    assert [report.commits for report in reports] == [1] * 30
+    assert {report.branch for report in reports} == {f"fleetlog/t{n}/1" for n in range(30)}
+    for number in range(30):
+        who = git(shop.repo, "log", "-1", "--format=%an", f"fleetlog/t{number}/1")
+        assert who == (f"fleetlog agent t{number}" if number % 2 else "fleetlog")
+    assert untouched(shop.repo) == before
+    assert worktrees(shop.repo) == []
+
+
+async def test_a_branch_that_exists_is_left_alone(shop: Shop) -> None:
+    git(shop.repo, "branch", "fleetlog/t1/1", "main")
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        (made.tree.path / "new.txt").write_text("new\n")
+        report = await shop.finish(agent, made)
+    assert report.branch == "fleetlog/t1/1-2"
+    assert git(shop.repo, "rev-parse", "fleetlog/t1/1") == git(shop.repo, "rev-parse", "main")
+
+
+async def test_a_branch_in_the_way_is_told_and_leaves_nothing(shop: Shop) -> None:
+    git(shop.repo, "branch", "fleetlog/t1", "main")
+    async with shop.agent() as agent:
+        with pytest.raises(WorktreeFailed, match="fleetlog/t1"):
+            await shop.make(agent)
+    assert shop.records() == []
+    assert worktrees(shop.repo) == []
+
+
+@pytest.mark.parametrize("what", ["merge", "rebase", "cherry-pick"])
+async def test_what_is_unfinished_is_saved_beside_the_branch(shop: Shop, what: str) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        path = made.tree.path
+        (path / "a.txt").write_text("task\n")
+        as_task(made, "commit", "-qam", "by the task")
+        mine = as_task(made, "rev-parse", "HEAD")
+        as_task(made, "branch", "theirs", made.tree.base)
+        as_task(made, "switch", "-q", "theirs")
+        (path / "a.txt").write_text("theirs\n")
+        as_task(made, "commit", "-qam", "theirs")
+        as_task(made, "switch", "-q", "-")
+        as_task(made, what, "theirs", check=False)
+        assert "<<<<<<<" in (path / "a.txt").read_text()
+        (path / "new.txt").write_text("new\n")
+        report = await shop.finish(agent, made)
+    assert report.branch == "fleetlog/t1/1-rescue"
+    assert report.note is not None
+    assert f"in the middle of a {what}" in report.note
+    assert git(shop.repo, "rev-parse", "fleetlog/t1/1") == mine
+    saved = files_at(shop.repo, "fleetlog/t1/1-rescue")
+    assert "<<<<<<<" in saved["a.txt"]
+    assert saved["new.txt"] == "new"
+    assert not path.exists()
+
+
+async def test_commits_away_from_the_branch_are_saved(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        detached, moved = await shop.make(agent, "t1"), await shop.make(agent, "t2")
+        as_task(detached, "switch", "-q", "--detach")
+        as_task(moved, "switch", "-qc", "feature")
+        for made in (detached, moved):
+            (made.tree.path / "new.txt").write_text("new\n")
+            as_task(made, "add", "-A")
+            as_task(made, "commit", "-qm", "away")
+        reports = [await shop.finish(agent, made) for made in (detached, moved)]
+    assert [report.branch for report in reports] == ["fleetlog/t1/1-rescue", "feature"]
+    assert [report.commits for report in reports] == [1, 1]
+    assert branches(shop.repo) == ["fleetlog/t1/1-rescue"]
+
+
+async def test_lock_files_and_a_damaged_index_are_not_in_the_way(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        own = shop.repo / ".git" / "worktrees" / "t1.1"
+        (own / "index").write_bytes(b"DIRC nonsense")
+        (own / "index.lock").touch()
+        (made.tree.path / "new.txt").write_text("new\n")
+        report = await shop.finish(agent, made)
+    assert (report.commits, report.files_changed) == (1, 1)
+
+
+@pytest.mark.parametrize("what", ["folder", "git file", "own part"])
+async def test_what_a_task_removes_loses_no_more_than_that(shop: Shop, what: str) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        path = made.tree.path
+        (path / "new.txt").write_text("committed\n")
+        as_task(made, "add", "-A")
+        as_task(made, "commit", "-qm", "by the task")
+        (path / "staged.txt").write_text("staged\n")
+        as_task(made, "add", "-A")
+        match what:
+            case "folder":
+                shutil.rmtree(path)
+            case "git file":
+                (path / ".git").unlink()
+            case _:
+                shutil.rmtree(shop.repo / ".git" / "worktrees")
+        report = await shop.finish(agent, made)
+    assert (report.branch, report.commits) == ("fleetlog/t1/1", 2)
+    saved = files_at(shop.repo, "fleetlog/t1/1")
+    assert (saved["new.txt"], saved["staged.txt"]) == ("committed", "staged")
+    assert not path.exists()
+    assert worktrees(shop.repo) == []
+
+
+async def test_a_link_in_the_place_of_the_folder_is_not_followed(
+    shop: Shop, tmp_path: Path
+) -> None:
+    before = untouched(shop.repo)
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        shutil.rmtree(made.tree.path)
+        made.tree.path.symlink_to(shop.repo)
+        report = await shop.finish(agent, made)
+    assert report.commits == 0
+    assert untouched(shop.repo) == before
+
+
+async def test_a_repository_inside_is_kept_until_a_person_says_so(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        inner = made.tree.path / "inner"
+        inner.mkdir()
+        git(inner, "init", "-q")
+        git(inner, "commit", "-qm", "inner", "--allow-empty")
+        report = await shop.finish(agent, made)
+    assert report.kept == str(made.tree.path)
+    assert "inner" in (report.note or "")
+    for _ in range(2):
+        assert await shop.reaper(later_s=1e6).reap() == []
+        assert inner.is_dir()
+    [reaped] = await shop.reaper().reap(is_all=True)
+    assert reaped.act == "removed"
+    assert not inner.exists()
+
+
+async def test_a_repository_that_is_gone_leaves_the_work_where_it_is(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        (made.tree.path / "new.txt").write_text("new\n")
+        away = shop.repo.rename(shop.repo.parent / "away")
+        report = await shop.finish(agent, made)
+        assert report.kept == str(made.tree.path)
+        [reaped] = await shop.reaper().reap(is_all=True)
+        assert reaped.act == "failed"
+        assert (made.tree.path / "new.txt").exists()
+        away.rename(shop.repo)
+    [reaped] = await shop.reaper().reap()
+    assert reaped.act == "rescued"
+    assert files_at(shop.repo, "fleetlog/t1/1")["new.txt"] == "new"
+
+
+async def test_after_a_failure_it_is_kept_for_its_time_and_then_goes(shop: Shop) -> None:
+    shop.settings('keep = "1h"')
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        path = made.tree.path
+        (path / "new.txt").write_text("new\n")
+        report = await shop.finish(agent, made, is_kept=True)
+    assert report.kept == str(path)
+    assert as_task(made, "status", "--porcelain") == ""
+    (path / "later.txt").write_text("a person looked\n")
+    assert await shop.reaper(later_s=3500).reap() == []
+    [reaped] = await shop.reaper(later_s=3700).reap()
+    assert reaped.act == "removed"
+    assert not path.exists()
+    assert set(files_at(shop.repo, "fleetlog/t1/1")) >= {"new.txt", "later.txt"}
+    assert worktrees(shop.repo) == []
+
+
+async def test_what_a_dead_agent_left_is_rescued_and_what_a_living_one_has_is_not(
+    shop: Shop,
+) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        (made.tree.path / "new.txt").write_text("new\n")
+        assert await shop.reaper().reap(is_all=True) == []
+        assert branches(shop.repo) == ["fleetlog/t1/1"]
+    # The agent has gone without a word about its worktree.
+    reaper = shop.reaper()
+    assert [(reaper.state_of(tree), act) for tree, act in reaper.due(is_all=False)] == [
+        ("left", "rescued")
+    ]
+    [reaped] = await reaper.reap()
+    assert reaped.act == "rescued"
+    assert files_at(shop.repo, "fleetlog/t1/1")["new.txt"] == "new"
+    assert made.tree.path.is_dir()
+    assert await reaper.reap() == []
+    [reaped] = await reaper.reap(is_all=True)
+    assert reaped.act == "removed"
+    assert shop.records() == []
+
+
+async def test_processes_that_are_left_end_before_the_work_is_saved(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", "echo begun; exec sleep 60"),
+            env={"PATH": os.environ["PATH"], **made.env},
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"begun\n"
+        await shop.finish(agent, made)
+        assert await process.wait() == -9
+
+
+async def test_a_crash_in_the_middle_of_making_leaves_nothing_after_reaping(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent, "t1")
+        unused = msgspec.structs.replace(made.tree, phase="making")
+        TreeRecords(shop.data).write(unused)
+        # As it is when git was killed: folder and branch are there, a file is not.
+        (made.tree.path / "a.txt").unlink()
+        other = made.tree.path.with_name("t2.1")
+        reserved = msgspec.structs.replace(unused, id="t2.1", branch="fleetlog/t2/1", path=other)
+        TreeRecords(shop.data).add(reserved)
+    assert [each.act for each in await shop.reaper().reap()] == ["removed"] * 2
+    assert (branches(shop.repo), shop.records()) == ([], [])
+
+
+async def test_setup_and_copied_files_are_there_and_no_part_of_the_work(shop: Shop) -> None:
+    shop.settings('setup = "cat .env > made.o; echo ready"\ncopy = [".env", "mine.txt", "none"]')
+    before = untouched(shop.repo)
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        assert (made.tree.path / "made.o").read_text() == "SECRET=1\n"
+        assert (made.tree.path / "mine.txt").read_text() == "untracked\n"
+        report = await shop.finish(agent, made)
+    assert shop.said == ["ready\n"]
+    assert report.commits == 0
+    assert untouched(shop.repo) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "is_permanent"),
+    [
+        ('setup = "echo no luck; exit 3"', "exit code 3: no luck", False),
+        ('setup = "sleep 60"\nsetup_timeout = "50ms"', "longer than 50ms", False),
+        ('set_up = "x"', "set_up", True),
+        ('keep = "soon"', "soon", True),
+        ('copy = ["../secret"]', "inside of the repository", True),
+    ],
+)
+async def test_a_worktree_that_can_not_be_set_up_is_kept_and_says_why(
+    shop: Shop, text: str, says: str, is_permanent: bool
+) -> None:
+    shop.settings(text)
+    async with shop.agent() as agent:
+        with pytest.raises(WorktreeFailed, match=says) as failed:
+            await shop.make(agent)
+    assert failed.value.is_permanent is is_permanent
+    [tree] = shop.records()
+    assert tree.phase == "kept"
+    assert str(tree.path) in str(failed.value)
+
+
+async def test_stopping_while_it_is_made_leaves_nothing(shop: Shop) -> None:
+    shop.settings('setup = "touch begun; sleep 60"')
+    async with shop.agent() as agent:
+        making = asyncio.ensure_future(shop.make(agent))
+        begun = shop.data / "worktrees" / "trees" / "t1.1" / "begun"
+        async with asyncio.timeout(20):
+            while not begun.exists():  # noqa: ASYNC110 - nothing tells of a file
+                await asyncio.sleep(0.01)
+        making.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await making
+    assert (worktrees(shop.repo), branches(shop.repo), shop.records()) == ([], [], [])
+
+
+async def test_a_task_may_name_only_what_its_agent_was_given(shop: Shop, tmp_path: Path) -> None:
+    other = repository(tmp_path / "other")
+    async with shop.agent() as agent:
+        for repo in (str(shop.repo), "my shop", str(shop.repo / "deep" / "..")):
+            made = await shop.make(agent, "named", repo=repo)
+            await shop.finish(agent, made)
+        for repo in (str(other), "other"):
+            with pytest.raises(WorktreeFailed, match="not one of those"):
+                await shop.make(agent, repo=repo)
+    async with shop.agent(shop.repo, other) as agent:
+        with pytest.raises(WorktreeFailed, match="names no repository"):
+            await shop.make(agent)
+        made = await shop.make(agent, repo="other")
+        assert made.tree.repository == other
+
+
+async def test_it_begins_from_what_the_checkout_has_now(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        git(shop.repo, "commit", "-qm", "second", "--allow-empty")
+        second = git(shop.repo, "rev-parse", "HEAD")
+        assert (await shop.make(agent, "t1")).tree.base == second
+        git(shop.repo, "switch", "-q", "--detach", "HEAD~1")
+        assert (await shop.make(agent, "t2")).tree.base == second
+
+
+def _bare(path: Path) -> Path:
+    git(path.parent, "init", "-q", "--bare", str(path))
+    return path
+
+
+def _empty(path: Path) -> Path:
+    path.mkdir()
+    git(path, "init", "-q", "-b", "main")
+    return path
+
+
+def _with_file(name: str, text: str) -> Any:
+    def make(path: Path) -> Path:
+        repository(path)
+        (path / name).write_text(text)
+        git(path, "add", name)
+        git(path, "commit", "-qm", "more", "--", name)
+        return path
+
+    return make
+
+
+def _detached(path: Path) -> Path:
+    git(repository(path), "switch", "-q", "--detach")
+    return path
+
+
+def _occupied(path: Path) -> Path:
+    git(repository(path), "branch", "fleetlog")
+    return path
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path, "no such folder"),
+        (_folder, "no git repository"),
+        (_bare, "bare"),
+        (_empty, "no commit yet"),
+        (_detached, "no branch checked out"),
+        (_occupied, "has a branch 'fleetlog'"),
+        (_with_file(".gitmodules", "[submodule]\n"), "submodules"),
+        (_with_file(".gitattributes", "*.bin filter=lfs diff=lfs\n"), "LFS"),
+        (_with_file("deep/.gitattributes", "*.bin filter=lfs\n"), "LFS"),
+    ],
+)
+async def test_a_repository_that_can_not_be_used_is_refused_at_the_start(
+    shop: Shop, tmp_path: Path, make: Any, says: str
+) -> None:
+    path = make(tmp_path / "bad")
+    with pytest.raises(ConfigError, match=says):
+        async with shop.agent(path):
+            pass
+
+
+async def test_a_data_folder_inside_of_the_repository_is_refused(shop: Shop) -> None:
+    shop.data = shop.repo / "data"
+    with pytest.raises(ConfigError, match="name another one with --data"):
+        async with shop.agent():
+            pass
+
+
+@pytest.mark.parametrize(
+    ("script", "says"), [(None, "cannot be started"), ("echo git version 2.30.2", "2.30.2")]
+)
+async def test_git_must_be_there_and_new_enough(
+    shop: Shop, tmp_path: Path, script: str | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bin"
+    path.mkdir()
+    if script is not None:
+        (path / "git").write_text(f"#!/bin/sh\n{script}\n")
+        (path / "git").chmod(0o755)
+    monkeypatch.setitem(ENVIRON, "PATH", str(path))
+    # The program is looked for where this process looks.
+    monkeypatch.setenv("PATH", str(path))
+    with pytest.raises(ConfigError, match=says):
+        async with shop.agent():
+            pass
