@@ -136,7 +136,8 @@ class Client:
         except TimeoutError as error:
             raise PublishUnknown(
                 f"no answer within {timeout_s:g} s: task {task_id} may or may not have been accepted."
-                " Submit it again with the same key or id; that is safe"
+                " Submit it again with the same key or id; that is safe. If it goes on like that, see"
+                " `fleetlog doctor` and whether the server's disk is full"
             ) from error
 
     async def submit_stream(
@@ -243,7 +244,7 @@ class Client:
         check_id(task_id, "task id")
         last = await self.fleet.log.last(guard(self.fleet.name, "task", task_id))
         if last is None:
-            raise TaskNotFound(f"there is no task {task_id} in fleet {self.fleet.name}")
+            raise self._not_found(task_id)
         event = open_stored(last).event
         if isinstance(event, TerminalEvent):
             outcome = outcome_of(task_id, event)
@@ -281,7 +282,7 @@ class Client:
         check_id(task_id, "task id")
         stored = await self.fleet.log.read_thing(guard(self.fleet.name, "task", task_id))
         if not stored:
-            raise TaskNotFound(f"there is no task {task_id} in fleet {self.fleet.name}")
+            raise self._not_found(task_id)
         task = Task(id=task_id)
         events = tuple(open_stored(one) for one in stored)
         for event in events:
@@ -356,6 +357,11 @@ class Client:
             if isinstance(settled, BaseException):
                 raise settled
             yield settled
+
+    def _not_found(self, task_id: str) -> TaskNotFound:
+        return TaskNotFound(
+            f"there is no task {task_id} in fleet {self.fleet.name}; `fleetlog task list` shows what there is"
+        )
 
     async def _read(self, task_id: str) -> list[Stored]:
         return await self.fleet.log.read_thing(guard(self.fleet.name, "task", task_id))

@@ -23,7 +23,7 @@ from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import entry
 from fleetlog.bus.rules import subject_of
 from fleetlog.bus.services import Services
-from fleetlog.schemas.envelope import Recorded, Stored, open_stored
+from fleetlog.schemas.envelope import Recorded, Stored, UnknownEvent, open_stored
 from fleetlog.schemas.events import TerminalEvent
 
 logger = logging.getLogger("fleetlog.coordinator")
@@ -119,6 +119,12 @@ class Coordinator:
     def _count_violation(self, before: Task, record: Recorded) -> None:
         # A settled task is not held here: what comes after its end can't be told from a trimmed history's rest.
         if permits(before, record.event) or isinstance(record.event, TerminalEvent):
+            return
+        if isinstance(record.event, UnknownEvent):
+            logger.warning(
+                "event %d of task %s can't be read by this version, which leaves the task alone: upgrade it",
+                *(record.seq, before.id),
+            )
             return
         self.violation_count += 1
         logger.error("event %d is not allowed in the state of task %s", record.seq, before.id)

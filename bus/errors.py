@@ -52,7 +52,7 @@ class HandlerUnknown(Refused):
 
 
 class LogFull(Refused):
-    """The log is near its size limit and takes no new tasks; more room changes that."""
+    """The log is near its size limit, or its disk is, and takes no new tasks; more room changes that."""
 
 
 class LeaseLost(Refused):

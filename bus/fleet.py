@@ -107,7 +107,7 @@ async def open_fleet(
                 services=NatsServices(connection, name),
                 system=system,
                 link=connection,
-                room=Room(connection, name, system.clock),
+                room=Room(connection, name, system.clock, store=target.store),
                 durability=durability,
             )
 

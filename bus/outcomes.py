@@ -128,5 +128,10 @@ def as_error(refusal: Refusal) -> Refused:
             )
         case "already_settled":
             return AlreadySettled(f"task {task.id} is {task.status} already; nothing was changed")
+        case "unreadable":
+            return Refused(
+                f"task {task.id} has events that this version can't read, see `fleetlog task show {task.id}`:"
+                " upgrade fleetlog if a newer one wrote them, else use another id"
+            )
         case _:
             return Refused(f"task {task.id} is {task.status}: {refusal.code.replace('_', ' ')}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,7 @@ from fleetlog.bus.embedded.config import Folder
 from fleetlog.bus.embedded.runtime import Target, attest_durability
 from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.jetstream.connection import Connection, check_version
-from fleetlog.bus.jetstream.room import SUBMITS_SHARE, Usage
+from fleetlog.bus.jetstream.room import SUBMITS_SHARE, Usage, disk_of
 from fleetlog.bus.jetstream.streams import find_missing
 from fleetlog.bus.settings import Settings
 from fleetlog.bus.system import Clock
@@ -20,7 +19,6 @@ from fleetlog.cli.checks import Check, error, ok, size_text, warning
 
 CLOCK_MAX_S: Final = 2.0
 DISK_LOW_BYTES: Final = 1024**3
-DISK_OUT_BYTES: Final = 128 * 1024**2
 LOG_SHARE_LOW: Final = 0.75
 SUBJECT_BYTES: Final = 300
 """What the server holds in memory for each subject, as measured."""
@@ -112,14 +110,14 @@ def check_subjects(usage: Usage) -> Check:
 def check_disk(settings: Settings) -> Check | None:
     """The disk under an embedded server; None for a server elsewhere."""
     folder = Folder(settings.data).store
-    if settings.url is not None or not folder.exists():
+    disk = disk_of(folder)
+    if settings.url is not None or disk is None:
         return None
-    usage = shutil.disk_usage(folder)
-    found = f"{size_text(usage.free)} of {size_text(usage.total)} free on {folder}"
+    found = f"{size_text(disk.free_bytes)} of {size_text(disk.total_bytes)} free on {folder}"
     advice = "make room, or move the data folder to a larger disk while the fleet is stopped"
-    if usage.free < DISK_OUT_BYTES:
-        return error("disk", found, advice)
-    if usage.free < DISK_LOW_BYTES:
+    if disk.is_full_for_submits:
+        return error("disk", f"{found}: no tasks are accepted", advice)
+    if disk.free_bytes < DISK_LOW_BYTES:
         return warning("disk", found, advice)
     return ok("disk", found)
 

@@ -66,11 +66,15 @@ async def _look(settings: Settings) -> AsyncIterator[Check]:
                 is_usable = is_usable and (check.level == "ok" or check.name == "durability")
                 yield check
             yield server.check_clock(connection, clock)
-        if is_usable:
-            async for check in _look_at_fleet(settings, target):
-                yield check
     except (Unavailable, ConfigError) as failed:
         yield error("bus", "not reachable", str(failed))
+        return
+    if is_usable:
+        try:
+            async for check in _look_at_fleet(settings, target):
+                yield check
+        except (TransportError, ConfigError) as failed:
+            yield error("fleet", "can't be looked at", str(failed))
 
 
 async def _look_at_server(

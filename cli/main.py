@@ -68,14 +68,22 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="fleetlog")
-    except (FleetlogError, InvalidInput) as error:
-        sys.exit(report(error))
-    except OSError as error:
-        # Such as a full disk under stdout: nothing that a person could learn from a traceback.
-        sys.exit(report(FleetlogError(error.strerror or str(error))))
+        code = _run()
     finally:
         _flush()
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Runs it; answers the exit code of an error, which is gone by then with all that its frames held."""
+    try:
+        app(prog_name="fleetlog")
+    except (FleetlogError, InvalidInput) as error:
+        return report(error)
+    except OSError as error:
+        # Such as a full disk under stdout: nothing that a person could learn from a traceback.
+        return report(FleetlogError(error.strerror or str(error)))
+    return 0
 
 
 def _flush() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
+from fleetlog.bus.background import background
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import FleetlogError
+from fleetlog.bus.jetstream.room import disk_of
 from fleetlog.bus.system import Clock
 from fleetlog.cli.keeper import (
     RESTART_DELAY_MAX_S,
@@ -14,9 +17,40 @@ from fleetlog.cli.keeper import (
     describe_exit,
 )
 
+DISK_LOOK_S: Final = 0.5
+
 
 async def keep_server(server: EmbeddedServer, clock: Clock, say: Callable[[str], None]) -> None:
-    """Starts the server again whenever it dies, on its port and store; goes on until cancelled."""
+    """Starts the server again whenever it dies or its disk was full, on its port and store, until cancelled."""
+    async with background(_end_after_full_disk(server, clock, say)):
+        await _start_again(server, clock, say)
+
+
+async def _end_after_full_disk(
+    server: EmbeddedServer, clock: Clock, say: Callable[[str], None]
+) -> None:
+    """Ends the server once there is room on a disk that was full.
+
+    Once a write of nats-server has failed, it answers no other to that stream until it ends (seen on 2.15.1).
+    """
+    store = server.target.store
+    assert store is not None, "an embedded server's store is on this machine"
+    was_out = False
+    while True:
+        disk = disk_of(store)
+        if disk is not None and disk.is_out and not was_out:
+            was_out = True
+            say(
+                f"the disk under {store} is full: nothing can be recorded until you make room on it"
+            )
+        elif disk is not None and was_out and not disk.is_full_for_submits:
+            was_out = False
+            say(f"there is room under {store} again; nats-server needs a new start to notice")
+            server.kill()
+        await clock.sleep(DISK_LOOK_S)
+
+
+async def _start_again(server: EmbeddedServer, clock: Clock, say: Callable[[str], None]) -> None:
     delay_s = 0.0
     while True:
         started_at = clock.monotonic()

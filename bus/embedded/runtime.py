@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from fleetlog.bus.embedded.config import Folder
 from fleetlog.bus.embedded.files import is_held, write_private
 from fleetlog.bus.errors import Unavailable
 from fleetlog.bus.settings import Durability, Settings
@@ -66,6 +67,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """The server's monitoring address, where known."""
     durability: Durability | None = None
     """As configured, where known; see `attest_durability`."""
+    store: Path | None = None
+    """The server's files, where they are on this machine and known."""
 
 
 def runtime_path(data: Path) -> Path:
@@ -110,6 +113,7 @@ def resolve_target(settings: Settings) -> Target:
                 password=running.password,
                 http_url=running.http_url,
                 durability=running.durability,
+                store=Folder(settings.data).store,
             )
         case Stale(last):
             raise Unavailable(

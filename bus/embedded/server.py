@@ -93,6 +93,7 @@ class EmbeddedServer:
             password=running.password,
             http_url=running.http_url,
             durability=running.durability,
+            store=self._folder.store,
         )
 
     async def __aenter__(self) -> Self:

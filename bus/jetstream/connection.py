@@ -31,6 +31,10 @@ VERSION_MIN = (2, 15)
 REQUEST_TIMEOUT_S = 5.0
 PENDING_MAX_BYTES = 64 * 1024 * 1024
 _DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
+_DENIED_INBOX = re.compile(
+    r'permissions violation for subscription to "(_inbox[^"]+)"', re.IGNORECASE
+)
+_NO_JETSTREAM = frozenset({10039, 10076})
 
 T = TypeVar("T")
 
@@ -66,6 +70,7 @@ class Connection:
         self.on_denied: list[Callable[[str], None]] = []
         """Called with a subject that this user may not publish to; in lower case, for so it reaches us."""
         self._denied: set[str] = set()
+        self._is_inbox_denied = False
         self._clock = clock
         self._connected = asyncio.Event()
         self._connected_since = clock.monotonic()
@@ -129,7 +134,7 @@ class Connection:
 
         Raises:
             ApiRefusal: the server answered with an error.
-            ConfigError: this user may not ask that.
+            ConfigError: this user may not ask that or hear the answer, or JetStream is not enabled.
             Unavailable: no answer within 5 s.
         """
         data = b"" if payload is None else msgspec.json.encode(payload)
@@ -144,8 +149,20 @@ class Connection:
         except (TimeoutError, nats.errors.Error, OSError) as error:
             if subject.lower() in self._denied:
                 raise denial(subject) from error
-            raise Unavailable(f"the server does not answer: {_text(error)}") from error
+            if self._is_inbox_denied:
+                raise ConfigError(
+                    "this user has no permission to subscribe to _INBOX.>, where answers arrive: give it to the"
+                    " role in the server's configuration, or use the credentials of another one"
+                ) from error
+            raise Unavailable(
+                f"the server does not answer ({_text(error)}): see whether it is well, then try again"
+            ) from error
         answer = msgspec.json.decode(message.data, type=_Answer)
+        if answer.error is not None and answer.error.err_code in _NO_JETSTREAM:
+            raise ConfigError(
+                f"the server refused: {answer.error.description}. Enable JetStream in its configuration, for"
+                " this user's account, or use the credentials of another one"
+            )
         if answer.error is not None:
             raise ApiRefusal(answer.error)
         if answer.ts is not None:
@@ -188,7 +205,8 @@ class Connection:
         error = self._last_error if connecting.cancelled() else connecting.exception()
         if self._refused.is_set():
             raise ConfigError(
-                f"{_bare(target.url)} refused the credentials: check FLEETLOG_CREDS or user and password"
+                f"{_bare(target.url)} refused the credentials: give right ones, in a file with --creds or as"
+                " --url nats://USER:PASSWORD@HOST:PORT"
             )
         if connecting.cancelled() or error is not None:
             raise Unavailable(
@@ -211,6 +229,7 @@ class Connection:
             logger.debug("connection: %s", _text(error))
 
     def _note_denial(self, text: str) -> None:
+        self._is_inbox_denied = self._is_inbox_denied or _DENIED_INBOX.search(text) is not None
         if (found := _DENIED.search(text)) is not None:
             self._denied.add(found[1])
             for callback in self.on_denied:
@@ -223,6 +242,7 @@ class Connection:
                 logger.warning("the connection to the log is gone; trying again until it is back")
 
     async def _on_reconnected(self) -> None:
+        self._is_inbox_denied = False
         self._denied.clear()  # the server may have been given other permissions meanwhile
         self._mark_connected()
         logger.warning("connected to the log again")

@@ -1,13 +1,15 @@
 """How much the log still takes: in one message, and as a whole.
 
-A log with a size limit refuses every event once it is full. What runs must still be able to end, so new tasks
-are refused earlier: the last tenth is for claims and outcomes.
+A log with a size limit refuses every event once it is full, and on a full disk a server answers nothing. What
+runs must still be able to end, so new tasks are refused earlier: the last tenth is for claims and outcomes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -24,6 +26,10 @@ SUBMITS_SHARE: Final = 0.9
 """New tasks may fill the log up to this part of its limit."""
 LOOK_S: Final = 3.0
 """How long an answer about the log's size is believed."""
+DISK_KEPT_MAX_BYTES: Final = 256 * 1024**2
+"""Of a large disk, less than a tenth is kept for claims and outcomes."""
+DISK_OUT_BYTES: Final = 1024**2
+"""With less than this, a write may have failed."""
 EVENT_OWN_BYTES: Final = 1024
 """What an event holds besides its spec, and more than that."""
 
@@ -44,6 +50,35 @@ class Usage(msgspec.Struct, frozen=True):
         return self.max_bytes is not None and self.used_bytes >= self.max_bytes * SUBMITS_SHARE
 
 
+class Disk(msgspec.Struct, frozen=True):
+    """A disk's size, and what of it is free."""
+
+    free_bytes: int
+    """For those who are not root."""
+    total_bytes: int
+    """All of it."""
+
+    @property
+    def is_full_for_submits(self) -> bool:
+        """Whether new tasks are refused."""
+        kept_bytes = min(self.total_bytes * (1 - SUBMITS_SHARE), DISK_KEPT_MAX_BYTES)
+        return self.free_bytes < kept_bytes
+
+    @property
+    def is_out(self) -> bool:
+        """Whether a write may have failed."""
+        return self.free_bytes < DISK_OUT_BYTES
+
+
+def disk_of(folder: Path) -> Disk | None:
+    """The disk under a folder; None if it can't be looked at."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return None
+    return Disk(usage.free, usage.total)
+
+
 class _Config(msgspec.Struct):
     max_bytes: int = -1
 
@@ -59,12 +94,23 @@ class _Info(msgspec.Struct):
 
 
 class Room:
-    """What a fleet's log still takes; asks the server at most every few seconds."""
+    """What a fleet's log still takes; asks the server at most every few seconds.
 
-    def __init__(self, connection: Connection, fleet: str, clock: Clock) -> None:
+    Args:
+        connection: to the server.
+        fleet: whose log.
+        clock: for when to ask again.
+        store: the server's files, if they are on this machine; else nobody here knows of its disk.
+    """
+
+    def __init__(
+        self, connection: Connection, fleet: str, clock: Clock, *, store: Path | None = None
+    ) -> None:
         self._connection = connection
         self._stream = stream_names(fleet)[0]
         self._clock = clock
+        self._store = store
+        self._disk: Disk | None = None
         self._usage = Usage(0, None)
         self._looked_at_s = float("-inf")
         self._looking = asyncio.Lock()
@@ -74,7 +120,7 @@ class Room:
 
         Raises:
             InvalidInput: it is larger than one message may be.
-            LogFull: the log holds nine tenths of what it may.
+            LogFull: the log holds nine tenths of what it may, or its disk is nearly full.
         """
         self._check_size(spec)
         if self._is_old() and self._connection.is_connected:
@@ -86,6 +132,11 @@ class Room:
                 f"the log holds {self._usage.used_bytes} of at most {self._usage.max_bytes} bytes; the rest is"
                 " for what the tasks that are there still do. Raise its limit with"
                 f" `nats stream edit {self._stream} --max-bytes`, or use another --fleet"
+            )
+        if self._disk is not None and self._disk.is_full_for_submits:
+            raise LogFull(
+                f"the disk under {self._store} has {self._disk.free_bytes} of {self._disk.total_bytes} bytes"
+                " free; the rest is for what the tasks that are there still do. Make room on it"
             )
 
     async def usage(self) -> Usage:
@@ -117,4 +168,5 @@ class Room:
             TransportError
         ):  # the append itself waits for the server, and says so
             self._usage = await self.usage()
+        self._disk = disk_of(self._store) if self._store is not None else None
         self._looked_at_s = self._clock.monotonic()
