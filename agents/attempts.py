@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from typing import Final
 import msgspec
 
 from fleetlog.agents import endings
+from fleetlog.agents.alarm import Alarm
 from fleetlog.agents.artifacts import NAMED_MAX, ArtifactStore
 from fleetlog.agents.claims import Claims
 from fleetlog.agents.endings import End, Ending, Why
@@ -42,14 +44,15 @@ class Attempt:
     __slots__ = (
         *(
             "ack_subject",
+            "ends_at",
             "fetching",
             "is_running",
             "kill",
             "named",
             "offer",
+            "silence_s",
             "slot",
             "task",
-            "timers",
         ),
         *("touched_at", "why"),
     )
@@ -63,14 +66,25 @@ class Attempt:
         self.is_running = False
         self.fetching: asyncio.Timeout | None = None
         self.named: deque[ArtifactNamed] = deque(maxlen=NAMED_MAX)
+        self.ends_at = math.inf
         self.touched_at = 0.0
-        self.timers: list[asyncio.TimerHandle] = []
+        self.silence_s = math.inf
         self.kill: asyncio.TimerHandle | None = None
 
     @property
     def fence(self) -> int:
         """Of our lease; 0 before the claim."""
         return self.task.lease.fence if self.task is not None and self.task.lease is not None else 0
+
+    @property
+    def is_watched(self) -> bool:
+        """Its time may run out."""
+        return self.is_running and self.why is None
+
+    @property
+    def silent_at(self) -> float:
+        """When it will have been silent for too long."""
+        return self.touched_at + self.silence_s
 
 
 class Attempts:
@@ -94,6 +108,7 @@ class Attempts:
         self._payloads = Payloads(fleet.objects, fleet.system.clock)
         self._artifacts = ArtifactStore(fleet.objects, fleet.system.clock)
         self._stop_s = stop_s
+        self._alarm = Alarm(fleet.system.clock, self._on_alarm)
         self._live: dict[str, Attempt] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -133,6 +148,7 @@ class Attempts:
             slot.release()
             self._live.pop(offer.task_id, None)
             if not self._live:
+                self._alarm.close()
                 self._idle.set()
 
     def stop(self, attempt: Attempt, why: Why) -> None:
@@ -163,9 +179,10 @@ class Attempts:
         """Runs the attempt in its worker and says how it ended."""
         worker = attempt.slot.worker
         started = self._fleet.system.clock.monotonic()
-        run = _run(task)
+        deadline = _deadline(task)
+        run = _run(task, deadline)
         attempt.is_running = True
-        self._set_timers(attempt, task)
+        self._watch(attempt, task, deadline)
         try:
             if task.spec is not None and task.spec.args_ref is not None:
                 args = await self._fetch(attempt, task.spec.args_ref)
@@ -187,8 +204,6 @@ class Attempts:
             return endings.of_missing_arguments(self._end(attempt, task), error)
         finally:
             attempt.is_running = False
-            for timer in attempt.timers:
-                timer.cancel()
             if attempt.kill is not None:
                 attempt.kill.cancel()
         return endings.of_done(self._end(attempt, task), done)
@@ -236,9 +251,7 @@ class Attempts:
         if isinstance(decided, Refusal):
             self._on_refused(attempt, task, end)
             return
-        self._fleet.offers.ack(
-            msgspec.structs.replace(attempt.offer, ack_subject=attempt.ack_subject)
-        )
+        self._fleet.offers.ack(attempt.ack_subject)
         if isinstance(decided.event, TerminalEvent):
             self._fleet.hints.publish(task.id, decided.seq)
 
@@ -255,24 +268,26 @@ class Attempts:
         worker_id = attempt.slot.worker_id
         self._recorder.refused(worker_id, task.id, task.lease.attempt, task.lease.fence, event)
 
-    def _set_timers(self, attempt: Attempt, task: Task) -> None:
+    def _watch(self, attempt: Attempt, task: Task, deadline: datetime | None) -> None:
         assert task.spec is not None
-        loop = asyncio.get_running_loop()
-        deadline = _deadline(task)
+        now = self._fleet.system.clock.monotonic()
+        attempt.touched_at = now
         if deadline is not None:
-            left_s = (deadline - self._fleet.log.now()).total_seconds()
-            attempt.timers.append(loop.call_later(max(0.0, left_s), self.stop, attempt, "timeout"))
+            attempt.ends_at = now + (deadline - self._fleet.log.now()).total_seconds()
         if task.spec.silence_ms is not None:
-            self._touch(attempt)
-            self._watch_silence(attempt, task.spec.silence_ms / 1000)
+            attempt.silence_s = task.spec.silence_ms / 1000
+        self._alarm.by(min(attempt.ends_at, attempt.silent_at))
 
-    def _watch_silence(self, attempt: Attempt, silence_s: float) -> None:
-        left_s = attempt.touched_at + silence_s - self._fleet.system.clock.monotonic()
-        if left_s <= 0:
-            self.stop(attempt, "silence")
-            return
-        loop = asyncio.get_running_loop()
-        attempt.timers[1:] = [loop.call_later(left_s, self._watch_silence, attempt, silence_s)]
+    def _on_alarm(self) -> None:
+        now = self._fleet.system.clock.monotonic()
+        watched = [attempt for attempt in self._live.values() if attempt.is_watched]
+        for attempt in watched:
+            if attempt.ends_at <= now:
+                self.stop(attempt, "timeout")
+            elif attempt.silent_at <= now:
+                self.stop(attempt, "silence")
+            else:
+                self._alarm.by(min(attempt.ends_at, attempt.silent_at))
 
     def _touch(self, attempt: Attempt) -> None:
         attempt.touched_at = self._fleet.system.clock.monotonic()
@@ -282,7 +297,7 @@ class Attempts:
         self._outflow.put(task.id, task.attempts, list(chunks))
 
 
-def _run(task: Task) -> Run:
+def _run(task: Task, deadline: datetime | None) -> Run:
     assert task.spec is not None
     assert task.lease is not None
     return Run(
@@ -293,7 +308,7 @@ def _run(task: Task) -> Run:
         executor=task.spec.executor,
         handler=task.spec.handler,
         args=bytes(task.spec.args),
-        deadline=_deadline(task),
+        deadline=deadline,
         labels=task.spec.labels,
         parent_id=task.spec.parent_id,
     )

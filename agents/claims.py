@@ -11,7 +11,7 @@ from fleetlog.bus.core import Claim, Lease, Refusal, Task, evolve
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.offers import Offer
 from fleetlog.bus.rules import Decided, after, execute, load_task
-from fleetlog.schemas.envelope import Stored, open_stored
+from fleetlog.schemas.envelope import Recorded, decode, instant_of
 from fleetlog.schemas.events import TaskClaimed, TaskQueued
 
 logger = logging.getLogger("fleetlog.agents")
@@ -43,7 +43,7 @@ class Claims:
         """
         task = await self._state_for(offer)
         if task is None:
-            self._fleet.offers.nak(offer, UNREADABLE_NAK_S)
+            self._fleet.offers.nak(offer.ack_subject, UNREADABLE_NAK_S)
             return None
         command = Claim(
             id=self._fleet.system.new_id(),
@@ -64,19 +64,19 @@ class Claims:
     async def _state_for(self, offer: Offer) -> Task | None:
         if offer.deliveries > 1:
             return await load_task(self._fleet.log, offer.task_id)
-        stored = Stored(offer.seq, offer.stored_at_ns, offer.subject, offer.data)
-        record = open_stored(stored)
-        if not isinstance(record.event, TaskQueued):
-            logger.error("offer %d cannot be read by this version: %s", offer.seq, record.event)
+        event = decode(offer.data)
+        if not isinstance(event, TaskQueued):
+            logger.error("offer %d cannot be read by this version: %s", offer.seq, event)
             return None
+        record = Recorded(offer.seq, instant_of(offer.stored_at_ns), None, event)
         return evolve(Task(id=offer.task_id), record)
 
     async def _conclude(self, offer: Offer, decided: Decided | Refusal) -> Task | None:
         if isinstance(decided, Refusal):
             if decided.code == "offer_held":
-                self._fleet.offers.nak(offer, HELD_NAK_S)
+                self._fleet.offers.nak(offer.ack_subject, HELD_NAK_S)
             else:
-                self._fleet.offers.ack(offer)
+                self._fleet.offers.ack(offer.ack_subject)
             return None
         if isinstance(decided.event, TaskClaimed):
             if decided.task.lease is not None:
@@ -86,7 +86,7 @@ class Claims:
                 )
             return after(decided, self._fleet.log)
         # It had run out of time, or went down with its agents once too often: settled instead of claimed.
-        self._fleet.offers.ack(offer)
+        self._fleet.offers.ack(offer.ack_subject)
         self._fleet.hints.publish(offer.task_id, decided.seq)
         return None
 

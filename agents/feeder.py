@@ -136,7 +136,7 @@ class Feeder:
             return True
         slot = None if self._is_draining else self._pool.try_acquire()
         if slot is None:
-            self._offers.nak(offer)
+            self._offers.nak(offer.ack_subject)
             return False
         self._order.note_start(offer.lane)
         self._start(offer, slot)

@@ -12,7 +12,9 @@ import msgspec
 from fleetlog.agents.frames import MESSAGE_BYTES_MAX, ToSupervisor, ToWorker
 from fleetlog.bus.errors import FleetlogError
 
-_COALESCED_BYTES_MAX: Final = 1024 * 1024
+_COALESCED_BYTES_MAX: Final = 4 * 1024
+"""So much leaves at once, not at the end of the turn: a turn that starts hundreds of attempts is long, and
+whoever waits for the first of them can work meanwhile."""
 _FRAME_BYTES_MAX: Final = _COALESCED_BYTES_MAX + MESSAGE_BYTES_MAX + 64
 # Four bytes of length, then the msgpack header of an array with a 32-bit count.
 _HEADER: Final = bytes(4) + b"\xdd" + bytes(4)
@@ -55,7 +57,7 @@ class Wire(asyncio.Protocol, Generic[_In]):
         self._lost_why = "the other end closed the connection"
 
     def send(self, message: ToWorker | ToSupervisor) -> None:
-        """Queues a message; it leaves at the end of this turn of the loop. On a lost wire nothing happens.
+        """Queues a message; it leaves with others, in this turn of the loop. On a lost wire nothing happens.
 
         Raises:
             FrameTooLarge: the message has more than `MESSAGE_BYTES_MAX`.

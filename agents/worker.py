@@ -22,10 +22,16 @@ import msgspec
 import uvloop
 
 from fleetlog.agents.app import load_app
-from fleetlog.agents.environment import COMMAND_VARIABLES, allowed
+from fleetlog.agents.environment import COMMAND_VARIABLES, WORKER_VARIABLES, allowed
+from fleetlog.agents.executors.agent_cli import AgentCliExecutor
 from fleetlog.agents.executors.attempt import Attempt, Ended, Executor
 from fleetlog.agents.executors.command import CommandExecutor
 from fleetlog.agents.executors.output import AttemptOutput
+from fleetlog.agents.executors.profiles import (
+    CredentialMode,
+    load_profiles,
+    read_credentials,
+)
 from fleetlog.agents.executors.python import PythonExecutor
 from fleetlog.agents.executors.streams import redirect
 from fleetlog.agents.frames import (
@@ -44,6 +50,7 @@ from fleetlog.agents.groups import signal_group
 from fleetlog.agents.handlers import Handler
 from fleetlog.agents.wire import Wire, connect
 from fleetlog.bus.call import near_names
+from fleetlog.bus.collector import calm_collector
 from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.system import System
 
@@ -63,10 +70,14 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Plain functions at once."""
     app: str | None = None
     """`module:attribute`."""
-    stop_s: float = 5.0
-    """From SIGTERM to SIGKILL of a command."""
+    stop_s: float = 15.0
+    """From SIGINT to SIGKILL of a program; SIGTERM comes after two thirds of it."""
     pass_env: tuple[str, ...] = ()
     """More variables that commands may see."""
+    credential: tuple[str, ...] = ()
+    """`NAME=MODE` of credentials of agent CLIs."""
+    profiles: str | None = None
+    """A file with more agent CLIs."""
 
 
 class Runner:
@@ -152,7 +163,17 @@ class Runner:
         attempt.output.close()
         self.groups.pop(run.run_id, None)
         del self._attempts[run.run_id]
-        self.wire.send(Done(run.run_id, ended.outcome, ran_ms, ended.exit_code, ended.usage))
+        self.wire.send(
+            Done(
+                run.run_id,
+                ended.outcome,
+                ran_ms,
+                ended.exit_code,
+                ended.usage,
+                ended.session_id,
+                ended.utilizations,
+            )
+        )
 
 
 class LoadedApp(msgspec.Struct, frozen=True):
@@ -181,13 +202,9 @@ async def serve(settings: WorkerSettings, app: LoadedApp, environ: Mapping[str, 
     """Runs a worker to its end; answers its exit code."""
     lifeline = os.dup(settings.fd)
     threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="attempt")
-    commands = CommandExecutor(
-        allowed(environ, (*COMMAND_VARIABLES, *settings.pass_env)),
-        mark=environ.get("FLEETLOG_WORKER_MARK", ""),
-        stop_s=settings.stop_s,
+    runner = Runner(
+        {**_programs(settings, environ), "python": PythonExecutor(app.handlers, threads)}, System()
     )
-    python = PythonExecutor(app.handlers, threads)
-    runner = Runner({"python": python, "command": commands}, System())
     await connect(socket.socket(fileno=settings.fd), runner.wire)
     if app.trouble is not None:
         runner.wire.send(Broken(app.trouble))
@@ -199,6 +216,26 @@ async def serve(settings: WorkerSettings, app: LoadedApp, environ: Mapping[str, 
     await runner.wire.wait_closed()
     threads.shutdown(wait=False, cancel_futures=True)
     return exit_code
+
+
+def _programs(settings: WorkerSettings, environ: Mapping[str, str]) -> dict[str, Executor]:
+    """The executors that start programs."""
+    mark = environ.get("FLEETLOG_WORKER_MARK", "")
+    credentials: Mapping[str, CredentialMode] = read_credentials(settings.credential)
+    clis: dict[str, Executor] = {
+        name: AgentCliExecutor(
+            name,
+            profile,
+            environ,
+            mark=mark,
+            stop_s=settings.stop_s,
+            credentials=credentials,
+        )
+        for name, profile in load_profiles(settings.profiles).items()
+    }
+    seen_by_commands = allowed(environ, (*COMMAND_VARIABLES, *settings.pass_env))
+    commands = CommandExecutor(seen_by_commands, mark=mark, stop_s=settings.stop_s)
+    return {**clis, "command": commands}
 
 
 def _watch_lifeline(fd: int, runner: Runner) -> None:
@@ -217,7 +254,9 @@ def read_settings(argv: Sequence[str]) -> WorkerSettings:
     parser.add_argument("--worker-id", required=True)
     parser.add_argument("--concurrency", type=int, default=1)
     parser.add_argument("--app")
-    parser.add_argument("--stop-s", type=float, default=5.0)
+    parser.add_argument("--stop-s", type=float, default=15.0)
+    parser.add_argument("--credential", action="append", default=[])
+    parser.add_argument("--profiles")
     parser.add_argument("--pass-env", action="append", default=[])
     return msgspec.convert(vars(parser.parse_args(argv)), WorkerSettings)
 
@@ -228,10 +267,22 @@ def main() -> NoReturn:
     faulthandler.enable()
     _keep_to_own_files(settings.fd)
     redirect()
+    environ = dict(os.environ)
+    _keep_from_handlers(settings.pass_env)
+    # Python programs that were started without a SIGINT of their own would pass on that they ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     app = load(settings.app)
+    calm_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        exit_code = runner.run(serve(settings, app, dict(os.environ)))
+        exit_code = runner.run(serve(settings, app, environ))
     sys.exit(exit_code)
+
+
+def _keep_from_handlers(pass_env: Sequence[str]) -> None:
+    """Takes out of the environment what this process has for agent CLIs only."""
+    seen = allowed(os.environ, (*WORKER_VARIABLES, *pass_env, "FLEETLOG_*"))
+    for name in set(os.environ) - set(seen):
+        del os.environ[name]
 
 
 def _keep_to_own_files(fd: int) -> None:

@@ -30,8 +30,6 @@ class Offer(msgspec.Struct, frozen=True):
     """Log sequence of the `queued` event."""
     stored_at_ns: int
     """When the server stored it."""
-    subject: str
-    """Of the event."""
     data: bytes
     """The encoded event."""
     deliveries: int
@@ -66,11 +64,11 @@ class Offers(Protocol):
         """Asks for up to `count` offers that come within `expires_s`; they arrive by the callback of `bind`."""
         ...
 
-    def ack(self, offer: Offer) -> None:
+    def ack(self, ack_subject: str) -> None:
         """The offer is done with, whatever became of the task."""
         ...
 
-    def nak(self, offer: Offer, delay_s: float = 0.0) -> None:
+    def nak(self, ack_subject: str, delay_s: float = 0.0) -> None:
         """The offer goes to someone else, or here again, after `delay_s`."""
         ...
 

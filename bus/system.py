@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from fleetlog.schemas.ids import time_ordered_id
+from fleetlog.schemas.ids import ENTROPY_BYTES, time_ordered_id
 
 _STDERR = 2
 _POOL_BYTES = 4096
@@ -160,4 +160,4 @@ class System(msgspec.Struct, frozen=True):
     def new_id(self) -> str:
         """A fresh time-ordered id."""
         at_ms = int(self.clock.now().timestamp() * 1000)
-        return time_ordered_id(at_ms, self.entropy.bytes(10))
+        return time_ordered_id(at_ms, self.entropy.bytes(ENTROPY_BYTES))

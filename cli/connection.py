@@ -11,6 +11,7 @@ import typer
 import uvloop
 
 from fleetlog.bus.client import Client
+from fleetlog.bus.collector import calm_collector
 from fleetlog.cli.flags import settings_of
 
 T = TypeVar("T")
@@ -18,6 +19,7 @@ T = TypeVar("T")
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Runs a command's coroutine; the one place where an event loop begins."""
+    calm_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(coroutine)
 

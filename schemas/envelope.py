@@ -36,7 +36,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     @property
     def stored_at(self) -> datetime:
         """`stored_at_ns` as an aware instant, to the microsecond."""
-        return _EPOCH + timedelta(microseconds=self.stored_at_ns // 1000)
+        return instant_of(self.stored_at_ns)
 
 
 class UnknownEvent(msgspec.Struct, frozen=True):
@@ -69,6 +69,11 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _UPCAST_FAILED: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What an upcast raises on an old event that is not what its version promised."""
+
+
+def instant_of(at_ns: int) -> datetime:
+    """Nanoseconds since 1970 as an aware instant, to the microsecond."""
+    return _EPOCH + timedelta(microseconds=at_ns // 1000)
 
 
 def encode(event: Event) -> bytes:

@@ -110,14 +110,14 @@ class JetStreamOffers:
         request = {"batch": count, "expires": int(expires_s * _NS)}
         self._ask(asking, asking.watch_inbox, request)
 
-    def ack(self, offer: Offer) -> None:
+    def ack(self, ack_subject: str) -> None:
         """See `Offers`."""
-        self._connection.wire.send(offer.ack_subject, b"+ACK")
+        self._connection.wire.send(ack_subject, b"+ACK")
 
-    def nak(self, offer: Offer, delay_s: float = 0.0) -> None:
+    def nak(self, ack_subject: str, delay_s: float = 0.0) -> None:
         """See `Offers`."""
         delay = b' {"delay": %d}' % int(delay_s * _NS) if delay_s else b""
-        self._connection.wire.send(offer.ack_subject, b"-NAK" + delay)
+        self._connection.wire.send(ack_subject, b"-NAK" + delay)
 
     def in_progress(self, ack_subject: str) -> None:
         """See `Offers`."""
@@ -233,14 +233,12 @@ def _durable(lane: Lane) -> str:
 
 
 def _offer(lane: Lane, subject: bytes, reply: bytes, data: bytes) -> Offer:
-    *_, delivered, stream_seq, _consumer_seq, at_ns, _pending = reply.split(b".")[:9]
-    text = subject.decode()
+    delivered, stream_seq, _, at_ns = reply.split(b".", 8)[4:8]
     return Offer(
         lane=lane,
-        task_id=text.split(".", 4)[3],
+        task_id=subject.split(b".", 4)[3].decode(),
         seq=int(stream_seq),
         stored_at_ns=int(at_ns),
-        subject=text,
         data=data,
         deliveries=int(delivered),
         ack_subject=reply.decode(),

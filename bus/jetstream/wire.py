@@ -1,4 +1,4 @@
-"""The hot path to the server: whole frames out in one write per loop turn, messages in without a task for each.
+"""The hot path to the server: many frames out in one write, messages in without a task for each.
 
 nats-py keeps the connection: authentication, TLS, reconnects, pings, subscriptions. But its parser walks
 each message through half a dozen regular expressions, its headers, a queue and a task, and its `publish` goes
@@ -23,6 +23,8 @@ from nats.protocol.parser import Parser
 Heard = Callable[[bytes, bytes, bytes, bytes], None]
 """Gets subject, reply subject, header block (empty without headers) and payload of a message."""
 
+_COALESCED_BYTES_MAX: Final = 16 * 1024
+"""So much leaves at once, not at the end of the turn: while a long turn goes on, the server works already."""
 _CRLF: Final = b"\r\n"
 _MSG: Final = ord("M")
 _HMSG: Final = ord("H")
@@ -41,6 +43,7 @@ class Wire:
         self._client = client
         self._heard: dict[int, Heard] = {}
         self._frames: list[bytes] = []
+        self._waiting_bytes = 0
         self._loop = asyncio.get_running_loop()
         client._ps = _FastParser(client, self._heard)
 
@@ -63,7 +66,7 @@ class Wire:
         self._heard.pop(subscription._id, None)
 
     def send(self, subject: str, data: bytes, *, reply: str = "", header: bytes = b"") -> None:
-        """Sends a message with this loop turn's others; lost when there is no connection.
+        """Sends a message, with others of this loop turn; lost when there is no connection.
 
         Args:
             subject: where to; not checked.
@@ -80,11 +83,14 @@ class Wire:
         else:
             head = f"PUB {subject} {reply} {len(data)}\r\n".encode()
             self._frames += (head, data, _CRLF)
+        self._waiting_bytes += len(head) + len(header) + len(data)
+        if self._waiting_bytes > _COALESCED_BYTES_MAX:
+            self._flush()
 
     def _flush(self) -> None:
-        frames, self._frames = self._frames, []
+        frames, self._frames, self._waiting_bytes = self._frames, [], 0
         transport = self._client._transport
-        if self._client.is_connected and transport is not None:
+        if frames and self._client.is_connected and transport is not None:
             transport.write(b"".join(frames))
 
 
@@ -115,34 +121,29 @@ class _FastParser(Parser):
         data = self._rest + data
         position = 0
         while (line_end := data.find(_CRLF, position)) >= 0:
-            if data[position] in (_MSG, _HMSG):
-                after = await self._message(data, position, line_end)
-                if after < 0:
-                    break
-            else:
+            kind = data[position]
+            if kind not in (_MSG, _HMSG):
                 after = line_end + 2
                 await super().parse(data[position:after])
-            position = after
+                position = after
+                continue
+            # MSG subject sid [reply] size · HMSG subject sid [reply] header-size size
+            args = data[position:line_end].split(b" ")
+            is_plain = kind == _MSG
+            start = line_end + 2
+            stop = start + int(args[-1])
+            if stop + 2 > len(data):
+                break
+            body = start if is_plain else start + int(args[-2])
+            reply = args[3] if len(args) == (5 if is_plain else 6) else b""
+            heard = self._heard.get(int(args[2]))
+            if heard is None:
+                header = data[start:body] or None
+                await self.nc._process_msg(int(args[2]), args[1], reply, data[body:stop], header)
+            else:
+                self._hand_over(heard, args[1], reply, data[start:body], data[body:stop])
+            position = stop + 2
         self._rest = data[position:]
-
-    async def _message(self, data: bytes, position: int, line_end: int) -> int:
-        """Hands over the message at `position`; answers where the next frame begins, -1 if it is cut off."""
-        args = data[position:line_end].split(b" ")
-        is_plain = data[position] == _MSG
-        header_size = 0 if is_plain else int(args[-2])
-        start = line_end + 2
-        body = start + header_size
-        stop = start + int(args[-1])
-        if stop + 2 > len(data):
-            return -1
-        reply = args[3] if len(args) == (5 if is_plain else 6) else b""
-        heard = self._heard.get(int(args[2]))
-        if heard is None:
-            header = data[start:body] if header_size else None
-            await self.nc._process_msg(int(args[2]), args[1], reply, data[body:stop], header)
-        else:
-            self._hand_over(heard, args[1], reply, data[start:body], data[body:stop])
-        return stop + 2
 
     @staticmethod
     def _hand_over(heard: Heard, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:

@@ -77,10 +77,10 @@ async def test_an_offer_given_back_comes_again_and_an_acknowledged_one_does_not(
     await bind(opened)
     await submit(opened, 1)
     (offer,) = await take(opened, 1)
-    opened.offers.nak(offer)
+    opened.offers.nak(offer.ack_subject)
     (again,) = await take(opened, 1)
     assert (again.seq, again.deliveries) == (offer.seq, 2)
-    opened.offers.ack(again)
+    opened.offers.ack(again.ack_subject)
     async with asyncio.timeout(10):
         while (info := await consumer_info(opened))["num_ack_pending"] != 0:
             pass  # an ack is not answered

@@ -162,16 +162,15 @@ def test_any_text_is_a_duration_or_refused_as_invalid(text: str) -> None:
 @given(
     st.integers(0, 2**48 - 1),
     st.integers(0, 2**48 - 1),
-    st.binary(min_size=10, max_size=10),
-    st.binary(min_size=10, max_size=10),
+    st.binary(min_size=16, max_size=16),
+    st.binary(min_size=16, max_size=16),
 )
-def test_ids_sort_as_their_times_and_entropy_do(
-    one_ms: int, other_ms: int, one: bytes, other: bytes
-) -> None:
+def test_ids_sort_as_their_times_do(one_ms: int, other_ms: int, one: bytes, other: bytes) -> None:
     first, second = time_ordered_id(one_ms, one), time_ordered_id(other_ms, other)
     assert check_id(first)
     assert len(first) == 26
-    assert (first < second) == ((one_ms, one) < (other_ms, other))
+    if one_ms != other_ms:
+        assert (first < second) == (one_ms < other_ms)
 
 
 @given(ANY_TEXT)

@@ -66,13 +66,25 @@ async def ends() -> AsyncIterator[tuple[End, End]]:
 
 async def test_what_one_turn_sends_arrives_in_order_as_one_frame(ends: tuple[End, End]) -> None:
     supervisor, worker = ends
-    stops = [Stop(number, "cancel") for number in range(1000)]
+    stops = [Stop(number, "cancel") for number in range(100)]
     for stop in stops:
         supervisor.wire.send(stop)
     supervisor.wire.send(Exit())
-    await worker.until(1001)
+    await worker.until(101)
     assert worker.messages == [*stops, Exit()]
     assert worker.frames == 1
+
+
+async def test_a_turn_that_sends_much_does_not_hold_back_its_first_messages(
+    ends: tuple[End, End],
+) -> None:
+    supervisor, worker = ends
+    stops = [Stop(number, "cancel") for number in range(10_000)]
+    for stop in stops:
+        supervisor.wire.send(stop)
+    await worker.until(10_000)
+    assert worker.messages == stops
+    assert 10 < worker.frames < 1000
 
 
 async def test_messages_sent_before_the_connection_stands_are_kept() -> None:

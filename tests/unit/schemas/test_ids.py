@@ -7,7 +7,7 @@ import pytest
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import ID_LENGTH_MAX, KEY_LENGTH_MAX, check_id, key_id, time_ordered_id
 
-ENTROPY = bytes(range(10))
+ENTROPY = bytes(range(16))
 
 
 @pytest.mark.parametrize("value", ["a", "A-z_09", "-", "_", "x" * ID_LENGTH_MAX])
@@ -31,19 +31,25 @@ def test_the_message_shows_no_more_than_the_beginning_of_a_long_value() -> None:
 
 
 def test_time_ordered_id_has_the_layout_of_a_ulid_in_lower_case() -> None:
-    assert time_ordered_id(1_469_918_176_385, bytes(10)) == "01aryz6s410000000000000000"
-    assert time_ordered_id(0, b"\xff" * 10) == "0000000000" + "z" * 16
-    assert time_ordered_id(2**48 - 1, b"\xff" * 10) == "7" + "z" * 25
+    assert time_ordered_id(1_469_918_176_385, bytes(16)) == "01aryz6s410000000000000000"
+    assert time_ordered_id(0, b"\xff" * 16) == "0000000000" + "z" * 16
+    assert time_ordered_id(2**48 - 1, b"\xff" * 16) == "7" + "z" * 25
 
 
-def test_time_ordered_ids_sort_by_time_then_entropy() -> None:
-    earlier = time_ordered_id(1_700_000_000_000, b"\xff" * 10)
-    later = time_ordered_id(1_700_000_000_001, bytes(10))
+def test_time_ordered_ids_sort_by_time() -> None:
+    earlier = time_ordered_id(1_700_000_000_000, b"\xff" * 16)
+    later = time_ordered_id(1_700_000_000_001, bytes(16))
     assert earlier < later
-    assert time_ordered_id(5, ENTROPY) < time_ordered_id(5, b"\x01" + ENTROPY[1:])
 
 
-def test_only_ten_bytes_of_entropy_count() -> None:
+def test_every_byte_of_entropy_counts() -> None:
+    for place in range(16):
+        other = bytearray(ENTROPY)
+        other[place] ^= 1
+        assert time_ordered_id(5, bytes(other)) != time_ordered_id(5, ENTROPY)
+
+
+def test_only_sixteen_bytes_of_entropy_count() -> None:
     assert time_ordered_id(5, ENTROPY + b"more") == time_ordered_id(5, ENTROPY)
 
 
