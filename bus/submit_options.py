@@ -35,13 +35,13 @@ def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
     """The spec with a submit's options.
 
     Raises:
-        InvalidInput: an option is unknown or not a duration where it must be one.
+        InvalidInput: an option is unknown, or no duration or none that leaves time where it must be one.
     """
     fields: dict[str, Any] = {}
     for name, value in options.items():
         if name in ("timeout", "start_within", "silence", "expires", "delay"):
             fields[f"{name}_ms"] = (
-                None if value is None else _milliseconds(cast("Duration", value), name)
+                None if value is None else _limit_ms(cast("Duration", value), name)
             )
         elif name in SubmitOptions.__annotations__:
             fields[name] = value
@@ -50,6 +50,13 @@ def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
                 f"unknown option {name!r}: use one of {', '.join(sorted(SubmitOptions.__annotations__))}"
             )
     return msgspec.structs.replace(spec, **fields) if fields else spec
+
+
+def _limit_ms(value: Duration, what: str) -> int:
+    found = _milliseconds(value, what)
+    if found < 0 or (found == 0 and what != "delay"):
+        raise InvalidInput(f"{what} {value!r} leaves no time: give a longer one, such as 30s")
+    return found
 
 
 def _milliseconds(value: Duration, what: str) -> int:

@@ -53,7 +53,11 @@ ExpiresOption = Annotated[
 MaxAttemptsOption = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="How many attempts may fail before it has failed.", show_default="3"
+        min=1,
+        max=1000,
+        metavar="N",
+        help="How many attempts may fail before it has failed.",
+        show_default="3",
     ),
 ]
 DelayOption = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import urlsafe_b64encode
 from typing import Annotated, Final
 
@@ -11,7 +12,7 @@ from msgspec import Meta
 
 from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.ids import KEY_LENGTH_MAX, check_id
+from fleetlog.schemas.ids import KEY_LENGTH_MAX, check_id, key_id
 from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES, ObjectRef
 from fleetlog.schemas.subjects import Priority
 
@@ -83,6 +84,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _Container = dict[str, object] | list[object]
 
+_PLACE: Final = re.compile(r"(.*) - at `\$\.?(.+)`")
 _spec_decoder: Final = msgspec.json.Decoder(TaskSpec)
 
 
@@ -93,6 +95,8 @@ def check_spec(spec: TaskSpec) -> TaskSpec:
         InvalidInput: names the field.
     """
     check_id(spec.queue, "queue")
+    if isinstance(spec.key, str):
+        key_id(spec.key)
     if spec.parent_id is not None:
         check_id(spec.parent_id, "parent id")
     if spec.repo is not None and spec.executor == "python":
@@ -110,7 +114,7 @@ def check_spec(spec: TaskSpec) -> TaskSpec:
     try:
         reread = _spec_decoder.decode(msgspec.json.encode(spec))
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        raise InvalidInput(f"the task cannot be accepted: {error}") from error
+        raise InvalidInput(f"the task cannot be accepted: {_field_first(str(error))}") from error
     if not isinstance(arguments, dict):
         raise InvalidInput(
             f"the arguments must be one JSON object of names and values, not {type(arguments).__name__}"
@@ -161,6 +165,12 @@ def payload_digest(spec: TaskSpec) -> str:
         # JSON has no zero bytes, so that no arguments look like this.
         identity += f"\0{spec.repo}".encode()
     return urlsafe_b64encode(hashlib.sha256(identity).digest()[:16]).decode().rstrip("=")
+
+
+def _field_first(problem: str) -> str:
+    """What is wrong in words that begin with where, as `handler: Expected …`."""
+    found = _PLACE.fullmatch(problem)
+    return problem if found is None else f"{found[2]}: {found[1]}"
 
 
 def _is_deeper_than(depth_max: int, value: object) -> bool:

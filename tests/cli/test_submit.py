@@ -159,7 +159,7 @@ def test_progress_is_shown_on_a_terminal(cli: CommandLine) -> None:
         (["--silence", "soon"], "silence 'soon' is not a duration"),
         (["--timeout", "0s"], "timeout"),
         (["--expires", "20000d"], "longer than ten years"),
-        (["--max-attempts", "0"], "max_attempts"),
+        (["--max-attempts", "0"], "--max-attempts"),
         (["--max-attempts", "x"], "--max-attempts"),
         (["--key", ""], "key"),
         (["--wait-timeout", "1s"], "--wait"),
