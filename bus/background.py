@@ -1,11 +1,13 @@
-"""Loops that run while a block runs."""
+"""Loops that run while a block runs, and waiting that heeds a cancel."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -25,6 +27,21 @@ async def background(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
                     task.cancel()
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
+
+
+async def heeding_cancel(awaitable: Awaitable[T]) -> T:
+    """The awaitable's result, unless this task is cancelled before the result has come.
+
+    `asyncio.wait_for`, on which nats-py's requests stand, loses a cancel that comes together with the answer
+    (Python 3.11; whoever waits for the cancelled task then waits for ever).
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    count = task.cancelling()
+    result = await awaitable
+    if task.cancelling() > count:
+        raise asyncio.CancelledError
+    return result
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -18,6 +18,7 @@ from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from fleetlog.bus.background import heeding_cancel
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.errors import ConfigError, TransportError, Unavailable
 from fleetlog.bus.jetstream.wire import Wire
@@ -300,21 +301,6 @@ def check_version(connection: Connection) -> None:
             f"the server is nats-server {connection.server_version}, fleetlog needs {needed} or newer:"
             " upgrade it, or let `fleetlog up` run the one that was installed with fleetlog"
         )
-
-
-async def heeding_cancel(awaitable: Awaitable[T]) -> T:
-    """The awaitable's result, unless this task is cancelled before the result has come.
-
-    `asyncio.wait_for`, on which nats-py's requests stand, loses a cancel that comes together with the answer
-    (Python 3.11; whoever waits for the cancelled task then waits for ever).
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    count = task.cancelling()
-    result = await awaitable
-    if task.cancelling() > count:
-        raise asyncio.CancelledError
-    return result
 
 
 def _login(target: Target) -> dict[str, str | None]:

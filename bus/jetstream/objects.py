@@ -18,8 +18,9 @@ from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
+from fleetlog.bus.background import heeding_cancel
 from fleetlog.bus.errors import ObjectLost, Unavailable
-from fleetlog.bus.jetstream.connection import ApiRefusal, Connection, heeding_cancel
+from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
 from fleetlog.bus.objects import Check, damaged, missing, ref_of, ref_of_file
 from fleetlog.schemas.objects import ObjectRef
 from fleetlog.schemas.subjects import object_bucket, object_stream

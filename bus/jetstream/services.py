@@ -11,8 +11,9 @@ from typing import Final
 import nats.errors
 from nats.aio.msg import Msg
 
+from fleetlog.bus.background import heeding_cancel
 from fleetlog.bus.errors import FleetlogError, ProjectionError, TransportError, Unavailable
-from fleetlog.bus.jetstream.connection import Connection, heeding_cancel
+from fleetlog.bus.jetstream.connection import Connection
 from fleetlog.bus.services import Handler
 from fleetlog.schemas import subjects
 from fleetlog.schemas.errors import InvalidInput

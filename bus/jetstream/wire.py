@@ -13,18 +13,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
+import nats.errors
 from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.protocol.parser import Parser
+
+from fleetlog.bus.background import heeding_cancel
 
 Heard = Callable[[bytes, bytes, bytes, bytes], None]
 """Gets subject, reply subject, header block (empty without headers) and payload of a message."""
 
 _COALESCED_BYTES_MAX: Final = 16 * 1024
 """So much leaves at once, not at the end of the turn: while a long turn goes on, the server works already."""
+FLUSH_TIMEOUT_S: Final = 5
 _CRLF: Final = b"\r\n"
 _MSG: Final = ord("M")
 _HMSG: Final = ord("H")
@@ -48,9 +53,17 @@ class Wire:
         client._ps = _FastParser(client, self._heard)
 
     async def listen(self, subject: str, heard: Heard) -> Subscription:
-        """Calls `heard` for each message of a subscription, from within the reading of the socket."""
+        """Calls `heard` for each message of a subscription, from within the reading of the socket.
+
+        Returns when the server has the subscription, or there is no connection: nats-py subscribes by a buffer
+        of its own, which what `send` sends would overtake.
+        """
         subscription: Subscription = await self._client.subscribe(subject, cb=_never)
         self._heard[subscription._id] = heard
+        if self._client.is_connected:
+            # Should the connection break, nats-py subscribes again once it is back.
+            with suppress(nats.errors.Error, OSError):
+                await heeding_cancel(self._client.flush(timeout=FLUSH_TIMEOUT_S))
         return subscription
 
     async def end(self, subscription: Subscription) -> None:

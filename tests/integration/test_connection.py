@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from fleetlog.bus.background import heeding_cancel
 from fleetlog.bus.embedded.server import EmbeddedServer
-from fleetlog.bus.jetstream.connection import connect, heeding_cancel
+from fleetlog.bus.jetstream.connection import connect
 from fleetlog.bus.system import SystemClock
 
 

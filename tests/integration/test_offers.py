@@ -144,9 +144,10 @@ async def test_an_agent_that_dies_has_its_task_taken_over_by_redelivery_alone(
 ) -> None:
     """No coordinator runs: the other agent needs its own evidence that the holder is gone."""
     async with open_fleet(server.target, fleet) as opened:
+        target = msgspec.structs.replace(server.target, store=None)
         doomed = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "support.fleets"),
-            *(msgspec.json.encode(server.target).decode(), fleet, "1.0"),
+            *(msgspec.json.encode(target).decode(), fleet, "1.0"),
             env={**os.environ, "PYTHONPATH": TESTS},
         )
         task = await Client(opened).submit(call("mark", folder=str(tmp_path), seconds=4.0))
