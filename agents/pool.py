@@ -13,6 +13,7 @@ from typing import Final, Protocol, Self
 import msgspec
 
 from fleetlog.agents.environment import WORKER_VARIABLES, allowed
+from fleetlog.agents.executors.profiles import load_profiles, profile_variables
 from fleetlog.agents.frames import Broken, Ready
 from fleetlog.agents.groups import signal_name
 from fleetlog.agents.wire import connect
@@ -44,6 +45,10 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     """More names that workers and commands may see; `*` stands for any characters."""
     stop_s: float = 15.0
     """From SIGINT to SIGKILL of a program that shall stop; SIGTERM comes after two thirds of it."""
+    credentials: tuple[str, ...] = ()
+    """`NAME=session` or `NAME=key` for credentials of agent CLIs."""
+    profiles: str | None = None
+    """A file with more agent CLIs than the built-in ones."""
     times: WorkerTimes = WorkerTimes()
     """How patient the pool is with its workers."""
 
@@ -101,6 +106,7 @@ class WorkerPool:
         self._closing = asyncio.Event()
         self._free = asyncio.Event()
         self._handlers: dict[str, bytes] = {}
+        self._cli_variables = profile_variables(load_profiles(options.profiles))
 
     @property
     def handlers(self) -> dict[str, bytes]:
@@ -266,10 +272,16 @@ class WorkerPool:
             argv += ["--app", options.app]
         for name in options.pass_env:
             argv += ["--pass-env", name]
+        for pair in options.credentials:
+            argv += ["--credential", pair]
+        if options.profiles is not None:
+            argv += ["--profiles", options.profiles]
         return argv
 
     def _environment(self) -> dict[str, str]:
-        return allowed(self._options.environ, (*WORKER_VARIABLES, *self._options.pass_env))
+        # What only agent CLIs may see, the worker keeps from its handlers and commands.
+        names = (*WORKER_VARIABLES, *self._options.pass_env, *self._cli_variables)
+        return allowed(self._options.environ, names)
 
     def _note_ready(self, worker: Worker, started: asyncio.Future[None]) -> None:
         match worker.ready.result():

@@ -269,7 +269,7 @@ def main() -> NoReturn:
     redirect()
     environ = dict(os.environ)
     _keep_from_handlers(settings.pass_env)
-    # Python programs that were started without a SIGINT of their own would pass on that they ignore it.
+    # Started in the background of a shell it would ignore SIGINT, and so would all that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     app = load(settings.app)
     calm_collector()

@@ -1,0 +1,406 @@
+"""Executors for agent CLIs (`claude`, `codex`, …): a prompt in, an answer out, no exit code believed alone."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from asyncio import TaskGroup, get_running_loop
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from fleetlog.agents.executors.attempt import Attempt, Ended
+from fleetlog.agents.executors.cli_stream import Bad, CliStream, Good, fields_of
+from fleetlog.agents.executors.exec_v1 import too_large
+from fleetlog.agents.executors.lines import JSON_CHARS_MAX, Tail
+from fleetlog.agents.executors.profiles import STREAMS, CredentialMode, Profile
+from fleetlog.agents.executors.programs import (
+    Launch,
+    Program,
+    Text,
+    Variable,
+    attempt_environment,
+    existing_folder,
+    not_started,
+)
+from fleetlog.agents.frames import (
+    Failed,
+    Limited,
+    Outcome,
+    Stopped,
+    Succeeded,
+    Utilization,
+    clip,
+)
+from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES
+
+_STDERR_CHARS_MAX: Final = 4 * 1024
+_PREFLIGHT_S: Final = 15.0
+_PREFLIGHT_CHARS_MAX: Final = 64 * 1024
+_READY_S: Final = 60.0
+_SETTLED_STOP_S: Final = 3.0
+_WATCH_S: Final = 1.0
+
+_DELAYS_MS: Final = {
+    "throttled": 60_000,
+    "usage_limit": 900_000,
+    "auth": 300_000,
+    "billing": 900_000,
+}
+"""How long a credential is left alone when nobody said until when."""
+
+# None of them may look like an option of the CLI.
+Word = Annotated[str, Meta(pattern="^[^-\\x00][^\\x00]*$", max_length=200)]
+
+
+class AgentCliArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The arguments of a task for an agent CLI."""
+
+    prompt: Annotated[str, Meta(min_length=1)]
+    """What it shall do. It gets it on stdin or in a private file, never as an argument."""
+    model: Word | None = None
+    """Which model; the CLI's own choice if not given."""
+    max_budget_usd: Annotated[float, Meta(gt=0, le=1e6)] | None = None
+    """It stops when it has cost more; looked at after each request, so that it overshoots by one."""
+    resume: Word | None = None
+    """The session to go on with."""
+    credential: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = None
+    """Which credential it uses; by default the one named like its profile."""
+    args: list[Text] = []
+    """More arguments of the CLI."""
+    env: dict[Variable, Text] | None = None
+    """Added to the environment."""
+    cwd: Text | None = None
+    """Where it runs; the agent's folder if not given."""
+
+
+_decoder: Final = msgspec.json.Decoder(AgentCliArgs)
+
+Why = Literal["startup", "silence", "settled"]
+
+
+class AgentCliExecutor:
+    """Runs one agent CLI.
+
+    Args:
+        name: the profile's, which is also the executor's.
+        profile: how the CLI is found, started and read.
+        environ: all of the worker's environment, of which the CLI sees what the profile lets through.
+        mark: unique to this worker; finds processes that left their group.
+        stop_s: from SIGINT to SIGKILL.
+        credentials: the mode of each named credential; `session` for those not named.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        profile: Profile,
+        environ: Mapping[str, str],
+        *,
+        mark: str,
+        stop_s: float,
+        credentials: Mapping[str, CredentialMode],
+    ) -> None:
+        self._name = name
+        self._profile = profile
+        self._environ = environ
+        self._mark = mark
+        self._stop_s = stop_s
+        self._credentials = credentials
+        self._ready_until: dict[str, float] = {}
+
+    async def run(self, attempt: Attempt) -> Ended:
+        """See `Executor`."""
+        if attempt.is_stopping:
+            return Ended(Stopped())
+        try:
+            args = _decoder.decode(attempt.run.args)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            text = f"the arguments do not fit the executor {self._name}: {error}"
+            return Ended(Failed("invalid_input", clip(text), is_permanent=True))
+        workdir = existing_folder(args.cwd)
+        refusal = workdir if isinstance(workdir, Failed) else self._refusal(args)
+        if refusal is not None or isinstance(workdir, Failed):
+            return Ended(refusal or Stopped())
+        program = self._profile.find(self._environ)
+        if program is None:
+            return Ended(self._not_found())
+        environ = self._environment(attempt, args, workdir)
+        try:
+            trouble = await self._preflight(attempt, args, program, environ)
+            if trouble is not None:
+                return Ended(trouble)
+            return await self._run(attempt, args, program, environ)
+        except OSError as error:
+            return Ended(not_started(program, error))
+
+    async def _run(
+        self, attempt: Attempt, args: AgentCliArgs, program: str, environ: Mapping[str, str]
+    ) -> Ended:
+        with _prompt_file(args.prompt, self._wants_file) as prompt_file:
+            launch = Launch(
+                argv=[program, *self._argv(args, prompt_file)],
+                environ=environ,
+                stdin=b"" if self._wants_file else args.prompt.encode("utf-8", "replace"),
+                has_no_survivors=True,
+            )
+            conversation = _Conversation(
+                attempt,
+                self._profile,
+                Program(attempt, launch, stop_s=self._stop_s),
+                is_resumed=args.resume is not None,
+            )
+            exit_code = await conversation.run()
+        credential = self._credential(args)
+        outcome = conversation.outcome(exit_code, credential)
+        self._ready_until.pop(credential, None)
+        if isinstance(outcome, Succeeded):
+            self._ready_until[credential] = attempt.clock.monotonic() + _READY_S
+        stream = conversation.stream
+        return Ended(
+            outcome,
+            exit_code,
+            stream.usage(),
+            stream.session_id,
+            tuple(
+                Utilization(credential, window.name, window.utilization, window.resets_at)
+                for window in stream.windows
+            ),
+        )
+
+    async def _preflight(
+        self, attempt: Attempt, args: AgentCliArgs, program: str, environ: Mapping[str, str]
+    ) -> Outcome | None:
+        """Asks the CLI whether it is logged in; what it can't answer, its run will tell."""
+        credential = self._credential(args)
+        is_known = self._ready_until.get(credential, 0.0) > attempt.clock.monotonic()
+        if not self._profile.preflight or is_known:
+            return None
+        launch = Launch(
+            argv=[program, *self._profile.preflight],
+            environ=environ,
+            stdin=b"",
+            has_no_survivors=True,
+        )
+        said = Tail(_PREFLIGHT_CHARS_MAX)
+        asking = Program(attempt, launch, stop_s=_SETTLED_STOP_S)
+        timer = get_running_loop().call_later(_PREFLIGHT_S, asking.end)
+        try:
+            await asking.run(said.add, lambda _: None)
+        finally:
+            timer.cancel()
+        if attempt.is_stopping:
+            return Stopped()
+        status = fields_of(said.text())
+        if status is None or status.get("loggedIn") is not False:
+            self._ready_until[credential] = attempt.clock.monotonic() + _READY_S
+            return None
+        text = f"{self._name} is not logged in on this host{self._hint(credential)}"
+        return Limited("auth", text, None, credential, _DELAYS_MS["auth"])
+
+    def _hint(self, credential: str) -> str:
+        hidden = [name for name in self._profile.keys if name in self._environ]
+        if self._mode(credential) == "session" and hidden:
+            return (
+                f": {hidden[0]} is in the agent's environment, but the credential {credential!r} is of mode"
+                f" session; log in, or start the agent with --credential {credential}=key"
+            )
+        return ": log in there as the user who runs the agent"
+
+    def _refusal(self, args: AgentCliArgs) -> Failed | None:
+        """What is asked for that this CLI has not."""
+        asked = {
+            "model": (args.model, self._profile.model),
+            "max_budget_usd": (args.max_budget_usd, self._profile.budget),
+            "resume": (args.resume, self._profile.resume),
+        }
+        for name, (wanted, template) in asked.items():
+            if wanted is not None and template is None:
+                text = f"the executor {self._name} knows no {name}: leave it out"
+                return Failed("invalid_input", text, is_permanent=True)
+        return None
+
+    def _not_found(self) -> Failed:
+        variable = self._profile.path_variable
+        where = f", or set {variable} in the agent's environment" if variable else ""
+        text = f"there is no {self._profile.program} on this host: install it{where}"
+        return Failed("permanent", text, is_permanent=True)
+
+    def _credential(self, args: AgentCliArgs) -> str:
+        return args.credential or self._name
+
+    def _mode(self, credential: str) -> CredentialMode:
+        return self._credentials.get(credential, "session")
+
+    @property
+    def _wants_file(self) -> bool:
+        return any("{prompt_file}" in each for each in self._profile.argv)
+
+    def _environment(self, attempt: Attempt, args: AgentCliArgs, workdir: Path) -> dict[str, str]:
+        return {
+            **self._profile.environment(self._environ, self._mode(self._credential(args))),
+            **(args.env or {}),
+            **attempt_environment(attempt.run, worker_mark=self._mark, workdir=workdir),
+        }
+
+    def _argv(self, args: AgentCliArgs, prompt_file: str) -> list[str]:
+        profile = self._profile
+        template = [*profile.argv]
+        template += (profile.resume or ()) if args.resume is not None else profile.new_session
+        if args.model is not None:
+            template += profile.model or ()
+        if args.max_budget_usd is not None:
+            template += profile.budget or ()
+        values = {
+            "{session_id}": str(uuid.uuid4()),
+            "{resume}": args.resume or "",
+            "{model}": args.model or "",
+            "{budget_usd}": format(args.max_budget_usd or 0.0, "f").rstrip("0").rstrip("."),
+            "{prompt_file}": prompt_file,
+        }
+        return [_filled(each, values) for each in template] + args.args + list(profile.last)
+
+
+class _Conversation:
+    """One run of the CLI, and the three times that it must keep: to start, to speak, and to end."""
+
+    def __init__(
+        self, attempt: Attempt, profile: Profile, program: Program, *, is_resumed: bool
+    ) -> None:
+        self._attempt = attempt
+        self._profile = profile
+        self._program = program
+        self._stderr = Tail(_STDERR_CHARS_MAX)
+        self._heard_at = attempt.clock.monotonic()
+        self._has_news = False
+        self._is_cut = False
+        self._why: Why | None = None
+        self.stream: CliStream = STREAMS[profile.parser](profile.prices, is_resumed=is_resumed)
+
+    async def run(self) -> int:
+        """To its end; answers the exit code."""
+        self._heard_at = self._attempt.clock.monotonic()
+        async with TaskGroup() as tasks:
+            watch = tasks.create_task(self._watch())
+            try:
+                return await self._program.run(self._take_stdout, self._take_stderr)
+            finally:
+                watch.cancel()
+
+    def outcome(self, exit_code: int, credential: str) -> Outcome:
+        """What the run comes to."""
+        now = self._attempt.clock.now()
+        # Ended by us behind its result: then the code says nothing.
+        code = 0 if self.stream.has_result and self._why == "settled" else exit_code
+        verdict = self.stream.verdict(code, self._stderr.text(), now)
+        if isinstance(verdict, Good):
+            return _succeeded(verdict)
+        if self._attempt.is_stopping:
+            return Stopped()
+        if self._why in ("startup", "silence"):
+            return self._stalled()
+        if self._is_cut and verdict.error_class == "protocol":
+            return too_large(f"more than {JSON_CHARS_MAX}")
+        return _failed(verdict, credential, now)
+
+    def _take_stdout(self, line: str) -> None:
+        self._note_sign()
+        if self._why == "settled":
+            # It has been told to end; what it says about that is not its result.
+            return
+        self._is_cut |= len(line) > JSON_CHARS_MAX
+        for said in self.stream.feed(line):
+            self._attempt.output.write(said.stream, said.text)
+
+    def _take_stderr(self, text: str) -> None:
+        self._note_sign()
+        self._stderr.add(text)
+        self._attempt.output.write("stderr", text)
+
+    def _note_sign(self) -> None:
+        self._heard_at = self._attempt.clock.monotonic()
+        self._has_news = True
+        self._attempt.alive()
+
+    async def _watch(self) -> None:
+        clock = self._attempt.clock
+        while True:
+            limit_s, why = self._limit()
+            left_s = self._heard_at + limit_s - clock.monotonic()
+            if left_s <= 0:
+                self._why = why
+                self._program.end(_SETTLED_STOP_S if why == "settled" else None)
+                return
+            await clock.sleep(min(left_s, _WATCH_S))
+            self._tell()
+
+    def _limit(self) -> tuple[float, Why]:
+        """How long it may be silent now."""
+        if self.stream.has_result:
+            return self._profile.settled_s, "settled"
+        if self.stream.is_in_tool:
+            return self._profile.tool_s, "silence"
+        if not self.stream.has_started:
+            return self._profile.startup_s, "startup"
+        return self._profile.idle_s, "silence"
+
+    def _tell(self) -> None:
+        """Passes on what it has used; while a tool runs, its silence is none."""
+        usage = self.stream.usage() if self._has_news else None
+        self._has_news = False
+        if usage is not None:
+            self._attempt.used(usage)
+        elif self.stream.is_in_tool:
+            self._attempt.alive()
+
+    def _stalled(self) -> Failed:
+        if self._why == "startup":
+            text = f"it did not come up within {self._profile.startup_s:g} s"
+            return Failed("startup", clip(f"{text}\n{self._stderr.text()}".strip()))
+        what = "while a tool ran" if self.stream.is_in_tool else "while no tool ran"
+        limit_s = self._profile.tool_s if self.stream.is_in_tool else self._profile.idle_s
+        return Failed("silence", f"it said nothing for {limit_s:g} s {what}")
+
+
+def _succeeded(verdict: Good) -> Outcome:
+    result = msgspec.json.encode(verdict.result)
+    return Succeeded(result) if len(result) <= PAYLOAD_MAX_BYTES else too_large(str(len(result)))
+
+
+def _failed(verdict: Bad, credential: str, now: datetime) -> Outcome:
+    error = clip(verdict.error)
+    match verdict.error_class:
+        case "throttled" | "usage_limit" | "auth" | "billing" as trouble:
+            delay_ms = _DELAYS_MS[trouble]
+            if verdict.until is not None and verdict.until > now:
+                delay_ms = round((verdict.until - now).total_seconds() * 1000)
+            return Limited(trouble, error, verdict.until, credential, delay_ms)
+        case kind:
+            return Failed(kind, error, verdict.is_permanent)
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
+
+
+@contextmanager
+def _prompt_file(prompt: str, is_wanted: bool) -> Iterator[str]:  # noqa: FBT001 - private
+    """A file with the prompt that nobody else may read, for CLIs that take no stdin."""
+    if not is_wanted:
+        yield ""
+        return
+    fd, path = tempfile.mkstemp(prefix="fleetlog-prompt-")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(prompt.encode("utf-8", "replace"))
+        yield path
+    finally:
+        Path(path).unlink(missing_ok=True)
