@@ -51,6 +51,10 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How long running attempts get when it is told to stop."""
     stop_s: float = 15.0
     """From asking one attempt to stop to ending it by force: SIGINT, after two thirds of it SIGTERM."""
+    credentials: tuple[str, ...] = ()
+    """`NAME=session` or `NAME=key` for credentials of agent CLIs; `session` for those not named."""
+    profiles: str | None = None
+    """A file with more agent CLIs than the built-in ones."""
     host: str = ""
     """The host's name; the machine's own when empty."""
     environ: Mapping[str, str] = {}
@@ -93,6 +97,8 @@ class Supervisor:
             app=self._options.app,
             environ=self._options.environ,
             stop_s=self._options.stop_s,
+            credentials=self._options.credentials,
+            profiles=self._options.profiles,
         )
         pool = WorkerPool(pool_options, system=self._fleet.system, events=self._recorder)
         async with background(self._recorder.run(), self._outflow.run()):
