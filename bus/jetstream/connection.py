@@ -31,6 +31,9 @@ VERSION_MIN = (2, 15)
 """Older servers lose acknowledged events in a compaction, or know no atomic batches."""
 REQUEST_TIMEOUT_S = 5.0
 PENDING_MAX_BYTES = 64 * 1024 * 1024
+PING_S = 5
+PINGS_UNANSWERED_MAX = 2
+"""So that a server that hangs, or a network that swallows everything, counts as gone after 15 to 20 s."""
 _DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 _DENIED_INBOX = re.compile(
     r'permissions violation for subscription to "(_inbox[^"]+)"', re.IGNORECASE
@@ -185,6 +188,8 @@ class Connection:
                 reconnect_time_wait=0.1,  # type: ignore[arg-type] # seconds; fractions work, its type is too narrow
                 connect_timeout=2,
                 pending_size=PENDING_MAX_BYTES,
+                ping_interval=PING_S,
+                max_outstanding_pings=PINGS_UNANSWERED_MAX,
                 error_cb=self._on_error,
                 disconnected_cb=self._on_disconnected,
                 reconnected_cb=self._on_reconnected,
@@ -328,4 +333,6 @@ def _bare(url: str) -> str:
 
 
 def _text(error: BaseException | None) -> str:
-    return str(error) or type(error).__name__ if error is not None else "no answer in time"
+    if error is None or (isinstance(error, TimeoutError) and not str(error)):
+        return "no answer in time"
+    return str(error) or type(error).__name__

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -235,6 +237,28 @@ async def all_submitted(cli: CommandLine, count: int) -> None:
 async def stop_all(processes: dict[str, Process]) -> None:
     for process in processes.values():
         await process.stop()
+
+
+async def test_a_server_that_hangs_counts_as_gone(
+    fresh_server: EmbeddedServer, fleet: str, tmp_path: Path
+) -> None:
+    cli = line_of(address(fresh_server.target), fleet, tmp_path)
+    waiting = Process(cli, "waiting", "submit", "add", "--unchecked", "--wait", cwd=tmp_path)
+    coordinator = Process(cli, "coordinator", "coordinator", cwd=tmp_path)
+    try:
+        await coordinator.said("the log is read up to")
+        os.kill(fresh_server.running.server_pid, signal.SIGSTOP)
+        hung = await do(cli, "status")
+        assert hung.code == 3
+        assert "(no answer in time): start one with `fleetlog up`, or give the address" in hung.err
+        for process in (waiting, coordinator):
+            await process.said("the connection to the log is gone; trying again until it is back")
+        os.kill(fresh_server.running.server_pid, signal.SIGCONT)
+        for process in (waiting, coordinator):
+            await process.said("connected to the log again")
+    finally:
+        os.kill(fresh_server.running.server_pid, signal.SIGCONT)
+        await stop_all({"waiting": waiting, "coordinator": coordinator})
 
 
 USERS = """
