@@ -6,9 +6,9 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -24,18 +24,22 @@ from fleetlog.agents.pool import Slot
 from fleetlog.agents.recorder import Recorder
 from fleetlog.agents.wire import FrameTooLarge
 from fleetlog.agents.worker_process import WorkerDied
-from fleetlog.bus.core import Complete, Refusal, Task, decide
+from fleetlog.agents.worktrees.failures import WorktreeFailed
+from fleetlog.agents.worktrees.records import Tree
+from fleetlog.agents.worktrees.worktrees import Lease, Worktrees
+from fleetlog.bus.core import Cancel, Complete, Fail, Refusal, Task, decide
 from fleetlog.bus.errors import ObjectLost, TransportError
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.offers import Offer
 from fleetlog.bus.rules import execute
 from fleetlog.schemas.beats import OutputChunk
 from fleetlog.schemas.events import TerminalEvent
-from fleetlog.schemas.objects import INLINE_MAX_BYTES, ObjectRef
+from fleetlog.schemas.objects import INLINE_MAX_BYTES
 
 logger = logging.getLogger("fleetlog.agents")
 
 RECORD_PAUSE_S: Final = 1.0
+T = TypeVar("T")
 
 
 class Attempt:
@@ -45,16 +49,16 @@ class Attempt:
         *(
             "ack_subject",
             "ends_at",
-            "fetching",
             "is_running",
             "kill",
             "named",
             "offer",
+            "preparing",
             "silence_s",
             "slot",
             "task",
         ),
-        *("touched_at", "why"),
+        *("touched_at", "tree", "why"),
     )
 
     def __init__(self, offer: Offer, slot: Slot) -> None:
@@ -64,7 +68,8 @@ class Attempt:
         self.task: Task | None = None
         self.why: Why | None = None
         self.is_running = False
-        self.fetching: asyncio.Timeout | None = None
+        self.preparing: asyncio.Timeout | None = None
+        self.tree: Tree | None = None
         self.named: deque[ArtifactNamed] = deque(maxlen=NAMED_MAX)
         self.ends_at = math.inf
         self.touched_at = 0.0
@@ -96,10 +101,18 @@ class Attempts:
         recorder: where refused results are recorded.
         outflow: where output goes.
         stop_s: from asking an attempt to stop to ending its worker.
+        worktrees: where commands run; None: in the agent's folder.
     """
 
     def __init__(
-        self, fleet: Fleet, claims: Claims, recorder: Recorder, outflow: Outflow, *, stop_s: float
+        self,
+        fleet: Fleet,
+        claims: Claims,
+        recorder: Recorder,
+        outflow: Outflow,
+        *,
+        stop_s: float,
+        worktrees: Worktrees | None = None,
     ) -> None:
         self._fleet = fleet
         self._claims = claims
@@ -108,6 +121,7 @@ class Attempts:
         self._payloads = Payloads(fleet.objects, fleet.system.clock)
         self._artifacts = ArtifactStore(fleet.objects, fleet.system.clock)
         self._stop_s = stop_s
+        self._worktrees = worktrees
         self._alarm = Alarm(fleet.system.clock, self._on_alarm)
         self._live: dict[str, Attempt] = {}
         self._idle = asyncio.Event()
@@ -157,8 +171,8 @@ class Attempts:
             return
         attempt.why = why
         loop = asyncio.get_running_loop()
-        if attempt.fetching is not None:
-            attempt.fetching.reschedule(loop.time())
+        if attempt.preparing is not None:
+            attempt.preparing.reschedule(loop.time())
             return
         worker = attempt.slot.worker
         worker.stop(attempt.fence, "cancel" if why == "lost" else why)
@@ -171,9 +185,13 @@ class Attempts:
         attempt.task = task
         end = await self._work(attempt, task)
         attempt.slot.release()
+        if attempt.tree is not None:
+            end = await self._with_worktree(attempt, attempt.tree, end)
         if attempt.named and attempt.why != "lost":
             end = await self._with_artifacts(attempt, task, end)
-        await self._record(attempt, task, end)
+        is_recorded = await self._record(attempt, task, end)
+        if self._worktrees is not None and attempt.tree is not None:
+            await self._worktrees.end(attempt.tree, is_recorded=is_recorded)
 
     async def _work(self, attempt: Attempt, task: Task) -> Ending:
         """Runs the attempt in its worker and says how it ended."""
@@ -185,8 +203,10 @@ class Attempts:
         self._watch(attempt, task, deadline)
         try:
             if task.spec is not None and task.spec.args_ref is not None:
-                args = await self._fetch(attempt, task.spec.args_ref)
+                args = await self._prepare(attempt, self._payloads.fetch(task.spec.args_ref))
                 run = msgspec.structs.replace(run, args=args)
+            if run.executor != "python" and self._is_worktree_wanted(task):
+                run = await self._prepare(attempt, self._into_worktree(attempt, task, run))
             done = await worker.run(
                 run,
                 on_output=lambda chunks: self._on_output(attempt, task, chunks),
@@ -202,22 +222,48 @@ class Attempts:
             return endings.of_refused_run(self._end(attempt, task), str(error))
         except (ObjectLost, TransportError, TimeoutError) as error:
             return endings.of_missing_arguments(self._end(attempt, task), error)
+        except WorktreeFailed as error:
+            return endings.of_missing_worktree(self._end(attempt, task), error)
         finally:
             attempt.is_running = False
             if attempt.kill is not None:
                 attempt.kill.cancel()
         return endings.of_done(self._end(attempt, task), done)
 
-    async def _fetch(self, attempt: Attempt, ref: ObjectRef) -> bytes:
-        """Stored arguments; raises TimeoutError when the attempt was stopped meanwhile."""
+    async def _prepare(self, attempt: Attempt, preparing: Coroutine[Any, Any, T]) -> T:
+        """What must be there before it runs; raises TimeoutError when the attempt was stopped meanwhile."""
         try:
-            async with asyncio.timeout(None) as attempt.fetching:
-                args = await self._payloads.fetch(ref)
+            async with asyncio.timeout(None) as attempt.preparing:
+                prepared = await preparing
         finally:
-            attempt.fetching = None
+            attempt.preparing = None
         if attempt.why is not None:
             raise TimeoutError
-        return args
+        return prepared
+
+    def _is_worktree_wanted(self, task: Task) -> bool:
+        return self._worktrees is not None or (task.spec is not None and task.spec.repo is not None)
+
+    async def _into_worktree(self, attempt: Attempt, task: Task, run: Run) -> Run:
+        """Makes the attempt's worktree; raises WorktreeFailed."""
+        assert task.spec is not None
+        if self._worktrees is None:
+            raise WorktreeFailed(
+                f"the task names the repository {task.spec.repo}, and its agent was given none:"
+                " start one with --worktree, and submit the task to a queue of its own",
+                is_permanent=True,
+            )
+        lease = Lease(task_id=task.id, attempt=run.attempt, fence=run.fence, repo=task.spec.repo)
+        made = await self._worktrees.make(lease, lambda text: self._on_log(attempt, task, text))
+        attempt.tree = made.tree
+        return msgspec.structs.replace(run, workdir=str(made.tree.path), env=made.env)
+
+    async def _with_worktree(self, attempt: Attempt, tree: Tree, end: Ending) -> Ending:
+        """The end with where the attempt's work stands; its folder stays if a person may want to look."""
+        assert self._worktrees is not None
+        is_kept = attempt.why == "lost" or isinstance(end, Fail | Cancel)
+        attempt.tree, report = await self._worktrees.save(tree, is_kept=is_kept)
+        return msgspec.structs.replace(end, worktree=report)
 
     def _end(self, attempt: Attempt, task: Task) -> End:
         return End(
@@ -230,14 +276,12 @@ class Attempts:
     async def _with_artifacts(self, attempt: Attempt, task: Task, end: Ending) -> Ending:
         """The end with the files that the attempt left; about what can't be stored its output has a line."""
         artifacts, troubles = await self._artifacts.store(attempt.named)
-        now = self._fleet.system.clock.now()
-        notes = [OutputChunk(stream="log", text=text, occurred_at=now) for text in troubles]
-        if notes:
-            self._outflow.put(task.id, task.attempts, notes)
+        for text in troubles:
+            self._on_log(attempt, task, text)
         return msgspec.structs.replace(end, artifacts=artifacts)
 
-    async def _record(self, attempt: Attempt, task: Task, end: Ending) -> None:
-        """Appends the outcome, for as long as it takes, then acknowledges the offer."""
+    async def _record(self, attempt: Attempt, task: Task, end: Ending) -> bool:
+        """Appends the outcome, for as long as it takes, then acknowledges; False if it was refused."""
         await self._outflow.flush(task.id)
         if isinstance(end, Complete) and len(memoryview(end.result)) > INLINE_MAX_BYTES:
             end = await self._payloads.store_result(end)
@@ -250,10 +294,11 @@ class Attempts:
                 await self._fleet.system.clock.sleep(RECORD_PAUSE_S)
         if isinstance(decided, Refusal):
             self._on_refused(attempt, task, end)
-            return
+            return False
         self._fleet.offers.ack(attempt.ack_subject)
         if isinstance(decided.event, TerminalEvent):
             self._fleet.hints.publish(task.id, decided.seq)
+        return True
 
     def _on_refused(self, attempt: Attempt, task: Task, end: Ending) -> None:
         # What it would have been, had the lease still been ours.
@@ -291,6 +336,10 @@ class Attempts:
 
     def _touch(self, attempt: Attempt) -> None:
         attempt.touched_at = self._fleet.system.clock.monotonic()
+
+    def _on_log(self, attempt: Attempt, task: Task, text: str) -> None:
+        now = self._fleet.system.clock.now()
+        self._on_output(attempt, task, [OutputChunk(stream="log", text=text, occurred_at=now)])
 
     def _on_output(self, attempt: Attempt, task: Task, chunks: Sequence[OutputChunk]) -> None:
         self._touch(attempt)

@@ -15,8 +15,10 @@ from fleetlog.agents.frames import (
     Stopped,
     StopWhy,
     Succeeded,
+    clip,
 )
 from fleetlog.agents.worker_process import WorkerDied
+from fleetlog.agents.worktrees.failures import WorktreeFailed
 from fleetlog.bus.core import Cancel, Complete, Fail, Return, Task
 from fleetlog.bus.errors import ObjectLost
 from fleetlog.schemas.durations import format_duration
@@ -114,6 +116,20 @@ def of_missing_arguments(end: End, error: Exception) -> Ending:
             **base,
         )
     return Return(error_class="store_unavailable", error=str(error), delay_ms=STORE_AWAY_MS, **base)
+
+
+def of_missing_worktree(end: End, error: WorktreeFailed) -> Ending:
+    """There was no worktree to run in; nothing ran."""
+    base = _base(end)
+    if end.why is not None:
+        return _of_stop(end, base)
+    return Fail(
+        error_class="worktree",
+        error=clip(str(error)),
+        is_permanent=error.is_permanent,
+        jitter=end.jitter,
+        **base,
+    )
 
 
 def _of_stop(end: End, base: dict[str, Any]) -> Ending:

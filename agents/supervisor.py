@@ -8,6 +8,8 @@ import os
 import platform
 import re
 from collections.abc import Awaitable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -18,8 +20,9 @@ from fleetlog.agents.feeder import Feeder
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.pool import PoolOptions, Slot, WorkerPool
 from fleetlog.agents.recorder import Recorder
+from fleetlog.agents.worktrees.worktrees import Worktrees
 from fleetlog.bus.background import background
-from fleetlog.bus.errors import TransportError
+from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.offers import Lane, Offer
 from fleetlog.bus.rules import load_task
@@ -57,6 +60,10 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """A file with more agent CLIs than the built-in ones."""
     host: str = ""
     """The host's name; the machine's own when empty."""
+    worktrees: tuple[Path, ...] = ()
+    """Repositories: each attempt of a command gets a worktree of one of them."""
+    data: Path | None = None
+    """The fleet's folder on this machine, where the worktrees are."""
     environ: Mapping[str, str] = {}
     """The environment of which workers and commands see what an allow-list lets through."""
     version: str = ""
@@ -73,12 +80,14 @@ class Supervisor:
         self.host = options.host or host_name()
         self._recorder = Recorder(fleet, self.agent_id, self.host)
         self._outflow = Outflow(fleet.outputs)
+        self._worktrees = self._worktrees_of(options)
         self._attempts = Attempts(
             fleet,
             Claims(fleet, self.agent_id, self.host),
             self._recorder,
             self._outflow,
             stop_s=options.stop_s,
+            worktrees=self._worktrees,
         )
         self._is_draining = False
         self._look: asyncio.Queue[str] = asyncio.Queue()
@@ -89,7 +98,7 @@ class Supervisor:
         """Serves until `stop` is set, then drains: nothing new, finish or give back, and ends.
 
         Raises:
-            ConfigError: the app cannot be loaded, or a consumer has wrong settings.
+            ConfigError: the app cannot be loaded, a consumer has wrong settings, or a repository can't be used.
         """
         pool_options = PoolOptions(
             size=self._options.workers,
@@ -101,13 +110,27 @@ class Supervisor:
             profiles=self._options.profiles,
         )
         pool = WorkerPool(pool_options, system=self._fleet.system, events=self._recorder)
+        trees = self._worktrees.open() if self._worktrees is not None else nullcontext()
         async with background(self._recorder.run(), self._outflow.run()):
-            async with pool:
+            async with trees, pool:
                 self._record_start(pool)
                 await self._recorder.flush()
                 await self._serve(pool, stop)
             self._recorder.stopped("drained")
             await self._recorder.flush()
+
+    def _worktrees_of(self, options: AgentOptions) -> Worktrees | None:
+        if not options.worktrees:
+            return None
+        if options.data is None:
+            raise ConfigError("worktrees need a data folder: name one with --data")
+        return Worktrees(
+            options.worktrees,
+            data=options.data,
+            owner=self.agent_id,
+            clock=self._fleet.system.clock,
+            environ=options.environ,
+        )
 
     def _record_start(self, pool: WorkerPool) -> None:
         self._recorder.started(

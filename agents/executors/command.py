@@ -50,7 +50,7 @@ class CommandArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: dict[Variable, Text] | None = None
     """Added to the environment."""
     cwd: Text | None = None
-    """Where it runs; the agent's folder if not given."""
+    """Where it runs, seen from its worktree or else from the agent's folder; there if not given."""
 
 
 _decoder: Final = msgspec.json.Decoder(CommandArgs)
@@ -79,13 +79,13 @@ class CommandExecutor:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             text = f"the arguments do not fit a command: {error}"
             return Ended(Failed("invalid_input", clip(text), is_permanent=True))
-        workdir = existing_folder(args.cwd)
+        workdir = existing_folder(args.cwd, attempt.run.workdir)
         if isinstance(workdir, Failed):
             return Ended(workdir)
         ours = attempt_environment(attempt.run, worker_mark=self._mark, workdir=workdir)
         launch = Launch(
             argv=args.argv,
-            environ={**self._environ, **(args.env or {}), **ours},
+            environ={**self._environ, **(attempt.run.env or {}), **(args.env or {}), **ours},
             stdin=document(attempt.run, args.stdin, str(workdir)),
         )
         reading = _Reading(attempt, str(workdir))

@@ -164,13 +164,18 @@ def attempt_environment(run: Run, *, worker_mark: str, workdir: Path) -> dict[st
     return environ
 
 
-def existing_folder(cwd: str | None) -> Path | Failed:
-    """Where a program shall run: `cwd`, or the agent's folder."""
-    folder = Path(cwd or ".").absolute()
-    if folder.is_dir():
-        return folder
-    text = f"the command's folder {cwd} is not there: give another cwd"
-    return Failed("permanent", clip(text), is_permanent=True)
+def existing_folder(cwd: str | None, workdir: str | None = None) -> Path | Failed:
+    """Where a program shall run: `cwd`, seen from the attempt's worktree or else from the agent's folder."""
+    root = Path(workdir or ".").absolute()
+    folder = root / (cwd or ".")
+    if not folder.is_dir():
+        text = f"the command's folder {cwd} is not there: give another cwd"
+        return Failed("permanent", clip(text), is_permanent=True)
+    is_below = Path(cwd or ".").is_absolute() or folder.resolve().is_relative_to(root.resolve())
+    if workdir is not None and not is_below:
+        text = f"the command's folder {cwd} is not inside of its worktree: give another cwd"
+        return Failed("permanent", clip(text), is_permanent=True)
+    return folder
 
 
 def not_started(program: str, error: OSError) -> Failed:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from support.workers import Running, command_run, is_alive, pool, run_one
 
-from fleetlog.agents.frames import Deferred, Failed, Stopped, Succeeded
+from fleetlog.agents.frames import Deferred, Failed, Run, Stopped, Succeeded
 from fleetlog.agents.pool import WorkerPool
 from fleetlog.schemas.events import Usage
 
@@ -352,3 +352,25 @@ async def test_many_commands_run_at_once_in_one_worker(workers: WorkerPool) -> N
         return result((await run_one(workers, command_run("echo", str(number))))[0].outcome)
 
     assert await asyncio.gather(*map(one, range(100))) == [str(n) for n in range(100)]
+
+
+async def test_a_command_runs_in_its_worktree_with_what_belongs_to_it(
+    workers: WorkerPool, tmp_path: Path
+) -> None:
+    (tmp_path / "deep").mkdir()
+
+    def run(**args: object) -> Run:
+        made = command_run("sh", "-c", "pwd; echo $FLEETLOG_WORKDIR $WHO $WHAT", **args)
+        env = {"WHO": "tree", "WHAT": "tree"}
+        return msgspec.structs.replace(made, workdir=str(tmp_path), env=env)
+
+    runs = (run(env={"WHAT": "task"}), run(cwd="deep"), run(cwd="/"))
+    said = [(await run_one(workers, each))[0].outcome for each in runs]
+    assert [result(outcome) for outcome in said] == [
+        f"{tmp_path}\n{tmp_path} tree task",
+        f"{tmp_path}/deep\n{tmp_path}/deep tree tree",
+        "/\n/ tree tree",
+    ]
+    done, _ = await run_one(workers, run(cwd="deep/../.."))
+    assert isinstance(done.outcome, Failed)
+    assert "not inside of its worktree" in done.outcome.error
