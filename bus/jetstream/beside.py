@@ -114,9 +114,9 @@ class NatsOutputs:
         reader = Reader(self._connection, self._stream)
         async for page in reader.pages(after=0, subjects=wanted, until=end):
             for stored in page:
-                number = int(stored.subject.rpartition(".")[2])
-                for chunk in msgspec.json.decode(stored.data, type=list[OutputChunk]):
-                    yield number, chunk
+                number = stored.subject.rpartition(".")[2]
+                for chunk in _decode_chunks(stored.data) if number.isdecimal() else []:
+                    yield int(number), chunk
 
 
 class NatsHints:
@@ -146,6 +146,14 @@ class NatsHints:
             yield
         finally:
             await wire.end(subscription)
+
+
+def _decode_chunks(data: bytes) -> list[OutputChunk]:
+    # As with beats: what this version can't read is left out, lest the rest could not be read either.
+    try:
+        return msgspec.json.decode(data, type=list[OutputChunk])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return []
 
 
 def _decode_beat(data: bytes) -> Beat | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -264,8 +266,10 @@ async def connect(
 
     Raises:
         Unavailable: no server answers within `patience_s`.
-        ConfigError: the server refuses the credentials.
+        ConfigError: the server refuses the credentials, or their file can't be read.
     """
+    if target.creds is not None:
+        _check_creds(target.creds)
     connection = Connection(clock)
     await connection._open(target, name, patience_s)
     try:
@@ -305,6 +309,20 @@ def check_version(connection: Connection) -> None:
         raise ConfigError(
             f"the server is nats-server {connection.server_version}, fleetlog needs {needed} or newer:"
             " upgrade it, or let `fleetlog up` run the one that was installed with fleetlog"
+        )
+
+
+def _check_creds(path: Path) -> None:
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"the credentials file {path} can't be read ({error.strerror}): give another one with --creds"
+        ) from error
+    if importlib.util.find_spec("nkeys") is None:
+        raise ConfigError(
+            "a credentials file needs the Python package nkeys: install it beside fleetlog, or give user and"
+            " password as --url nats://USER:PASSWORD@HOST:PORT"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import signal
@@ -305,6 +306,20 @@ async def test_a_missing_permission_is_named(
         assert count.count("task.queued") == 1
 
 
+async def test_a_credentials_file_that_cannot_be_used_is_named(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    cli = line_of(server.target.url, "main", tmp_path)
+    ran = await do(cli, "--creds", str(tmp_path / "none.creds"), *SUBMIT)
+    assert ran.code == 2
+    assert "none.creds can't be read (No such file or directory): give another one" in ran.err
+    if importlib.util.find_spec("nkeys") is None:
+        (tmp_path / "some.creds").touch()
+        ran = await do(cli, "--creds", str(tmp_path / "some.creds"), *SUBMIT)
+        assert ran.code == 2
+        assert "needs the Python package nkeys: install it" in ran.err
+
+
 async def test_doctor_tells_a_missing_permission_from_a_server_that_is_gone(tmp_path: Path) -> None:
     async with plain_server(tmp_path, USERS) as url:
         allowed = line_of(url.replace("//", "//all:p@"), "main", tmp_path)
@@ -339,6 +354,15 @@ async def test_what_cannot_be_read_is_kept_and_counted_and_stops_nothing(
         await opened.link.client.publish(f"fleetlog-beats.{fleet}.a1", b"no beat")
         done = await do(cli, "submit", "add", '{"a": 4}', "--wait")
         assert (done.code, done.out) == (0, "5\n"), done.err
+        printed = await do(cli, "submit", "greet", '{"name": "cube"}', "--key", "k", "--json")
+        task_id = printed.value["task_id"]
+        assert (await outcome_of(cli, task_id))["state"] == "completed"
+        for attempt in ("1", "x"):
+            subject = f"fleetlog-output.{fleet}.{task_id}.{attempt}"
+            await opened.link.client.request(subject, b"no chunks")
+        async with asyncio.timeout(30):  # output may come after the outcome
+            while (ran := await do(cli, "task", "output", task_id)).out != "greeting cube\n":
+                assert ran.code == 0, ran.err
         question = "SELECT subject, raw, problem FROM events WHERE problem IS NOT NULL ORDER BY seq"
         kept = (await do(cli, "sql", "--fresh", "--json", question)).value
         assert [row["subject"] for row in kept] == [subject for subject, _ in unreadable]
