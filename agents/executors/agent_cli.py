@@ -77,7 +77,7 @@ class AgentCliArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     env: dict[Variable, Text] | None = None
     """Added to the environment."""
     cwd: Text | None = None
-    """Where it runs; the agent's folder if not given."""
+    """Where it runs, seen from its worktree or else from the agent's folder; there if not given."""
 
 
 _decoder: Final = msgspec.json.Decoder(AgentCliArgs)
@@ -124,7 +124,7 @@ class AgentCliExecutor:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             text = f"the arguments do not fit the executor {self._name}: {error}"
             return Ended(Failed("invalid_input", clip(text), is_permanent=True))
-        workdir = existing_folder(args.cwd)
+        workdir = existing_folder(args.cwd, attempt.run.workdir)
         refusal = workdir if isinstance(workdir, Failed) else self._refusal(args)
         if refusal is not None or isinstance(workdir, Failed):
             return Ended(refusal or Stopped())
@@ -245,6 +245,8 @@ class AgentCliExecutor:
     def _environment(self, attempt: Attempt, args: AgentCliArgs, workdir: Path) -> dict[str, str]:
         return {
             **self._profile.environment(self._environ, self._mode(self._credential(args))),
+            **(attempt.run.env or {}),
+            **(attempt.run.env or {}),
             **(args.env or {}),
             **attempt_environment(attempt.run, worker_mark=self._mark, workdir=workdir),
         }
@@ -281,6 +283,7 @@ class _Conversation:
         self._has_news = False
         self._is_cut = False
         self._why: Why | None = None
+        self._stall: Failed | None = None
         self.stream: CliStream = STREAMS[profile.parser](profile.prices, is_resumed=is_resumed)
 
     async def run(self) -> int:
@@ -303,8 +306,9 @@ class _Conversation:
             return _succeeded(verdict)
         if self._attempt.is_stopping:
             return Stopped()
-        if self._why in ("startup", "silence"):
-            return self._stalled()
+        if self._stall is not None:
+            error = clip(f"{self._stall.error}\n{self._stderr.text()}".strip())
+            return Failed(self._stall.error_class, error)
         if self._is_cut and verdict.error_class == "protocol":
             return too_large(f"more than {JSON_CHARS_MAX}")
         return _failed(verdict, credential, now)
@@ -335,6 +339,8 @@ class _Conversation:
             left_s = self._heard_at + limit_s - clock.monotonic()
             if left_s <= 0:
                 self._why = why
+                if why != "settled":
+                    self._stall = Failed(why, self._described(why, limit_s))
                 self._program.end(_SETTLED_STOP_S if why == "settled" else None)
                 return
             await clock.sleep(min(left_s, _WATCH_S))
@@ -359,13 +365,11 @@ class _Conversation:
         elif self.stream.is_in_tool:
             self._attempt.alive()
 
-    def _stalled(self) -> Failed:
-        if self._why == "startup":
-            text = f"it did not come up within {self._profile.startup_s:g} s"
-            return Failed("startup", clip(f"{text}\n{self._stderr.text()}".strip()))
-        what = "while a tool ran" if self.stream.is_in_tool else "while no tool ran"
-        limit_s = self._profile.tool_s if self.stream.is_in_tool else self._profile.idle_s
-        return Failed("silence", f"it said nothing for {limit_s:g} s {what}")
+    def _described(self, why: Why, limit_s: float) -> str:
+        if why == "startup":
+            return f"it did not come up within {limit_s:g} s"
+        what = "a tool" if self.stream.is_in_tool else "no tool"
+        return f"it said nothing for {limit_s:g} s while {what} ran"
 
 
 def _succeeded(verdict: Good) -> Outcome:

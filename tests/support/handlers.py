@@ -19,6 +19,12 @@ async def noop(n: int = 0) -> int:
 
 
 @agent.task
+def environment() -> list[str]:
+    """The names of what this process sees."""
+    return sorted(os.environ)
+
+
+@agent.task
 async def nap(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "rested"
