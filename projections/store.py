@@ -254,7 +254,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             # With the default of 16 MB nearly every larger batch would rewrite the file.
             "checkpoint_threshold": "256MB",
             # What a full piece of the log needs; a piece that needs more is halved.
-            "memory_limit": "400MB",
+            "memory_limit": "320MB",
         },
     )
 
