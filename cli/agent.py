@@ -10,6 +10,12 @@ import typer
 
 from fleetlog.agents.supervisor import AgentOptions, Supervisor
 from fleetlog.bus.settings import child_environment
+from fleetlog.cli.agent_clis import (
+    CredentialsOption,
+    ProfilesOption,
+    check_credentials,
+    check_profiles,
+)
 from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
 from fleetlog.cli.health import HealthOption
@@ -66,6 +72,8 @@ def agent(  # noqa: PLR0913 - one parameter per option
             help="How long a program that shall stop gets: SIGINT, after two thirds SIGTERM, then SIGKILL.",
         ),
     ] = GRACE_DEFAULT,
+    credential: CredentialsOption = None,
+    profiles: ProfilesOption = None,
     host: Annotated[
         str,
         typer.Option(metavar="NAME", help="This host's name.", show_default="the machine's"),
@@ -78,9 +86,13 @@ def agent(  # noqa: PLR0913 - one parameter per option
     agents may serve the same queues. SIGTERM or Ctrl-C drains: nothing new is taken, running tasks finish or
     are given back, exit code 0; a second signal ends it at once. It reconnects by itself.
 
+    Agent CLIs such as claude run with the login of whoever runs the agent; with --credential claude=key they
+    get the keys of its environment (ANTHROPIC_API_KEY) instead.
+
     Examples:
       fleetlog agent --app fleet:agent --workers 8
       fleetlog --url nats://hub:4222 agent --queue gpu --queue default
+      fleetlog agent --credential claude=key
     """
     drain_s = parse_duration(drain, "drain") / 1000
     options = AgentOptions(
@@ -91,6 +103,8 @@ def agent(  # noqa: PLR0913 - one parameter per option
         labels=labels_of(label),
         drain_s=drain_s,
         stop_s=parse_duration(grace, "grace") / 1000,
+        credentials=check_credentials(credential),
+        profiles=check_profiles(profiles),
         host=check_id(host, "host") if host else "",
         environ=child_environment({}),
         version=metadata.version("fleetlog"),

@@ -1,4 +1,4 @@
-"""`fleetlog run`: a command as a task."""
+"""`fleetlog run`: a command, or a prompt for an agent CLI, as a task."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from fleetlog.cli import connection, options
+from fleetlog.cli import connection, options, prompting
 from fleetlog.cli.inputs import encode_object, json_of, pairs_of
 from fleetlog.cli.lazy import plain_typer
 from fleetlog.cli.submitting import Submission, submit_and_tell
 from fleetlog.schemas.specs import TaskSpec
+
+_WORDS = "CMD ARG"
 
 app = plain_typer()
 
@@ -24,12 +26,20 @@ app = plain_typer()
 def run(  # noqa: PLR0913 - one parameter per option
     ctx: typer.Context,
     command: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="CMD ARG", help="The program and its arguments.", show_default=False
+            metavar=_WORDS,
+            help="The program and its arguments; with --executor, more arguments of the agent CLI.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     *,
+    executor: prompting.ExecutorOption = None,
+    prompt: prompting.PromptOption = None,
+    model: prompting.ModelOption = None,
+    max_budget_usd: prompting.BudgetOption = None,
+    resume: prompting.ResumeOption = None,
+    credential: prompting.CredentialOption = None,
     stdin: Annotated[
         str | None,
         typer.Option(
@@ -62,45 +72,73 @@ def run(  # noqa: PLR0913 - one parameter per option
     wait_timeout: options.WaitTimeoutOption = None,
     is_json: options.JsonOption = False,
 ) -> None:
-    """Submit a command as a task.
+    """Submit a command as a task, or a prompt for an agent CLI.
 
     No shell reads the command: for pipes and the like, run one yourself (sh -c). With --wait, what it printed
     is printed here. Its exit codes 64, 65, 77 and 78 fail the task for good, 75 asks for another time, others
     are tried again. Its environment has FLEETLOG_TASK_ID, FLEETLOG_ATTEMPT and FLEETLOG_DEADLINE.
 
+    With --executor an agent CLI gets the prompt, never in its arguments; tokens, cost and session are kept for
+    each attempt. When its allowance is used up the task waits, without blame, until it begins anew.
+
     Examples:
       fleetlog run --wait -- echo hello
+      fleetlog run --executor claude --prompt @task.md --model sonnet --max-budget-usd 2 --wait
       fleetlog run --timeout 10m --max-attempts 1 --label team=search -- make test
       fleetlog run --stdin '{"host": "cube"}' --env LEVEL=2 -- sh -c 'cat; echo $LEVEL'
     """
-    arguments: dict[str, Any] = {"argv": command}
+    arguments: dict[str, Any] = {}
     if stdin is not None:
         arguments["stdin"] = json_of(stdin, "payload for stdin")
     if env:
         arguments["env"] = pairs_of(env, "variable")
     if cwd is not None:
         arguments["cwd"] = cwd
+    asked = prompting.Prompting(
+        executor=executor,
+        prompt=prompt,
+        model=model,
+        max_budget_usd=max_budget_usd,
+        resume=resume,
+        credential=credential,
+    )
+    rules = options.submit_options(
+        queue=queue,
+        priority=priority,
+        label=label,
+        timeout=timeout,
+        start_within=start_within,
+        silence=silence,
+        expires=expires,
+        max_attempts=max_attempts,
+        delay=delay,
+    )
     submission = Submission(
-        spec=TaskSpec(
-            executor="command",
-            handler=Path(command[0]).name or command[0],
-            args=encode_object(arguments, "command"),
-            key=key,
-        ),
-        options=options.submit_options(
-            queue=queue,
-            priority=priority,
-            label=label,
-            timeout=timeout,
-            start_within=start_within,
-            silence=silence,
-            expires=expires,
-            max_attempts=max_attempts,
-            delay=delay,
-        ),
+        spec=_spec(ctx, command or [], arguments, asked, key),
+        options=rules,
         is_waiting=wait,
         wait_timeout=wait_timeout,
         is_json=is_json,
         is_output_wanted=True,
     )
     raise typer.Exit(connection.run(submit_and_tell(ctx, submission)))
+
+
+def _spec(
+    ctx: typer.Context,
+    words: list[str],
+    arguments: dict[str, Any],
+    asked: prompting.Prompting,
+    key: str | None,
+) -> TaskSpec:
+    if asked.executor not in (None, "command"):
+        return asked.spec(asked.executor, words, arguments, key)
+    asked.check_unused()
+    if not words:
+        ctx.fail(f"Missing argument '{_WORDS}'.")
+    return TaskSpec(
+        executor="command",
+        handler=Path(words[0]).name or words[0],
+        args=encode_object({"argv": words, **arguments}, "command"),
+        key=key,
+    )

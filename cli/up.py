@@ -29,6 +29,7 @@ from fleetlog.bus.settings import (
     load_settings,
 )
 from fleetlog.bus.system import Clock, System
+from fleetlog.cli.agent_clis import CredentialsOption, ProfilesOption, agent_cli_options
 from fleetlog.cli.keeper import Keeper, Role
 from fleetlog.cli.lifeline import Lifeline
 from fleetlog.cli.server_keeper import keep_server
@@ -46,6 +47,8 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How many worker processes its agent keeps."""
     app: str | None = None
     """`module:agent` with the handlers; None for commands only."""
+    agent_clis: tuple[str, ...] = ()
+    """What its agent is told about agent CLIs, as options."""
     is_ephemeral: bool = False
     """Whether the data folder goes with the fleet."""
     notes: tuple[str, ...] = ()
@@ -77,6 +80,8 @@ def up(  # noqa: PLR0913 - one parameter per option
         int | None,
         typer.Option(min=1, max=65535, help="Port for clients.", show_default="a free one"),
     ] = None,
+    credential: CredentialsOption = None,
+    profiles: ProfilesOption = None,
     no_web: Annotated[bool, typer.Option("--no-web", help="Without the dashboard.")] = False,
     ephemeral: Annotated[
         bool, typer.Option("--ephemeral", help="In a temporary folder, removed at the end.")
@@ -98,6 +103,7 @@ def up(  # noqa: PLR0913 - one parameter per option
         options = UpOptions(
             workers=workers,
             app=app,
+            agent_clis=agent_cli_options(credential, profiles),
             is_ephemeral=ephemeral,
             notes=_notes(plain),
             exports=_exports(plain, settings),
@@ -110,7 +116,7 @@ def fleet_roles(options: UpOptions) -> tuple[Role, ...]:
     """The roles of a fleet on one machine, in the order of their start."""
     command = (sys.executable, "-m", "fleetlog.cli")
     app = ("--app", options.app) if options.app is not None else ()
-    agent = (*command, "agent", "--workers", str(options.workers), *app)
+    agent = (*command, "agent", "--workers", str(options.workers), *app, *options.agent_clis)
     cleaner = Role(name="cleaner", argv=(sys.executable, "-m", "fleetlog.cli.cleaner"))
     return (
         *([cleaner] if options.is_ephemeral else []),

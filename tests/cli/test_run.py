@@ -74,3 +74,29 @@ def test_wrong_input_is_exit_code_2(nowhere: CommandLine, args: list[str], says:
     assert ran.code == 2, ran.err
     assert says in ran.err
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--prompt", "x"], "--prompt goes with --executor"),
+        (["--model", "m", "--", "true"], "--model goes with --executor"),
+        (["--executor", "claude"], "--executor claude needs --prompt"),
+        (["--executor", "claude", "--", "look"], "--executor claude needs --prompt"),
+        (["--executor", "claude", "--prompt", " "], "the prompt is empty"),
+        (["--executor", "claude", "--prompt", "@/no/such/file"], "/no/such/file cannot be read"),
+        (["--executor", "claude", "--prompt", "-"], "the prompt is empty"),
+        (["--executor", "claude", "--prompt", "x", "--max-budget-usd", "0"], "above 0"),
+        (["--executor", "claude", "--prompt", "x", "--stdin", "1"], "--stdin is for commands"),
+        (["--executor", "python", "--prompt", "x"], "`fleetlog submit`"),
+        (["--executor", "command"], "Missing argument"),
+    ],
+    ids=str,
+)
+def test_wrong_words_about_an_agent_cli_are_exit_code_2(
+    nowhere: CommandLine, args: list[str], says: str
+) -> None:
+    ran = nowhere.run("run", *args)
+    assert ran.code == 2, ran.err
+    assert says in ran.err
+    assert "Traceback" not in ran.err
