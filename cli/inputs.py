@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -84,6 +85,13 @@ def pairs_of(pairs: Sequence[str] | None, what: str) -> dict[str, str]:
             raise InvalidInput(f"{what} {pair!r} is not NAME=VALUE, such as team=search")
         found[name] = value
     return found
+
+
+def repo_of(text: str) -> str:
+    """A repository as a task names it: a path that is relative is seen from here."""
+    if not text or (os.sep not in text and text not in (".", "..", "~")):
+        return text
+    return os.path.abspath(os.path.expanduser(text))  # noqa: PTH111, PTH100 - it need not be here
 
 
 def read_stdin(what: str) -> str:

@@ -64,6 +64,15 @@ DelayOption = Annotated[
     str | None,
     typer.Option(metavar="DURATION", help="Queue it only after so long."),
 ]
+RepoOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REPO",
+        help="The repository to work on, one that its agent was given with --worktree: its path there, or the"
+        " name of its folder.",
+        show_default="the agent's only one",
+    ),
+]
 UncheckedOption = Annotated[
     bool,
     typer.Option(

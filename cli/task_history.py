@@ -14,7 +14,7 @@ from fleetlog.cli.events import recorded_fields, recorded_line
 from fleetlog.cli.rendering import instant_text, json_text, one_line
 from fleetlog.schemas.durations import format_duration
 from fleetlog.schemas.envelope import Recorded
-from fleetlog.schemas.events import AttemptEnd, TaskClaimed, verb_of
+from fleetlog.schemas.events import AttemptEnd, TaskClaimed, WorktreeReport, verb_of
 from fleetlog.schemas.objects import ObjectRef
 
 _RESULT_MAX: Final = 2000
@@ -47,6 +47,8 @@ class AttemptRow(msgspec.Struct, kw_only=True):
     """On the worker's clock."""
     exit_code: int | None = None
     """Of the process."""
+    worktree: WorktreeReport | None = None
+    """Where its work stands, if it ran in a worktree."""
 
 
 def task_fields(history: History, now: datetime) -> dict[str, Any]:
@@ -116,10 +118,10 @@ def describe(history: History, now: datetime) -> str:
     rows += _work_rows(task)
     rows += _outcome_rows(task)
     lines = [f"{name:<10} {text}" for name, text in rows]
-    lines += [
-        f"{f'attempt {row.attempt}':<10} {_attempt_text(row)}"
-        for row in attempts_of(history.events, task.id)
-    ]
+    for row in attempts_of(history.events, task.id):
+        lines.append(f"{f'attempt {row.attempt}':<10} {_attempt_text(row)}")
+        if row.worktree is not None:
+            lines += [f"{name:>10} {text}" for name, text in _worktree_rows(row.worktree)]
     if left := history.artifacts:
         names = ", ".join(dict.fromkeys(one_line(each.artifact.name) for each in left))
         lines.append(f"{'artifacts':<10} {names}: `fleetlog task artifact {task.id}` lists them")
@@ -136,6 +138,8 @@ def _work_rows(task: Task) -> list[tuple[str, str]]:
         ("queue", f"{spec.queue}, priority {spec.priority}"),
         ("args", _stored(spec.args_ref) or one_line(bytes(spec.args).decode("utf-8", "replace"))),
     ]
+    if spec.repo is not None:
+        rows.append(("repo", one_line(spec.repo)))
     if spec.labels:
         pairs = (f"{one_line(name)}={one_line(value)}" for name, value in spec.labels.items())
         rows.append(("labels", ", ".join(pairs)))
@@ -170,6 +174,20 @@ def _attempt_text(row: AttemptRow) -> str:
     return f"{row.outcome}{ran} {where}"
 
 
+def _worktree_rows(report: WorktreeReport) -> list[tuple[str, str]]:
+    stat = f"files {report.files_changed}, lines +{report.insertions} -{report.deletions}"
+    work = f"{one_line(report.branch or '')}, commits {report.commits}, {stat}"
+    rows = [
+        ("work", work if report.branch is not None else "no commits"),
+        ("of", f"{one_line(report.repository)}, from {one_line(report.base)[:12]}"),
+    ]
+    if report.kept is not None:
+        rows.append(("kept", f"{one_line(report.kept)}, for a while"))
+    if report.note is not None:
+        rows.append(("note", one_line(report.note)))
+    return rows
+
+
 def _begun(record: Recorded, event: TaskClaimed) -> AttemptRow:
     return AttemptRow(
         attempt=event.attempt,
@@ -186,5 +204,6 @@ def _end(row: AttemptRow, record: Recorded, outcome: str, event: AttemptEnd | No
     row.outcome = outcome
     if event is not None:
         row.ran_ms, row.exit_code = event.ran_ms, event.exit_code
+        row.worktree = event.worktree
         row.error_class = getattr(event, "error_class", None)
         row.error = getattr(event, "error", None)

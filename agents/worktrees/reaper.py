@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
@@ -18,6 +20,7 @@ from fleetlog.agents.worktrees.repositories import RepositoryLocks
 from fleetlog.agents.worktrees.saving import save
 from fleetlog.bus.embedded.files import FolderLock
 from fleetlog.bus.errors import ConfigError
+from fleetlog.bus.programs import SystemPrograms
 from fleetlog.bus.system import Clock
 
 logger = logging.getLogger("fleetlog.agents")
@@ -54,6 +57,10 @@ class Reaper:
         self._locks = locks
         self._clock = clock
 
+    def look(self) -> list[tuple[Tree, State]]:
+        """All worktrees, the oldest first."""
+        return [(tree, self.state_of(tree)) for tree in self._records.read_all()]
+
     def state_of(self, tree: Tree) -> State:
         """What is to be thought of it."""
         if tree.phase == "kept":
@@ -64,8 +71,8 @@ class Reaper:
         """What `reap` would do now."""
         now = self._clock.now()
         acts: list[tuple[Tree, Act]] = []
-        for tree in self._records.read_all():
-            match self.state_of(tree):
+        for tree, state in self.look():
+            match state:
                 case "left":
                     is_empty = tree.phase == "making"
                     acts.append((tree, "removed" if is_all or is_empty else "rescued"))
@@ -86,6 +93,8 @@ class Reaper:
         Raises:
             ConfigError: another process is at it.
         """
+        if not self._records.folder.is_dir():
+            return []
         lock = FolderLock(self._records.reaping)
         if not await lock.acquire(self._clock):
             raise ConfigError("another process is reaping these worktrees: try again in a moment")
@@ -163,6 +172,18 @@ class Reaper:
                 logger.warning("worktree %s: processes of its attempt will not end", tree.id)
                 return
             await self._clock.sleep(_POLL_S)
+
+
+def reaper_of(data: Path, clock: Clock, environ: Mapping[str, str]) -> Reaper:
+    """Who looks after the worktrees under a data folder.
+
+    Args:
+        data: the folder.
+        clock: time.
+        environ: the environment, of which git sees a part.
+    """
+    git = Git(SystemPrograms(), clock, environ)
+    return Reaper(git, TreeRecords(data), RepositoryLocks(clock), clock)
 
 
 def _is_over(tree: Tree, now: datetime) -> bool:

@@ -25,7 +25,12 @@ SELECT
     CASE
         WHEN b.j.usage IS NOT NULL
             THEN TRY_CAST(coalesce(b.j.usage.cost_micro_usd, 0) / 1000000.0 AS DECIMAL(18, 6))
-    END AS cost_usd
+    END AS cost_usd,
+    b.j.worktree.branch AS branch,
+    CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.commits, 0) END AS commits,
+    CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.files_changed, 0) END AS files_changed,
+    CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.insertions, 0) END AS insertions,
+    CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.deletions, 0) END AS deletions
 FROM (
     SELECT task_id, claims AS attempt, fence, offer_claimed AS "offer", seq AS end_seq
     FROM judged

@@ -33,6 +33,10 @@ parsed AS (
                     "input_tokens": "BIGINT", "output_tokens": "BIGINT", "cost_micro_usd": "BIGINT",
                     "model": "VARCHAR"
                 },
+                "worktree": {
+                    "branch": "VARCHAR", "commits": "BIGINT", "files_changed": "BIGINT",
+                    "insertions": "BIGINT", "deletions": "BIGINT"
+                },
                 "error_class": "VARCHAR", "error": "VARCHAR", "delay_ms": "BIGINT", "result": "JSON",
                 "result_ref": {"sha256": "VARCHAR", "size": "BIGINT"},
                 "limit": "VARCHAR", "pid": "BIGINT", "version": "VARCHAR", "queues": ["VARCHAR"],

@@ -20,5 +20,10 @@ CREATE TABLE store.ended_attempts (
     input_tokens BIGINT,
     output_tokens BIGINT,
     model VARCHAR,
-    cost_usd DECIMAL(18, 6)
+    cost_usd DECIMAL(18, 6),
+    branch VARCHAR,
+    commits BIGINT,
+    files_changed BIGINT,
+    insertions BIGINT,
+    deletions BIGINT
 )

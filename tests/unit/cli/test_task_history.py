@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from fleetlog.bus.outcomes import History
 from fleetlog.cli.task_history import attempts_of, describe, task_fields, waits_for
 from fleetlog.schemas.envelope import UnknownEvent
+from fleetlog.schemas.events import WorktreeReport
 from tests.given import (
     at,
     cancel_requested,
@@ -63,6 +65,33 @@ def test_stale_results_and_cancel_requests_end_nothing() -> None:
 )
 def test_waits_for(events: tuple[Any, ...], says: str | None) -> None:
     assert waits_for(fold(*events), at(30)) == says
+
+
+def test_what_an_attempt_left_in_its_worktree_is_shown() -> None:
+    kept = WorktreeReport(
+        repository="/src/my shop",
+        base="0123456789abcdef",
+        branch="fleetlog/t1/1",
+        commits=2,
+        files_changed=3,
+        insertions=40,
+        deletions=5,
+        kept="/data/t1.1",
+        note="look\nout",
+    )
+    empty = WorktreeReport(repository="/src/my shop", base="0123456789abcdef")
+    events = (
+        *(queued(), claimed(), msgspec.structs.replace(retried(2), worktree=kept)),
+        *(queued(), claimed(4, 2), msgspec.structs.replace(completed(5, 2), worktree=empty)),
+    )
+    history = History(fold(*events), tuple(record(seq, e) for seq, e in enumerate(events, 1)))
+    assert [row.worktree for row in attempts_of(history.events, "t1")] == [kept, empty]
+    text = describe(history, at(0))
+    assert "      work fleetlog/t1/1, commits 2, files 3, lines +40 -5\n" in text
+    assert "        of /src/my shop, from 0123456789ab\n" in text
+    assert "      kept /data/t1.1, for a while\n" in text
+    assert "      note look out\n" in text
+    assert "      work no commits\n" in text
 
 
 def test_unknown_event_is_flagged() -> None:

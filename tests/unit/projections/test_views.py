@@ -18,6 +18,7 @@ from fleetlog.schemas.events import (
     WorkerExited,
     WorkerRefused,
     WorkerSpawned,
+    WorktreeReport,
 )
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import Log, claim, instant, make, started
@@ -50,7 +51,10 @@ def busy(store: Store) -> Store:
     offer_a2 = log.task("a", make(TaskQueued, spec=spec, digest="d", attempt=2, failures=1))  # 7
     fence_a2 = log.task("a", claim(offer_a2, attempt=2))  # 8
     usage = Usage(input_tokens=10, output_tokens=2, cost_micro_usd=1_250_000, model="m")
-    log.task("a", make(TaskCompleted, attempts=2, fence=fence_a2, ran_ms=900, usage=usage))  # 9
+    work = {"worktree": WorktreeReport(repository="r", base="b", branch="x/1", commits=2)}
+    log.task(
+        "a", make(TaskCompleted, attempts=2, fence=fence_a2, ran_ms=900, usage=usage, **work)
+    )  # 9
     log.task("c", make(TaskQueued, spec=spec, digest="d"), "gpu.high")  # 10
     apply_one_by_one(store, log)
     return store
@@ -72,6 +76,8 @@ def test_attempts_say_who_ran_what_and_how_it_ended(busy: Store) -> None:
     assert found[1]["exit_code"] == 3
     assert (found[2]["ran_ms"], found[2]["input_tokens"], found[2]["model"]) == (900, 10, "m")
     assert str(found[2]["cost_usd"]) == "1.250000"
+    work = [(r["branch"], r["commits"], r["files_changed"], r["deletions"]) for r in found]
+    assert work == [(None, None, None, None), (None, None, None, None), ("x/1", 2, 0, 0)]
 
 
 def test_tasks_show_their_first_start_and_their_cost(busy: Store) -> None:
