@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -36,10 +37,14 @@ from fleetlog.schemas.objects import INLINE_MAX_BYTES
 from fleetlog.schemas.specs import NO_ARGS, TaskSpec, check_spec, payload_digest
 from fleetlog.schemas.subjects import guard
 
+logger = logging.getLogger("fleetlog.bus")
+
 IN_FLIGHT_MAX = 4000
 """Submits of one stream that wait for the log's answer."""
 CONFLICTS_MAX = 200
 """Of these, as many are looked into at once."""
+AGAIN_S = 1.0
+"""How soon it looks again when the log did not answer."""
 POLL_S = 2.0
 """How often a waiting client looks at the log although no hint came."""
 
@@ -225,8 +230,13 @@ class Client:
                 try:
                     if (outcome := await self.outcome(task_id, is_fetched=is_fetched)) is not None:
                         return outcome
-                except Unavailable:
+                except Unavailable as error:
+                    if self.fleet.link.is_connected:
+                        logger.warning(
+                            "the log does not answer, trying again until it does: %s", error
+                        )
                     await self.fleet.link.wait_connected()
+                    await _wait_for(changed, AGAIN_S)
                     continue
                 await _wait_for(changed, POLL_S)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
 import typer
 
@@ -22,6 +24,8 @@ from fleetlog.cli.flags import settings_of
 from fleetlog.cli.options import JsonOption
 from fleetlog.cli.overview import look_at_agents, without_password
 from fleetlog.cli.rendering import write_json
+
+FLEET_TIMEOUT_S: Final = 30.0
 
 
 def doctor(ctx: typer.Context, *, is_json: JsonOption = False) -> None:
@@ -71,8 +75,14 @@ async def _look(settings: Settings) -> AsyncIterator[Check]:
         return
     if is_usable:
         try:
-            async for check in _look_at_fleet(settings, target):
-                yield check
+            async with asyncio.timeout(FLEET_TIMEOUT_S):
+                async for check in _look_at_fleet(settings, target):
+                    yield check
+        except TimeoutError:
+            advice = (
+                "see whether the server is well, in a cluster whether most of its servers are there"
+            )
+            yield error("fleet", f"the log can't be read within {FLEET_TIMEOUT_S:.0f} s", advice)
         except (TransportError, ConfigError) as failed:
             yield error("fleet", "can't be looked at", str(failed))
 

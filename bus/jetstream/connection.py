@@ -41,6 +41,7 @@ _DENIED_INBOX = re.compile(
     r'permissions violation for subscription to "(_inbox[^"]+)"', re.IGNORECASE
 )
 _NO_JETSTREAM = frozenset({10039, 10076})
+_UNAVAILABLE = 503
 
 T = TypeVar("T")
 
@@ -141,7 +142,7 @@ class Connection:
         Raises:
             ApiRefusal: the server answered with an error.
             ConfigError: this user may not ask that or hear the answer, or JetStream is not enabled.
-            Unavailable: no answer within 5 s.
+            Unavailable: no answer within 5 s, or the cluster has no leader.
         """
         data = b"" if payload is None else msgspec.json.encode(payload)
         try:
@@ -168,6 +169,11 @@ class Connection:
             raise ConfigError(
                 f"the server refused: {answer.error.description}. Enable JetStream in its configuration, for"
                 " this user's account, or use the credentials of another one"
+            )
+        if answer.error is not None and answer.error.code == _UNAVAILABLE:
+            raise Unavailable(
+                f"the server says: {answer.error.description}. A cluster has no leader for some seconds when"
+                " one of it goes, and none at all without most of its servers"
             )
         if answer.error is not None:
             raise ApiRefusal(answer.error)
