@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -55,6 +56,13 @@ def agent(  # noqa: PLR0913 - one parameter per option
             help="Your handlers, such as fleet:agent; without them it runs commands only.",
         ),
     ] = None,
+    worktree: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="REPO",
+            help="A git repository: commands run in worktrees of it, one each; may be repeated.",
+        ),
+    ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="What this host offers; may be repeated."),
@@ -89,11 +97,17 @@ def agent(  # noqa: PLR0913 - one parameter per option
     Agent CLIs such as claude run with the login of whoever runs the agent; with --credential claude=key they
     get the keys of its environment (ANTHROPIC_API_KEY) instead.
 
+    With --worktree, each attempt of a command gets a folder and a branch of its own, fleetlog/TASK/ATTEMPT,
+    from the commit that is checked out in REPO; what it leaves is committed. REPO's own checkout is never
+    written to. `.fleetlog/worktree.toml` in REPO may name a setup command and files to copy.
+
     Examples:
       fleetlog agent --app fleet:agent --workers 8
+      fleetlog agent --queue shop --worktree ~/src/shop
       fleetlog --url nats://hub:4222 agent --queue gpu --queue default
       fleetlog agent --credential claude=key
     """
+    settings = settings_of(ctx)
     drain_s = parse_duration(drain, "drain") / 1000
     options = AgentOptions(
         queues=tuple(check_id(name, "queue") for name in queue or ("default",)),
@@ -106,6 +120,8 @@ def agent(  # noqa: PLR0913 - one parameter per option
         credentials=check_credentials(credential),
         profiles=check_profiles(profiles),
         host=check_id(host, "host") if host else "",
+        worktrees=tuple(path.expanduser().absolute() for path in worktree or ()),
+        data=settings.data,
         environ=child_environment({}),
         version=metadata.version("fleetlog"),
     )
@@ -115,7 +131,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
         drain_s=drain_s + options.stop_s,
         health=health,
     )
-    raise typer.Exit(run(run_role(settings_of(ctx), role)))
+    raise typer.Exit(run(run_role(settings, role)))
 
 
 def _check_app(app: str | None) -> str | None:

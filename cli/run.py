@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fleetlog.cli import connection, options, prompting
-from fleetlog.cli.inputs import encode_object, json_of, pairs_of
+from fleetlog.cli.inputs import encode_object, json_of, pairs_of, repo_of
 from fleetlog.cli.lazy import plain_typer
 from fleetlog.cli.submitting import Submission, submit_and_tell
 from fleetlog.schemas.specs import TaskSpec
@@ -58,6 +58,7 @@ def run(  # noqa: PLR0913 - one parameter per option
             show_default="the agent's folder",
         ),
     ] = None,
+    repo: options.RepoOption = None,
     queue: options.QueueOption = None,
     priority: options.PriorityOption = None,
     key: options.KeyOption = None,
@@ -113,6 +114,8 @@ def run(  # noqa: PLR0913 - one parameter per option
         max_attempts=max_attempts,
         delay=delay,
     )
+    if repo is not None:
+        rules["repo"] = repo_of(repo)
     submission = Submission(
         spec=_spec(ctx, command or [], arguments, asked, key),
         options=rules,
