@@ -25,6 +25,7 @@ def copy_files(patterns: tuple[str, ...], checkout: Path, worktree: Path) -> tup
     try:
         for source in _named(patterns, checkout):
             path = source.relative_to(checkout)
+            name = _text(path)
             target = worktree / path
             if target.exists() or target.is_symlink():
                 continue
@@ -32,10 +33,17 @@ def copy_files(patterns: tuple[str, ...], checkout: Path, worktree: Path) -> tup
             if not target.parent.resolve().is_relative_to(worktree.resolve()):
                 raise WorktreeFailed(f"copy: {path} would lie outside of the worktree")
             shutil.copy2(source, target, follow_symlinks=False)
-            copied.append(path.as_posix())
+            copied.append(name)
     except OSError as error:
         raise WorktreeFailed(f"copy: {error}") from error
     return tuple(copied)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.as_posix().encode().decode()
+    except UnicodeEncodeError:
+        raise WorktreeFailed(f"copy: {path!r} is not UTF-8: give it another name") from None
 
 
 def _named(patterns: tuple[str, ...], checkout: Path) -> Iterator[Path]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from fleetlog.bus.system import Clock
 MARK: Final = "FLEETLOG_WORKTREE"
 """The variable that all processes of an attempt in a worktree have; what is left of them is found by it."""
 _NUMBERS_MAX: Final = 100
+T = TypeVar("T")
 _SAID_BYTES_MAX: Final = 32 * 1024
 
 
@@ -101,7 +102,9 @@ class Maker:
         await self._git.run("reset", "--quiet", "--hard", cwd=tree.path)
         await self._verify(tree)
         settings = read_settings(tree.path, tree.repository)
-        copied = await asyncio.to_thread(copy_files, settings.copy, tree.repository, tree.path)
+        copied = await _finished(
+            asyncio.to_thread(copy_files, settings.copy, tree.repository, tree.path)
+        )
         return msgspec.structs.replace(tree, copied=copied, keep_ms=settings.keep_ms), settings
 
     def allow_use(self, tree: Tree) -> Tree:
@@ -142,6 +145,16 @@ class Maker:
                 f"the worktree {tree.path} is not what it must be:"
                 f" it is {branch} at {head} in {top} of {common}"
             )
+
+
+async def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """Waits for a thread to the end even when it is cancelled, so that it does not write into what goes."""
+    working = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait((working,))
+        raise
 
 
 def _is_same(said: str, path: Path) -> bool:

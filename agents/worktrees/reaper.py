@@ -138,7 +138,11 @@ class Reaper:
             keep_until=until if keep and saved is not None and saved.is_whole else None,
             saved=saved,
         )
-        self._records.write(tree)
+        try:
+            self._records.write(tree)
+        except ConfigError as error:
+            # As it was written before, it counts as in use until its agent has gone; then it is saved again.
+            logger.error("worktree %s: %s", tree.id, error)
         return tree
 
     async def remove(self, tree: Tree) -> None:

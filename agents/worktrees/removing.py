@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from fleetlog.agents.worktrees.git import Git, GitFailed, Place
+from fleetlog.agents.worktrees.permissions import open_up
 from fleetlog.agents.worktrees.records import Tree, TreeRecords
 from fleetlog.agents.worktrees.repositories import BRANCHES, RepositoryLocks
 from fleetlog.agents.worktrees.saving import own_part, tip_of
@@ -48,7 +49,7 @@ def remove_folder(path: Path) -> None:
         return
     shutil.rmtree(path, ignore_errors=True)
     if path.exists():
-        _open_up(path)
+        open_up(path)
         shutil.rmtree(path)
 
 
@@ -70,11 +71,3 @@ async def _remove_empty_branch(git: Git, tree: Tree) -> None:
     if await git.run("rev-list", "--count", f"{tree.base}..{tip}", at=at) == "0":
         # Only as it was looked at: never one that got a commit meanwhile.
         await git.run("update-ref", "-d", BRANCHES + tree.branch, tip, at=at)
-
-
-def _open_up(path: Path) -> None:
-    """Lets us write to every folder; a task may have taken the right away, as some caches do."""
-    path.chmod(stat.S_IRWXU)
-    for below in path.iterdir():
-        if below.is_dir() and not below.is_symlink():
-            _open_up(below)

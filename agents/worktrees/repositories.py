@@ -80,6 +80,10 @@ async def look_at(git: Git, path: Path, data: Path) -> Repository:
 
 
 def _check_folder(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"--worktree {path!r}: its name is not UTF-8, give it another") from None
     if not path.is_dir():
         raise ConfigError(f"--worktree {path}: there is no such folder on this host")
 

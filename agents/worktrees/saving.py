@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import shutil
 import tempfile
@@ -12,6 +14,7 @@ from typing import Final
 import msgspec
 
 from fleetlog.agents.worktrees.git import Git, GitFailed, Place, identity
+from fleetlog.agents.worktrees.permissions import open_up
 from fleetlog.agents.worktrees.records import Saved, Tree
 from fleetlog.agents.worktrees.repositories import BRANCHES
 
@@ -25,6 +28,7 @@ _UNDER_WAY: Final = {
 }
 """By file of the worktree's own part of the repository: what a task left unfinished."""
 _RESCUES_MAX: Final = 100
+_NOTE_CHARS_MAX: Final = 1000
 _IDENTITY: Final = identity("fleetlog", "fleetlog@fleetlog.invalid")
 _GITLINK: Final = re.compile(r":\d{6} 160000 ")
 
@@ -57,23 +61,23 @@ async def save(git: Git, tree: Tree) -> Saved:
     """
     state = await _look(git, tree)
     with tempfile.TemporaryDirectory(prefix="fleetlog-") as folder:
-        files = await _write_tree(git, tree, state, Path(folder) / "index")
+        files, trouble = await _write_tree(git, tree, state, Path(folder) / "index")
     head = await _commit(git, tree, state, files)
     branch, note = await _name(git, tree, state, head)
     if head is None:
-        return Saved(head=tree.base, note=note)
+        return Saved(head=tree.base, note=trouble, is_whole=trouble is None)
     if head != state.head and branch == tree.branch and state.own is not None:
         # So that a kept worktree shows no changes; of no use to what is saved.
         await git.find("read-tree", head, at=Place(git_dir=state.own))
-    embedded = await _embedded(git, tree, head)
-    if embedded:
-        note = f"{note or ''} it holds repositories of its own: {', '.join(embedded)}".strip()
+    if embedded := await _embedded(git, tree, head):
+        trouble = f"it holds repositories of its own: {', '.join(embedded)}. {trouble or ''}"
     counted = await _count(git, tree, head)
+    notes = "; ".join(text.strip() for text in (note, trouble) if text)
     return msgspec.structs.replace(
         counted,
-        branch=branch if counted.commits else None,
-        note=note,
-        is_whole=not embedded,
+        branch=_text(branch) if branch is not None and counted.commits else None,
+        note=_text(notes) or None,
+        is_whole=trouble is None,
     )
 
 
@@ -82,7 +86,7 @@ def own_part(tree: Tree) -> Path | None:
     wanted = tree.path / ".git"
     for path in (tree.common_dir / "worktrees").glob("*/gitdir"):
         try:
-            if Path(path.read_text().strip()) == wanted:
+            if Path(os.fsdecode(path.read_bytes()).rstrip("\n")) == wanted:
                 return path.parent
         except OSError:
             continue
@@ -116,8 +120,10 @@ async def _look(git: Git, tree: Tree) -> _State:
     )
 
 
-async def _write_tree(git: Git, tree: Tree, state: _State, index: Path) -> str | None:
-    """The files as a tree object; None when there is nothing to make one of."""
+async def _write_tree(
+    git: Git, tree: Tree, state: _State, index: Path
+) -> tuple[str | None, str | None]:
+    """The files as a tree object, None when there is nothing to make one of; and which it does not hold."""
     at = Place(
         git_dir=state.own or tree.common_dir,
         work_tree=tree.path if state.has_files else None,
@@ -126,16 +132,26 @@ async def _write_tree(git: Git, tree: Tree, state: _State, index: Path) -> str |
     has_index = _copy_index(state.own, index)
     if not state.has_files:
         # What was staged before the folder went.
-        return await git.find("write-tree", at=at) if has_index else None
-    ours = [f":(exclude,top,literal){path}" for path in tree.copied]
-    add = ("add", "--all", "--", ".", *ours)
-    try:
-        await git.run(*add, at=at, cwd=tree.path)
-    except GitFailed:
-        # Perhaps the index is damaged: all over again without it.
+        return (await git.find("write-tree", at=at) if has_index else None), None
+    trouble = await _add(git, tree, at)
+    if trouble is not None:
+        # Perhaps the index is damaged, or the task locked itself out: all over again without either.
         await git.run("read-tree", *([state.head] if state.head else ["--empty"]), at=at)
-        await git.run(*add, at=at, cwd=tree.path)
-    return await git.run("write-tree", at=at)
+        await asyncio.to_thread(open_up, tree.path)
+        trouble = await _add(git, tree, at)
+    return await git.run("write-tree", at=at), trouble
+
+
+async def _add(git: Git, tree: Tree, at: Place) -> str | None:
+    """Puts all files into the index; answers what git says of those that it could not."""
+    ours = [f":(exclude,top,literal){path}" for path in tree.copied]
+    ran = await git.attempt(
+        "add", "--all", "--ignore-errors", "--", ".", *ours, at=at, cwd=tree.path
+    )
+    said = ran.err.decode(errors="replace").strip()
+    # Of a folder that it may not look into, it only warns.
+    is_done = ran.code == 0 and "Permission denied" not in said
+    return None if is_done else f"not all could be saved: {said or ran.code}"
 
 
 def _copy_index(own: Path | None, index: Path) -> bool:
@@ -238,6 +254,11 @@ async def _count(git: Git, tree: Tree, head: str) -> Saved:
         insertions=_number(stat, "insertion"),
         deletions=_number(stat, "deletion"),
     )
+
+
+def _text(said: str) -> str:
+    """What git said of names that need not be Unicode, so that it can be written down; not too much of it."""
+    return said.encode(errors="surrogateescape").decode(errors="replace")[:_NOTE_CHARS_MAX]
 
 
 def _number(stat: str, what: str) -> int:

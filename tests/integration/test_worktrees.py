@@ -18,12 +18,14 @@ from support.repositories import branches, files_at, git, repository, untouched,
 from support.workers import until_gone
 
 from fleetlog.agents.supervisor import Supervisor
+from fleetlog.agents.worktrees.reaper import reaper_of
 from fleetlog.agents.worktrees.records import TreeRecords
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.fleet import open_fleet
+from fleetlog.bus.system import SystemClock
 from fleetlog.schemas.events import AttemptEnd, WorktreeReport
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
@@ -159,6 +161,46 @@ async def test_a_killed_agent_loses_nothing_of_the_work(
     assert untouched(repo) == before
 
 
+@pytest.mark.slow
+async def test_a_kill_in_the_middle_of_thirty_loses_nothing_that_was_done(
+    server: EmbeddedServer, client: Client, fleet: str, repo: Path, tmp_path: Path
+) -> None:
+    """Each task commits and writes without end, and says outside how far it came: no less may be found."""
+    before = untouched(repo)
+    done = tmp_path / "done"
+    done.mkdir()
+    # In one step each, so that a kill leaves the old file or the new one.
+    script = f"""
+        put() {{ echo $n > $1.o; mv $1.o $1; }}
+        n=0
+        while :; do
+            n=$((n+1))
+            put a.txt; git commit -qam $n; put {done}/$FLEETLOG_TASK_ID.committed
+            put loose.txt; put {done}/$FLEETLOG_TASK_ID.loose
+        done
+    """
+    killed = _AgentProcess(server, fleet, repo, tmp_path, concurrency=30)
+    try:
+        tasks = [await client.submit(command(script)) for _ in range(30)]
+        marks = [done / f"{task.task_id}.loose" for task in tasks]
+        async with asyncio.timeout(60):
+            while not all(mark.exists() for mark in marks):  # noqa: ASYNC110 - files tell nobody
+                await asyncio.sleep(0.02)
+    finally:
+        await killed.kill()
+    reaped = await reaper_of(tmp_path / "data", SystemClock(), dict(os.environ)).reap()
+    assert [(each.act, each.problem) for each in reaped] == [("rescued", None)] * 30
+    for task in tasks:
+        found = files_at(repo, f"fleetlog/{task.task_id}/1")
+        assert int(found["a.txt"]) >= int((done / f"{task.task_id}.committed").read_text())
+        assert int(found["loose.txt"]) >= int((done / f"{task.task_id}.loose").read_text())
+        mine = f"fleetlog agent {task.task_id} <{task.task_id}@fleetlog.invalid>"
+        who = git(repo, "log", "--format=%an <%ae>", f"main..fleetlog/{task.task_id}/1")
+        assert set(who.splitlines()) <= {mine, "fleetlog <fleetlog@fleetlog.invalid>"}
+        assert mine in who
+    assert untouched(repo) == before
+
+
 async def test_each_failed_attempt_keeps_its_own_worktree_and_branch(
     server: EmbeddedServer, client: Client, fleet: str, repo: Path, tmp_path: Path
 ) -> None:
@@ -282,10 +324,18 @@ async def test_an_agent_that_was_given_no_repository_does_not_start(
 class _AgentProcess:
     """An agent in a process of its own, to be killed."""
 
-    def __init__(self, server: EmbeddedServer, fleet: str, repo: Path, tmp_path: Path) -> None:
+    def __init__(
+        self,
+        server: EmbeddedServer,
+        fleet: str,
+        repo: Path,
+        tmp_path: Path,
+        *,
+        concurrency: int = 1,
+    ) -> None:
         target = msgspec.json.encode(server.target, enc_hook=str).decode()
         self._process = subprocess.Popen(
-            (sys.executable, __file__, target, fleet, str(repo), str(tmp_path)),
+            (sys.executable, __file__, target, fleet, str(repo), str(tmp_path), str(concurrency)),
             env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
         )
 
@@ -301,10 +351,10 @@ async def _until_said(client: Client, task_id: str, text: str) -> None:
                 return
 
 
-async def _main(target: str, fleet: str, repo: str, folder: str) -> None:
+async def _main(target: str, fleet: str, repo: str, folder: str, concurrency: str) -> None:
     from fleetlog.bus.embedded.runtime import Target
 
-    told = given(Path(folder), Path(repo))
+    told = given(Path(folder), Path(repo), concurrency=int(concurrency))
     where = msgspec.json.decode(target, type=Target, dec_hook=lambda kind, text: kind(text))
     async with agent(where, fleet, ack_wait_s=1.5, **told):
         await asyncio.Event().wait()

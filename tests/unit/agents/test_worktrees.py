@@ -26,6 +26,7 @@ from support.repositories import (
 
 from fleetlog.agents.worktrees.failures import WorktreeFailed
 from fleetlog.agents.worktrees.git import Git
+from fleetlog.agents.worktrees.permissions import open_up
 from fleetlog.agents.worktrees.reaper import Reaper
 from fleetlog.agents.worktrees.records import Tree, TreeRecords
 from fleetlog.agents.worktrees.repositories import RepositoryLocks
@@ -290,6 +291,22 @@ async def test_what_a_task_removes_loses_no_more_than_that(shop: Shop, what: str
     assert worktrees(shop.repo) == []
 
 
+def test_what_a_task_locked_itself_out_of_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    file = tmp_path / "a" / "b" / "f"
+    file.touch()
+    other = tmp_path.with_name(f"{tmp_path.name}-other")
+    other.touch(0o010)
+    (tmp_path / "a" / "link").symlink_to(other)
+    file.chmod(0o010)
+    file.parent.chmod(0o050)
+    file.parent.parent.chmod(0)
+    open_up(tmp_path)
+    modes = [path.stat().st_mode & 0o777 for path in (file, file.parent, file.parent.parent)]
+    assert modes == [0o410, 0o750, 0o700]
+    assert other.stat().st_mode & 0o777 == 0o010
+
+
 async def test_a_link_in_the_place_of_the_folder_is_not_followed(
     shop: Shop, tmp_path: Path
 ) -> None:
@@ -319,6 +336,33 @@ async def test_a_repository_inside_is_kept_until_a_person_says_so(shop: Shop) ->
     [reaped] = await shop.reaper().reap(is_all=True)
     assert reaped.act == "removed"
     assert not inner.exists()
+
+
+async def test_what_git_will_not_take_stays_and_the_rest_is_saved(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        inner = made.tree.path / "inner"
+        inner.mkdir()
+        git(inner, "init", "-q")
+        (inner / "x.txt").write_text("x\n")
+        (made.tree.path / "new.txt").write_text("new\n")
+        report = await shop.finish(agent, made)
+    assert files_at(shop.repo, "fleetlog/t1/1")["new.txt"] == "new"
+    assert report.kept == str(made.tree.path)
+    assert "not all could be saved" in (report.note or "")
+
+
+async def test_names_that_are_not_unicode_are_saved(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        strange = os.fsdecode(b"caf\xe9")
+        (made.tree.path / strange).mkdir()
+        (made.tree.path / strange / "x\n.txt").write_text("x\n")
+        as_task(made, "switch", "-qc", strange)
+        as_task(made, "add", "-A")
+        as_task(made, "commit", "-qm", "strange")
+        report = await shop.finish(agent, made)
+    assert (report.branch, report.commits) == ("caf\ufffd", 1)
 
 
 async def test_a_repository_that_is_gone_leaves_the_work_where_it_is(shop: Shop) -> None:
@@ -441,6 +485,16 @@ async def test_a_worktree_that_can_not_be_set_up_is_kept_and_says_why(
     [tree] = shop.records()
     assert tree.phase == "kept"
     assert str(tree.path) in str(failed.value)
+
+
+async def test_the_repository_may_say_who_commits(shop: Shop) -> None:
+    shop.settings('name = "Robot"\nemail = "robot@example.invalid"')
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        as_task(made, "commit", "-qm", "by the task", "--allow-empty")
+        report = await shop.finish(agent, made)
+    who = git(shop.repo, "log", "-1", "--format=%an %ae %cn %ce", report.branch or "")
+    assert who == "Robot robot@example.invalid Robot robot@example.invalid"
 
 
 async def test_stopping_while_it_is_made_leaves_nothing(shop: Shop) -> None:
