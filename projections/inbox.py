@@ -13,17 +13,22 @@ BATCH_MAX: Final = 122_880
 BATCH_MAX_BYTES: Final = 64 << 20
 """Payload applied at once, unless a single list of the reader is larger."""
 
+REST: Final = 4.0
+"""From one piece to the next is so many times what a piece takes."""
+INTERVAL_MAX_S: Final = 1.0
+"""But no longer than this."""
+
 
 class Inbox:
     """A queue between one reader and one writer."""
 
     def __init__(self, interval_s: float, *, behind_until: int = 0) -> None:
         """Args:
-        interval_s: the time between two pieces while messages keep coming.
+        interval_s: the shortest time between two pieces while messages keep coming; see `pace`.
         behind_until: below this sequence only full pieces are handed over, whatever the time: a large
             transaction costs less for each message.
         """
-        self._interval_s = interval_s
+        self._shortest_s = self._interval_s = interval_s
         self._behind_until = behind_until
         self._messages: list[Stored] = []
         self._bytes = 0
@@ -72,6 +77,14 @@ class Inbox:
             pass
         self._taken_at = now()
         return self._cut(BATCH_MAX)
+
+    def pace(self, took_s: float) -> None:
+        """Says how long the last piece took to apply: the next one may wait for a multiple of that.
+
+        Most of a small transaction's cost is the same for any size. While much comes in, fewer and larger ones
+        leave the processor to those whose events they are.
+        """
+        self._interval_s = max(self._shortest_s, min(took_s * REST, INTERVAL_MAX_S))
 
     def take_now(self) -> list[Stored]:
         """All that is there, perhaps nothing."""

@@ -29,7 +29,7 @@ from fleetlog.schemas.beats import StoredBeat
 from fleetlog.schemas.envelope import Stored
 
 FLUSH_INTERVAL_S: Final = 0.25
-"""While events keep coming, this far apart are the transactions."""
+"""While events keep coming, this far apart are the transactions at least."""
 BEATS_INTERVAL_S: Final = 1.0
 """While heartbeats keep coming, this far apart are theirs."""
 _BEATS_MAX: Final = 10_000
@@ -258,7 +258,9 @@ class Projector:
         store = self._opened()
         while True:
             messages = await self._inbox.take()
+            started = self._system.clock.monotonic()
             await self._on_thread(lambda: store.apply(messages))  # noqa: B023 - awaited at once
+            self._inbox.pace(self._system.clock.monotonic() - started)
             self._moved_to(max(self._checkpoint, messages[-1].seq))
 
     def _moved_to(self, seq: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from fleetlog.projections.inbox import BATCH_MAX, Inbox
+from fleetlog.projections.inbox import BATCH_MAX, INTERVAL_MAX_S, Inbox
 from fleetlog.schemas.envelope import Stored
 
 ONE = Stored(1, 0, "s", b"x")
@@ -70,3 +70,27 @@ async def test_a_full_inbox_holds_the_reader_back() -> None:
     async with asyncio.timeout(5):
         await putting
     assert inbox.take_now() == [ONE]
+
+
+async def test_after_a_piece_that_took_long_the_next_one_waits_for_more() -> None:
+    inbox = Inbox(interval_s=0.0)
+    inbox.pace(60.0)
+    await inbox.put([ONE])
+    await inbox.take()
+    await inbox.put([ONE])
+    taking = asyncio.create_task(inbox.take())
+    await asyncio.sleep(0.05)
+    assert not taking.done()
+    await inbox.put([ONE])
+    async with asyncio.timeout(INTERVAL_MAX_S * 10):
+        assert await taking == [ONE, ONE]
+
+
+async def test_pieces_that_take_no_time_come_at_the_shortest_interval() -> None:
+    inbox = Inbox(interval_s=0.01)
+    inbox.pace(60.0)
+    inbox.pace(0.0)
+    for _ in range(20):
+        await inbox.put([ONE])
+        async with asyncio.timeout(INTERVAL_MAX_S / 2):
+            assert await inbox.take() == [ONE]
