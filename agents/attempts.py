@@ -39,6 +39,9 @@ from fleetlog.schemas.objects import INLINE_MAX_BYTES
 logger = logging.getLogger("fleetlog.agents")
 
 RECORD_PAUSE_S: Final = 1.0
+HANDLER_MARGIN_S: Final = 1.0
+PROGRAM_MARGIN_S: Final = 4.0
+"""Behind its SIGKILL a program's descendants are found and ended, and its pipes read to their ends."""
 T = TypeVar("T")
 
 
@@ -100,7 +103,7 @@ class Attempts:
         claims: how offers become leases.
         recorder: where refused results are recorded.
         outflow: where output goes.
-        stop_s: from asking an attempt to stop to ending its worker.
+        stop_s: from asking an attempt to stop to SIGKILL for its program; a bit later its worker is ended.
         worktrees: where commands run; None: in the agent's folder.
     """
 
@@ -176,7 +179,14 @@ class Attempts:
             return
         worker = attempt.slot.worker
         worker.stop(attempt.fence, "cancel" if why == "lost" else why)
-        attempt.kill = loop.call_later(self._stop_s + 1.0, worker.kill)
+        attempt.kill = loop.call_later(self._patience_s(attempt), worker.kill)
+
+    def _patience_s(self, attempt: Attempt) -> float:
+        """How long a worker may take to end an attempt: a program is stopped in steps, a handler only asked."""
+        spec = attempt.task.spec if attempt.task is not None else None
+        if spec is not None and spec.executor == "python":
+            return self._stop_s / 3 + HANDLER_MARGIN_S
+        return self._stop_s + PROGRAM_MARGIN_S
 
     async def _claim_and_run(self, attempt: Attempt) -> None:
         task = await self._claims.claim(attempt.offer, attempt.slot.worker_id)

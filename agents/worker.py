@@ -46,7 +46,7 @@ from fleetlog.agents.frames import (
     ToWorker,
     to_worker_decoder,
 )
-from fleetlog.agents.groups import signal_group
+from fleetlog.agents.groups import kill_marked, signal_group
 from fleetlog.agents.handlers import Handler
 from fleetlog.agents.wire import Wire, connect
 from fleetlog.bus.call import near_names
@@ -54,6 +54,7 @@ from fleetlog.bus.collector import calm_collector
 from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.system import System
 
+MARK: Final = "FLEETLOG_WORKER_MARK"
 _ENDING_S: Final = 3.0
 _ORPHANED_S: Final = 5.0
 _EXIT_ORPHANED: Final = 70
@@ -83,8 +84,11 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Runner:
     """Runs attempts as the supervisor says, and ends when it says so or is gone."""
 
-    def __init__(self, executors: Mapping[str, Executor], system: System) -> None:
+    def __init__(
+        self, executors: Mapping[str, Executor], system: System, *, mark: str = ""
+    ) -> None:
         self._executors = executors
+        self._mark = mark
         self._clock = system.clock
         self._attempts: dict[int, Attempt] = {}
         self._tasks = asyncio.TaskGroup()
@@ -120,6 +124,9 @@ class Runner:
         """Ends the process now, whatever still runs in it; any thread may call it."""
         for pgid in tuple(self.groups.values()):
             signal_group(pgid, signal.SIGKILL)
+        if self._mark:
+            # Without a supervisor nobody else looks for what left those groups.
+            kill_marked(f"{MARK}={self._mark}")
         os._exit(exit_code)
 
     def _hear(self, messages: list[ToWorker]) -> None:
@@ -203,7 +210,9 @@ async def serve(settings: WorkerSettings, app: LoadedApp, environ: Mapping[str, 
     lifeline = os.dup(settings.fd)
     threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="attempt")
     runner = Runner(
-        {**_programs(settings, environ), "python": PythonExecutor(app.handlers, threads)}, System()
+        {**_programs(settings, environ), "python": PythonExecutor(app.handlers, threads)},
+        System(),
+        mark=environ.get(MARK, ""),
     )
     await connect(socket.socket(fileno=settings.fd), runner.wire)
     if app.trouble is not None:
@@ -220,7 +229,7 @@ async def serve(settings: WorkerSettings, app: LoadedApp, environ: Mapping[str, 
 
 def _programs(settings: WorkerSettings, environ: Mapping[str, str]) -> dict[str, Executor]:
     """The executors that start programs."""
-    mark = environ.get("FLEETLOG_WORKER_MARK", "")
+    mark = environ.get(MARK, "")
     credentials: Mapping[str, CredentialMode] = read_credentials(settings.credential)
     clis: dict[str, Executor] = {
         name: AgentCliExecutor(

@@ -310,6 +310,8 @@ def play_bad_flag(_mock: Mock) -> int:
 
 def play_orphan(mock: Mock) -> int:
     """Leaves a child behind that has a session of its own, as the real one's Bash tool does."""
+    if "deaf" in mock.prompt:
+        refuse_signals()
     mock.begin()
     block = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {"command": "sleep"}}
     mock.call(block)
@@ -324,12 +326,17 @@ def play_orphan(mock: Mock) -> int:
 
 def play_deaf(mock: Mock) -> int:
     """Takes no signal that can be refused."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    refuse_signals()
     mock.begin()
     mock.call({"type": "text", "text": "working"})
     time.sleep(3600)
     return 0
+
+
+def refuse_signals() -> None:
+    """From now on only SIGKILL ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def window(status: str) -> dict[str, Any]:

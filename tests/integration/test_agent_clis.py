@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,9 +13,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.command_line import address
 from support.fleets import agent, coordinator, wait_for
 from support.mock_clis import agent_environment, claude, executable, quick_profiles, scenario
-from support.workers import is_alive
+from support.workers import is_alive, until_gone
 
 from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
@@ -303,6 +305,27 @@ async def test_a_child_with_a_session_of_its_own_ends_before_the_attempt(
         outcome = await task.result("20s")
         assert not is_alive(child)
     assert outcome.state == ("cancelled" if is_cancelled else "completed")
+
+
+@needs_proc
+async def test_nothing_of_it_outlives_an_agent_that_is_killed(
+    server: EmbeddedServer, client: Client, fleet: str, tmp_path: Path
+) -> None:
+    environ = agent_environment(tmp_path)
+    url = address(server.target)
+    killed = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "fleetlog.cli", "--url", url, "--fleet", fleet),
+        *("agent", "--workers", "1"),
+        env=environ,
+        cwd=tmp_path,
+    )
+    task = await client.submit(scenario("orphan", "and stay deaf"))
+    text = await output_of(client, task.task_id, "child ")
+    child = int(text.partition("child ")[2].split()[0])
+    assert is_alive(child)
+    killed.kill()
+    await killed.wait()
+    await until_gone(child)
 
 
 async def test_beats_tell_what_a_running_attempt_has_used(
