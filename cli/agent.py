@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +20,7 @@ from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
 from fleetlog.cli.health import HealthOption
 from fleetlog.cli.inputs import labels_of
+from fleetlog.cli.options import WorktreeOption, absolute_paths
 from fleetlog.cli.role import Role, run_role
 from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
@@ -56,13 +56,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
             help="Your handlers, such as fleet:agent; without them it runs commands only.",
         ),
     ] = None,
-    worktree: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="REPO",
-            help="A git repository: commands run in worktrees of it, one each; may be repeated.",
-        ),
-    ] = None,
+    worktree: WorktreeOption = None,
     label: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="What this host offers; may be repeated."),
@@ -120,7 +114,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
         credentials=check_credentials(credential),
         profiles=check_profiles(profiles),
         host=check_id(host, "host") if host else "",
-        worktrees=tuple(path.expanduser().absolute() for path in worktree or ()),
+        worktrees=absolute_paths(worktree),
         data=settings.data,
         environ=child_environment({}),
         version=metadata.version("fleetlog"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -73,6 +74,13 @@ RepoOption = Annotated[
         show_default="the agent's only one",
     ),
 ]
+WorktreeOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="REPO",
+        help="A git repository: each attempt of a command gets a worktree of it; may be repeated.",
+    ),
+]
 UncheckedOption = Annotated[
     bool,
     typer.Option(
@@ -133,6 +141,11 @@ def submit_options(  # noqa: PLR0913 - one argument per option
     if delay is not None:
         options["delay"] = delay
     return options
+
+
+def absolute_paths(paths: Sequence[Path] | None) -> tuple[Path, ...]:
+    """Paths as they are seen from here."""
+    return tuple(path.expanduser().absolute() for path in paths or ())
 
 
 def seconds_to_wait(wait_timeout: str | None, *, is_waiting: bool) -> float | None:

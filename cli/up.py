@@ -32,6 +32,7 @@ from fleetlog.bus.system import Clock, System
 from fleetlog.cli.agent_clis import CredentialsOption, ProfilesOption, agent_cli_options
 from fleetlog.cli.keeper import Keeper, Role
 from fleetlog.cli.lifeline import Lifeline
+from fleetlog.cli.options import WorktreeOption, absolute_paths
 from fleetlog.cli.server_keeper import keep_server
 from fleetlog.cli.stop_signals import StopSignals
 
@@ -49,6 +50,8 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`module:agent` with the handlers; None for commands only."""
     agent_clis: tuple[str, ...] = ()
     """What its agent is told about agent CLIs, as options."""
+    worktrees: tuple[Path, ...] = ()
+    """The repositories that its agent is given."""
     is_ephemeral: bool = False
     """Whether the data folder goes with the fleet."""
     notes: tuple[str, ...] = ()
@@ -68,6 +71,7 @@ def up(  # noqa: PLR0913 - one parameter per option
     app: Annotated[
         str | None, typer.Option(metavar="MODULE:AGENT", help="Your handlers, such as fleet:agent.")
     ] = None,
+    worktree: WorktreeOption = None,
     durability: Annotated[
         Durability | None,
         typer.Option(
@@ -97,6 +101,8 @@ def up(  # noqa: PLR0913 - one parameter per option
     del no_web  # Nothing to leave out yet; scripts may say it already.
     if ephemeral and data is not None:
         raise typer.BadParameter("--ephemeral makes its own folder: leave out --data")
+    if ephemeral and worktree:
+        raise typer.BadParameter("--worktree needs a folder that stays: leave out --ephemeral")
     plain = load_settings()
     with _data_folder(data, is_ephemeral=ephemeral) as folder:
         settings = load_settings(Overrides(data=folder, durability=durability, port=port, url=""))
@@ -104,6 +110,7 @@ def up(  # noqa: PLR0913 - one parameter per option
             workers=workers,
             app=app,
             agent_clis=agent_cli_options(credential, profiles),
+            worktrees=absolute_paths(worktree),
             is_ephemeral=ephemeral,
             notes=_notes(plain),
             exports=_exports(plain, settings),
@@ -116,7 +123,9 @@ def fleet_roles(options: UpOptions) -> tuple[Role, ...]:
     """The roles of a fleet on one machine, in the order of their start."""
     command = (sys.executable, "-m", "fleetlog.cli")
     app = ("--app", options.app) if options.app is not None else ()
-    agent = (*command, "agent", "--workers", str(options.workers), *app, *options.agent_clis)
+    trees = (word for path in options.worktrees for word in ("--worktree", str(path)))
+    own = ("--workers", str(options.workers), *app, *options.agent_clis, *trees)
+    agent = (*command, "agent", *own)
     cleaner = Role(name="cleaner", argv=(sys.executable, "-m", "fleetlog.cli.cleaner"))
     return (
         *([cleaner] if options.is_ephemeral else []),

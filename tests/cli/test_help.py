@@ -15,6 +15,8 @@ INNER = [
     ("task", "output"),
     ("task", "artifact"),
     ("task", "cancel"),
+    ("worktree", "list"),
+    ("worktree", "reap"),
     ("log", "tail"),
 ]
 

@@ -328,6 +328,17 @@ def test_ephemeral_does_not_go_with_a_named_folder(tmp_path: Path) -> None:
         up(ephemeral=True, data=tmp_path)
 
 
+def test_ephemeral_does_not_go_with_worktrees(tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="folder that stays"):
+        up(worktree=[tmp_path], ephemeral=True)
+
+
+def test_agent_is_given_the_repositories(tmp_path: Path) -> None:
+    roles = fleet_roles(UpOptions(workers=1, worktrees=(tmp_path / "a b", tmp_path)))
+    argv = roles[-1].argv
+    assert argv[-4:] == ("--worktree", str(tmp_path / "a b"), "--worktree", str(tmp_path))
+
+
 def test_agent_gets_the_options_and_more_time_than_its_drain() -> None:
     *_, agent = fleet_roles(UpOptions(workers=3, app="fleet:agent"))
     assert agent.argv[3:] == ("agent", "--workers", "3", "--app", "fleet:agent")
