@@ -48,6 +48,8 @@ def _worker_text(worker: WorkerBeat) -> str:
         text += f": task {worker.task_id}, attempt {worker.attempt}"
     if worker.running > 1:
         text += f" and {worker.running - 1} more"
+    if worker.usage is not None:
+        text += f", ${worker.usage.cost_micro_usd / 1_000_000:.4f} so far"
     return text
 
 

@@ -47,6 +47,16 @@ class AttemptRow(msgspec.Struct, kw_only=True):
     """On the worker's clock."""
     exit_code: int | None = None
     """Of the process."""
+    session_id: str | None = None
+    """The session of an agent CLI, by which it can be resumed."""
+    model: str | None = None
+    """The model that most of what it used went to."""
+    input_tokens: int | None = None
+    """Read, cached ones included; None if it did not say."""
+    output_tokens: int | None = None
+    """Written."""
+    cost_usd: float | None = None
+    """US dollars."""
     worktree: WorktreeReport | None = None
     """Where its work stands, if it ran in a worktree."""
 
@@ -120,6 +130,10 @@ def describe(history: History, now: datetime) -> str:
     lines = [f"{name:<10} {text}" for name, text in rows]
     for row in attempts_of(history.events, task.id):
         lines.append(f"{f'attempt {row.attempt}':<10} {_attempt_text(row)}")
+        if (used := _usage_text(row)) is not None:
+            lines.append(f"{'used':>10} {used}")
+        if row.session_id is not None:
+            lines.append(f"{'session':>10} {one_line(row.session_id)}")
         if row.worktree is not None:
             lines += [f"{name:>10} {text}" for name, text in _worktree_rows(row.worktree)]
     if left := history.artifacts:
@@ -174,6 +188,13 @@ def _attempt_text(row: AttemptRow) -> str:
     return f"{row.outcome}{ran} {where}"
 
 
+def _usage_text(row: AttemptRow) -> str | None:
+    if row.cost_usd is None:
+        return None
+    tokens = f"${row.cost_usd:.4f}, tokens read {row.input_tokens}, written {row.output_tokens}"
+    return tokens if row.model is None else f"{tokens}, {one_line(row.model)}"
+
+
 def _worktree_rows(report: WorktreeReport) -> list[tuple[str, str]]:
     stat = f"files {report.files_changed}, lines +{report.insertions} -{report.deletions}"
     work = f"{one_line(report.branch or '')}, commits {report.commits}, {stat}"
@@ -205,5 +226,10 @@ def _end(row: AttemptRow, record: Recorded, outcome: str, event: AttemptEnd | No
     if event is not None:
         row.ran_ms, row.exit_code = event.ran_ms, event.exit_code
         row.worktree = event.worktree
+        row.session_id = event.session_id
+        if event.usage is not None:
+            row.model, row.cost_usd = event.usage.model, event.usage.cost_micro_usd / 1_000_000
+            row.input_tokens = event.usage.input_tokens
+            row.output_tokens = event.usage.output_tokens
         row.error_class = getattr(event, "error_class", None)
         row.error = getattr(event, "error", None)

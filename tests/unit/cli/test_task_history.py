@@ -10,7 +10,7 @@ import pytest
 from fleetlog.bus.outcomes import History
 from fleetlog.cli.task_history import attempts_of, describe, task_fields, waits_for
 from fleetlog.schemas.envelope import UnknownEvent
-from fleetlog.schemas.events import WorktreeReport
+from fleetlog.schemas.events import Usage, WorktreeReport
 from tests.given import (
     at,
     cancel_requested,
@@ -92,6 +92,19 @@ def test_what_an_attempt_left_in_its_worktree_is_shown() -> None:
     assert "      kept /data/t1.1, for a while\n" in text
     assert "      note look out\n" in text
     assert "      work no commits\n" in text
+
+
+def test_the_session_of_an_attempt_and_what_it_used_are_shown() -> None:
+    usage = Usage(input_tokens=1100, output_tokens=50, cost_micro_usd=12_345, model="m\nx")
+    failed = msgspec.structs.replace(retried(2), session_id="s-1", usage=usage)
+    events = (queued(), claimed(), failed, queued(), claimed(4, 2), completed(5, 2))
+    history = History(fold(*events), tuple(record(seq, e) for seq, e in enumerate(events, 1)))
+    first, second = task_fields(history, at(0))["attempts"]
+    assert (first.session_id, first.cost_usd, first.input_tokens) == ("s-1", 0.012345, 1100)
+    assert (second.session_id, second.cost_usd, second.output_tokens) == (None, None, None)
+    text = describe(history, at(0))
+    assert "      used $0.0123, tokens read 1100, written 50, m x\n   session s-1\n" in text
+    assert text.count(" used ") == text.count(" session ") == 1
 
 
 def test_unknown_event_is_flagged() -> None:
