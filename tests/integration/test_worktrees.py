@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from support.fleets import agent, coordinator, options, wait_for
+from support.mock_clis import agent_environment, claude, executable
 from support.repositories import branches, files_at, git, repository, untouched, worktrees
 from support.workers import until_gone
 
@@ -277,6 +278,31 @@ async def test_an_artifact_is_stored_before_its_worktree_goes(
     [left] = (await client.get(task.task_id)).artifacts
     assert await client.fleet.objects.get(left.artifact.ref) == b"made\n"
     assert (worktrees(repo), branches(repo)) == ([], [])
+
+
+async def test_an_agent_cli_works_in_a_worktree_too(
+    server: EmbeddedServer, client: Client, fleet: str, repo: Path, tmp_path: Path
+) -> None:
+    before = untouched(repo)
+    (tmp_path / "bin").mkdir()
+    environ = agent_environment(tmp_path / "bin")
+    works = "echo x > x; git add -A; git commit -qm x; echo y > y"
+    cli = executable(
+        tmp_path / "bin" / "worker",
+        f"""#!/bin/sh\n[ "$1" = auth ] || {{ {works}; }}\nexec "{environ["CLAUDE_CLI_PATH"]}" "$@"\n""",
+    )
+    told = given(tmp_path, repo, environ={**environ, "CLAUDE_CLI_PATH": str(cli)})
+    async with agent(server.target, fleet, **told):
+        task = await client.submit(claude(), repo="my shop")
+        outcome = await task.result("30s")
+    assert outcome.state == "completed", outcome.error
+    [report] = await reports(client, task.task_id)
+    assert report is not None
+    assert (report.branch, report.commits) == (f"fleetlog/{task.task_id}/1", 2)
+    assert {"x", "y"} <= set(files_at(repo, report.branch or ""))
+    who = git(repo, "log", "--format=%an", f"main..{report.branch}").splitlines()
+    assert who == ["fleetlog", f"fleetlog agent {task.task_id}"]
+    assert untouched(repo) == before
 
 
 async def test_a_task_chooses_among_the_repositories_of_its_agent(
