@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.command_line import HANDLERS, CommandLine
+from support.mock_clis import mock_claude
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,7 @@ def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLi
             cwd=folder,
             stdout=log,
             stderr=log,
+            env=cli.env({"CLAUDE_CLI_PATH": str(mock_claude(folder))}),
         )
     try:
         ready = cli.run("status", "--wait", "60s")
