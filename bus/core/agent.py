@@ -1,0 +1,51 @@
+"""An agent as its events tell it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fleetlog.schemas.envelope import Recorded
+from fleetlog.schemas.events import AgentDraining, AgentLost, AgentStarted, AgentStopped
+
+AgentStatus = Literal["absent", "running", "draining", "stopped", "lost"]
+"""The last two are final."""
+
+
+class AgentState(msgspec.Struct, frozen=True, kw_only=True):
+    """One incarnation after `version`. Made by `evolve_agent` alone."""
+
+    id: str
+    """The incarnation."""
+    status: AgentStatus = "absent"
+    """Where it is in its life."""
+    version: int = 0
+    """Log sequence of its last event: what the next append must state."""
+    end_id: str | None = None
+    """The id of the event that ended it."""
+
+    @property
+    def is_ended(self) -> bool:
+        """Whatever it held, it holds no more."""
+        return self.status in ("stopped", "lost")
+
+
+def evolve_agent(agent: AgentState, record: Recorded) -> AgentState:
+    """The agent after `record`. What ended stays ended, whatever it says later: an id is one incarnation."""
+    if record.seq <= agent.version:
+        return agent
+    agent = msgspec.structs.replace(agent, version=record.seq)
+    if agent.is_ended:
+        return agent
+    match record.event:
+        case AgentStarted():
+            return msgspec.structs.replace(agent, status="running")
+        case AgentDraining():
+            return msgspec.structs.replace(agent, status="draining")
+        case AgentStopped():
+            return msgspec.structs.replace(agent, status="stopped", end_id=record.event.id)
+        case AgentLost():
+            return msgspec.structs.replace(agent, status="lost", end_id=record.event.id)
+        case _:
+            return agent
