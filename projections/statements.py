@@ -12,6 +12,7 @@ from fleetlog.schemas.events import EVENT_TYPES, SCHEMA_VERSION
 from fleetlog.schemas.subjects import VERBS
 
 TABLES: Final = (
+    "queues",
     *("meta", "events", "open_tasks", "settled_tasks", "ended_attempts"),
     *("known_agents", "known_workers", "heartbeats"),
 )
@@ -27,7 +28,7 @@ RELATIONS: Final = (
 times by, in the schema `store`."""
 
 VIEWS: Final = tuple(name.removeprefix("views/") for name in RELATIONS if name.startswith("views/"))
-"""What people see beside `events` and `heartbeats`."""
+"""What people see beside the tables of their own: `events`, `queues` and `heartbeats`."""
 
 MACROS: Final = ("permits", "ending", "ends_attempt", "state_after", "evolve")
 """Under `sql/macros`, in the order of creation."""
@@ -38,6 +39,7 @@ SURFACE: Final[dict[str, str]] = {
     "attempts": "task_id, fence",
     "agents": "agent_id",
     "workers": "agent_id, worker_id",
+    "queues": "queue",
     **dict.fromkeys(VIEWS[4:], "ALL"),
 }
 """What a rebuild reproduces, with the order of its rows; `heartbeats` are not in the log."""

@@ -27,6 +27,7 @@ _STEPS_OF_KIND: Final = {
     "task": ("change_tasks", "end_attempts", "remove_changed", "add_open", "add_settled"),
     "agent": ("merge_agents",),
     "worker": ("merge_workers",),
+    "queue": ("merge_queues",),
 }
 _TEMPORARY: Final = ("batch", "judged", "refolded", "folded", "changed")
 _ABOUT_DATA: Final = (duckdb.DataError, duckdb.InvalidInputException)

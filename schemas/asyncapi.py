@@ -21,7 +21,7 @@ _NATS: Final[dict[str, Any]] = {"nats": {}}
 _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "fleet": {"description": "The fleet's name.", "default": "main"},
     "task_id": {"description": "The task's id; `k` and 32 hex digits where it came from a key."},
-    "queue": {"description": "The queue that the task is offered on."},
+    "queue": {"description": "A queue; of a task, the one that it is offered on."},
     "priority": {
         "description": "Its priority within the queue.",
         "enum": list(subjects.PRIORITIES),
@@ -30,6 +30,8 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "worker_id": {"description": "A worker process, unique within its agent."},
     "attempt": {"description": "The number of the attempt, from 1."},
 }
+_THINGS: Final[Mapping[str, str]] = {"task": "{task_id}", "queue": "{queue}"}
+"""What stands behind the kind, where it is not an agent."""
 _GUARD_HEADERS: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
@@ -96,7 +98,7 @@ def asyncapi_document() -> dict[str, Any]:
 
 def _log_channel(kind: str) -> dict[str, Any]:
     is_task, is_worker = kind == "task", kind == "worker"
-    thing_id = "{task_id}" if is_task else "{agent_id}"
+    thing_id = _THINGS.get(kind, "{agent_id}")
     worker_id = "{worker_id}" if is_worker else None
     address = subjects.format_subject(
         subjects.Subject(

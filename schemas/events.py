@@ -275,6 +275,30 @@ class AgentLost(Event, tag="agent.lost", frozen=True, kw_only=True):
     """How long, on the coordinator's clock."""
 
 
+class Strain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that an agent's host has too little of."""
+
+    resource: Literal["disk", "memory", "files"]
+    """`files` are open file handles."""
+    left: int
+    """What is left of it: bytes, or a number of handles."""
+    floor: int
+    """What the agent was told to leave free."""
+    where: str | None = None
+    """Which disk, by a folder on it."""
+
+
+class AgentStrained(Event, tag="agent.strained", frozen=True, kw_only=True):
+    """The agent takes nothing new until its host has more of what is short; what it runs goes on."""
+
+    strains: tuple[Strain, ...]
+    """All that is short at this time; the next such event replaces them."""
+
+
+class AgentRecovered(Event, tag="agent.recovered", frozen=True, kw_only=True):
+    """Nothing is short any more: the agent takes tasks again."""
+
+
 class WorkerSpawned(Event, tag="worker.spawned", frozen=True, kw_only=True):
     """An agent started a worker process."""
 
@@ -312,6 +336,14 @@ class WorkerRefused(Event, tag="worker.refused", frozen=True, kw_only=True):
     """SHA-256 of the refused event, so that a kept copy can be matched."""
 
 
+class QueuePaused(Event, tag="queue.paused", frozen=True, kw_only=True):
+    """Nobody takes tasks of the queue until it is resumed; what runs goes on, and it takes new tasks."""
+
+
+class QueueResumed(Event, tag="queue.resumed", frozen=True, kw_only=True):
+    """Tasks of the queue are taken again."""
+
+
 TaskEvent = (
     TaskHeld
     | TaskQueued
@@ -325,16 +357,20 @@ TaskEvent = (
     | TaskCancelRequested
 )
 TerminalEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskExpired
-AgentEvent = AgentStarted | AgentDraining | AgentStopped | AgentLost
+AgentEvent = (
+    AgentStarted | AgentDraining | AgentStrained | AgentRecovered | AgentStopped | AgentLost
+)
+QueueEvent = QueuePaused | QueueResumed
 WorkerEvent = WorkerSpawned | WorkerExited | WorkerRefused
-AnyEvent = TaskEvent | AgentEvent | WorkerEvent
+AnyEvent = TaskEvent | AgentEvent | WorkerEvent | QueueEvent
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
     str(kind.__struct_config__.tag): kind
     for kind in (
         *(TaskHeld, TaskQueued, TaskClaimed, TaskRetried, TaskReturned, TaskCompleted, TaskFailed),
         *(TaskCancelled, TaskExpired, TaskCancelRequested),
-        *(AgentStarted, AgentDraining, AgentStopped, AgentLost),
+        *(AgentStarted, AgentDraining, AgentStrained, AgentRecovered, AgentStopped, AgentLost),
+        *(QueuePaused, QueueResumed),
         *(WorkerSpawned, WorkerExited, WorkerRefused),
     )
 }

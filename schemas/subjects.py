@@ -34,7 +34,7 @@ VERBS: Final[dict[str, frozenset[str]]] = {
         "schedule": "set removed paused resumed",
         "queue": "paused resumed scaled",
         "credential": "paused resumed",
-        "agent": "started draining stopped lost",
+        "agent": "started draining strained recovered stopped lost",
         "worker": "spawned exited refused",
     }.items()
 }
@@ -123,6 +123,11 @@ def tasks(fleet: str, queue: str = "*", priority: str = "*", verb: str = "*") ->
 def agents(fleet: str, verb: str = "*") -> str:
     """The filter for events of agents."""
     return f"{ROOT}.{fleet}.agent.*.{verb}"
+
+
+def queues(fleet: str, verb: str = "*") -> str:
+    """The filter for what is said of queues themselves."""
+    return f"{ROOT}.{fleet}.queue.*.{verb}"
 
 
 def beats(fleet: str, agent_id: str = "*") -> str:

@@ -25,10 +25,13 @@ from fleetlog.bus.core import (
 )
 from fleetlog.bus.core.commands import Cancel, Expire
 from fleetlog.bus.core.decide import AnyCommand
+from fleetlog.bus.queues import Queues
 from fleetlog.projections.store import Store, create_store
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.events import (
     Event,
+    QueuePaused,
+    QueueResumed,
     TaskCancelled,
     TaskCancelRequested,
     TaskClaimed,
@@ -255,6 +258,49 @@ def test_every_column_is_what_the_core_says(
     found = rows(store, f"FROM events WHERE seq >= {world.first}")
     assert {row["seq"] for row in found} == {message.seq for message in world.log.messages}
     assert {r["seq"] for r in found if r["is_violation"] or r["problem"]} == violations
+
+
+words = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from(("paused", "resumed", "unknown", "misplaced"))),
+    max_size=12,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(words=words, cuts=st.lists(st.integers(1, 5), min_size=1, max_size=4))
+def test_queues_are_what_the_core_says(
+    store: Store, words: list[tuple[int, str]], cuts: list[int]
+) -> None:
+    log = Log(store.checkpoint.seq + 1)
+    names = [f"q{log.next_seq}-{n}" for n in range(2)]
+    for which, word in words:
+        _say_of_queue(log, names[which], word)
+    for batch in _cut(log.messages, cuts):
+        store.apply(batch)
+    queues = Queues()
+    queues.take(log.messages)
+    for name in names:
+        state = queues.states.get(name)
+        found = rows(store, f"FROM queues WHERE queue = '{name}'")
+        if state is None or state.seq == 0:
+            assert found == []
+        else:
+            expected = msgspec.structs.asdict(state)
+            del expected["version"]
+            assert found == [expected]
+
+
+def _say_of_queue(log: Log, name: str, word: str) -> None:
+    who = {"actor": f"ann {log.next_seq}", "reason": f"because {log.next_seq}"}
+    match word:
+        case "paused":
+            log.queue(name, make(QueuePaused, **who))
+        case "resumed":
+            log.queue(name, make(QueueResumed, actor="bob"))
+        case "unknown":
+            log.raw(f"queue.{name}.scaled", b'{"type":"queue.scaled","id":"e","v":1}')
+        case _:
+            log.raw(f"queue.{name}.paused", b'{"type":"agent.draining","id":"e","v":1}')
 
 
 def _cut(messages: list[Stored], cuts: list[int]) -> Iterator[list[Stored]]:

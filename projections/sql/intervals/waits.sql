@@ -13,6 +13,6 @@ FROM (
         epoch_us(stored_at) AS began_us,
         lead(epoch_us(stored_at)) OVER (PARTITION BY task_id ORDER BY seq) AS ended_us
     FROM events
-    WHERE queue IS NOT NULL AND problem IS NULL AND NOT is_violation
+    WHERE task_id IS NOT NULL AND queue IS NOT NULL AND problem IS NULL AND NOT is_violation
 )
 WHERE type = 'task.queued'

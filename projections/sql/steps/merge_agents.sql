@@ -1,4 +1,5 @@
--- The first event of each sort wins, so that the rows are the same however the log is cut into batches.
+-- The first event of each sort wins, of strains the last, so that the rows are the same however the log is cut into
+-- batches.
 MERGE INTO store.known_agents AS a
 USING (
     SELECT
@@ -12,7 +13,10 @@ USING (
         arg_min(stored_at, seq) FILTER (WHERE j.type = 'agent.draining') AS draining_at,
         arg_min(stored_at, seq) FILTER (WHERE j.type IN ('agent.stopped', 'agent.lost')) AS ended_at,
         substr(arg_min(j.type, seq) FILTER (WHERE j.type IN ('agent.stopped', 'agent.lost')), 7)
-            AS end_state
+            AS end_state,
+        arg_max(
+            {'at': CASE WHEN j.type = 'agent.strained' THEN stored_at END, 'strains': j.strains}, seq
+        ) FILTER (WHERE j.type IN ('agent.strained', 'agent.recovered')) AS strain
     FROM batch
     WHERE kind = 'agent' AND problem IS NULL AND starts_with(j.type, 'agent.')
     GROUP BY thing_id
@@ -28,11 +32,14 @@ WHEN MATCHED THEN UPDATE SET
     started_at = coalesce(a.started_at, n.started_at),
     draining_at = coalesce(a.draining_at, n.draining_at),
     ended_at = coalesce(a.ended_at, n.ended_at),
-    end_state = coalesce(a.end_state, n.end_state)
+    end_state = coalesce(a.end_state, n.end_state),
+    strained_at = CASE WHEN n.strain IS NULL THEN a.strained_at ELSE n.strain.at END,
+    strains = CASE WHEN n.strain IS NULL THEN a.strains ELSE n.strain.strains END
 WHEN NOT MATCHED THEN INSERT (
     agent_id, host, pid, version, queues, workers, concurrency, labels, started_at, draining_at, ended_at,
-    end_state
+    end_state, strained_at, strains
 ) VALUES (
     n.agent_id, n.started.host, n.started.pid, n.started.version, n.started.queues, n.started.workers,
-    n.started.concurrency, n.labels, n.started_at, n.draining_at, n.ended_at, n.end_state
+    n.started.concurrency, n.labels, n.started_at, n.draining_at, n.ended_at, n.end_state,
+    n.strain.at, n.strain.strains
 )

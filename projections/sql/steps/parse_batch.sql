@@ -37,6 +37,7 @@ parsed AS (
                     "branch": "VARCHAR", "commits": "BIGINT", "files_changed": "BIGINT",
                     "insertions": "BIGINT", "deletions": "BIGINT"
                 },
+                "strains": [{"resource": "VARCHAR", "left": "BIGINT", "floor": "BIGINT", "where": "VARCHAR"}],
                 "error_class": "VARCHAR", "error": "VARCHAR", "delay_ms": "BIGINT", "result": "JSON",
                 "result_ref": {"sha256": "VARCHAR", "size": "BIGINT"},
                 "limit": "VARCHAR", "pid": "BIGINT", "version": "VARCHAR", "queues": ["VARCHAR"],
@@ -54,7 +55,7 @@ SELECT
     subject,
     kind,
     word[4] AS thing_id,
-    CASE WHEN kind = 'task' THEN word[5] END AS queue,
+    CASE kind WHEN 'task' THEN word[5] WHEN 'queue' THEN word[4] END AS queue,
     CASE WHEN kind = 'task' THEN word[6] END AS priority,
     CASE WHEN kind = 'worker' THEN word[5] END AS worker_id,
     CASE

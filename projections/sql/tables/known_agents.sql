@@ -10,5 +10,7 @@ CREATE TABLE store.known_agents (
     started_at TIMESTAMPTZ,
     draining_at TIMESTAMPTZ,
     ended_at TIMESTAMPTZ,
-    end_state VARCHAR
+    end_state VARCHAR,
+    strained_at TIMESTAMPTZ,
+    strains STRUCT(resource VARCHAR, "left" BIGINT, floor BIGINT, "where" VARCHAR)[]
 )

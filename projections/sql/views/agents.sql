@@ -5,6 +5,7 @@ SELECT
     CASE
         WHEN end_state IS NOT NULL THEN end_state
         WHEN draining_at IS NOT NULL THEN 'draining'
+        WHEN strained_at IS NOT NULL THEN 'strained'
         ELSE 'running'
     END AS state,
     started_at,
@@ -15,5 +16,7 @@ SELECT
     queues,
     workers,
     concurrency,
-    labels
+    labels,
+    CASE WHEN end_state IS NULL THEN strained_at END AS strained_at,
+    CASE WHEN end_state IS NULL THEN strains END AS strains
 FROM store.known_agents

@@ -9,7 +9,10 @@ from fleetlog.projections.store import Store
 from fleetlog.schemas.events import (
     AgentDraining,
     AgentLost,
+    AgentRecovered,
     AgentStopped,
+    AgentStrained,
+    Strain,
     TaskCompleted,
     TaskFailed,
     TaskQueued,
@@ -175,6 +178,31 @@ def test_agents_keep_their_first_start_and_first_end(store: Store, is_at_once: b
 
 
 @pytest.mark.parametrize("is_at_once", [True, False])
+def test_agents_are_strained_as_they_said_last(store: Store, is_at_once: bool) -> None:
+    log = Log()
+    disk = Strain(resource="disk", left=1, floor=2, where="/data")
+    memory = Strain(resource="memory", left=3, floor=4)
+    for agent in ("a1", "a2", "a3"):
+        log.agent(agent, started())
+        log.agent(agent, make(AgentStrained, strains=(disk,)))
+    log.agent("a1", make(AgentStrained, strains=(disk, memory)))
+    log.agent("a2", make(AgentRecovered))
+    log.agent("a3", make(AgentStopped))
+    if is_at_once:
+        store.apply(log.messages)
+    else:
+        apply_one_by_one(store, log)
+    one, two, three = rows(store, "FROM agents ORDER BY agent_id")
+    assert (one["state"], one["strained_at"]) == ("strained", second(7))
+    assert one["strains"] == [
+        {"resource": "disk", "left": 1, "floor": 2, "where": "/data"},
+        {"resource": "memory", "left": 3, "floor": 4, "where": None},
+    ]
+    assert (two["state"], two["strained_at"], two["strains"]) == ("running", None, None)
+    assert (three["state"], three["strained_at"], three["strains"]) == ("stopped", None, None)
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
 def test_workers_know_how_they_ended(store: Store, is_at_once: bool) -> None:
     log = Log()
     log.agent("a1", started())
@@ -212,7 +240,7 @@ def test_every_table_and_column_that_people_see_is_described(store: Store) -> No
     for row in found:
         seen.setdefault(row["table_name"], {"about"}).add(row["column_name"])
     assert {name: set(texts) for name, texts in documentation().items()} == seen
-    assert set(VIEWS) | {"events", "heartbeats"} == set(seen)
+    assert set(VIEWS) | {"events", "queues", "heartbeats"} == set(seen)
     assert set(SURFACE) == set(seen) - {"heartbeats"}
     assert set(TABLES) - set(seen) == {
         *("meta", "open_tasks", "settled_tasks", "ended_attempts"),
