@@ -29,6 +29,7 @@ REAP_S: Final = 300.0
 """How often an agent looks."""
 _END_S: Final = 2.0
 _POLL_S: Final = 0.02
+_CLEAN_MIN: Final = 2
 
 State = Literal["used", "left", "kept"]
 """An agent works in it; its agent is gone; it is kept for a while."""
@@ -151,7 +152,9 @@ class Reaper:
         Raises:
             GitFailed: something of it is still there; it may be done again.
         """
-        await self._end_processes(tree)
+        if tree.phase == "making":
+            # Of any other they were ended before it was saved.
+            await self._end_processes(tree)
         await remove(self._git, self._records, self._locks, tree)
 
     async def _do(self, tree: Tree, act: Act, *, is_all: bool) -> Reaped:
@@ -171,7 +174,13 @@ class Reaper:
 
     async def _end_processes(self, tree: Tree) -> None:
         give_up_at = self._clock.monotonic() + _END_S
-        while await asyncio.to_thread(kill_marked, f"{MARK}={tree.path}"):
+        # None found must be said twice: for a moment of its exec a process shows no environment at all.
+        clean_count = 0
+        while clean_count < _CLEAN_MIN:
+            if await asyncio.to_thread(kill_marked, f"{MARK}={tree.path}"):
+                clean_count = 0
+            else:
+                clean_count += 1
             if self._clock.monotonic() > give_up_at:
                 logger.warning("worktree %s: processes of its attempt will not end", tree.id)
                 return

@@ -160,6 +160,32 @@ async def test_work_becomes_a_branch_and_the_checkout_stays_as_it_is(shop: Shop)
     assert not (shop.repo.parent / "hook-ran").exists()
 
 
+async def test_no_hook_of_the_person_runs_for_what_fleetlog_does(shop: Shop) -> None:
+    ran = shop.repo.parent / "hook-ran"
+    hook = shop.repo / ".git" / "hooks" / "reference-transaction"
+    hook.write_text(f"#!/bin/sh\ntouch '{ran}'\n")
+    hook.chmod(0o755)
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        (made.tree.path / "new.txt").write_text("new\n")
+        assert (await shop.finish(agent, made)).commits == 1
+        assert not ran.exists()
+        other = await shop.make(agent, "t2")
+        as_task(other, "commit", "-qm", "by the task", "--allow-empty")
+        assert ran.exists()
+
+
+async def test_a_task_without_its_git_file_does_not_get_another_repository(
+    shop: Shop, tmp_path: Path
+) -> None:
+    git(tmp_path, "init", "-q")
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        assert as_task(made, "rev-parse", "--show-toplevel") == str(made.tree.path)
+        (made.tree.path / ".git").unlink()
+        assert as_task(made, "rev-parse", "--show-toplevel", check=False) == ""
+
+
 async def test_a_branch_without_commits_goes_with_its_worktree(shop: Shop) -> None:
     async with shop.agent() as agent:
         made = await shop.make(agent)
@@ -426,14 +452,14 @@ async def test_processes_that_are_left_end_before_the_work_is_saved(shop: Shop) 
     async with shop.agent() as agent:
         made = await shop.make(agent)
         process = await asyncio.create_subprocess_exec(
-            *("sh", "-c", "echo begun; exec sleep 60"),
+            *("sh", "-c", "echo begun; exec sleep 20"),
             env={"PATH": os.environ["PATH"], **made.env},
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
         assert process.stdout is not None
         assert await process.stdout.readline() == b"begun\n"
-        await shop.finish(agent, made)
+        await shop.finish(agent, made, is_kept=True)
         assert await process.wait() == -9
 
 
