@@ -52,6 +52,9 @@ SELECT f->>'name' AS function, (f->>'lines')::INT AS lines, (f->>'branches')::IN
 FROM (SELECT result->>'path' AS path, unnest((result->'functions')::JSON[]) AS f
       FROM tasks WHERE handler = 'measure')
 ORDER BY lines DESC, place LIMIT 5"""
+AGENT_CLIS = """\
+SELECT task_id, attempt, outcome, error_class, model, input_tokens + output_tokens AS tokens, cost_usd
+FROM attempts WHERE handler = 'claude' ORDER BY claimed_at"""
 STATES = "SELECT task_id, handler, state, attempts FROM tasks"
 TROUBLE = (
     "SELECT seq, type, is_violation, problem FROM events WHERE is_violation OR problem IS NOT NULL"
@@ -222,6 +225,7 @@ def started(folder: Path, processes: Processes) -> Iterator[Fleet]:
     """A fleet of its own, stopped in order at the end."""
     argv = ("fleetlog", "up", "--app", "examples.demo_app:agent", "--workers", str(_workers()))
     environ = {**os.environ, "FLEETLOG_DATA": str(folder / "data"), "FLEETLOG_URL": ""}
+    environ["CLAUDE_CLI_PATH"] = str(stand_in(folder))
     for name in ("FLEETLOG_FLEET", "FLEETLOG_CREDS"):
         environ.pop(name, None)
     heading("A fleet on this machine: log, coordinator, projector, and an agent with its workers.")
@@ -242,6 +246,17 @@ def started(folder: Path, processes: Processes) -> Iterator[Fleet]:
         raise
 
 
+def stand_in(folder: Path) -> Path:
+    """What plays the Claude CLI here: the demo costs nothing and needs no account."""
+    program = folder / "claude"
+    mock = ROOT / "examples" / "mock_claude.py"
+    program.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(mock))} "$@"\n'
+    )
+    program.chmod(0o700)
+    return program
+
+
 def demonstrate(fleet: Fleet) -> None:
     """The work, then the questions."""
     heading("Commands are tasks: any program, run by a worker, its outcome recorded once.")
@@ -260,6 +275,16 @@ def demonstrate(fleet: Fleet) -> None:
     fleet.show(*measure)
     heading("The same again: each task has a key, so all are known and nothing runs twice.")
     fleet.show(*measure)
+
+    heading(
+        "Agent CLIs are work too. A stand-in plays claude: it answers; then its limit is reached."
+    )
+    claude = ("fleetlog", "run", "--executor", "claude", "--wait", "--prompt")
+    fleet.run(*claude, "How many words has this prompt?")
+    fleet.run(
+        *claude, "[mock:limit] The task waits until the limit resets, and no attempt is lost."
+    )
+    fleet.sql(AGENT_CLIS)
 
     heading("Submitted again with its key, the knocking task is the same task. Now we wait for it.")
     fleet.run(*knock, "--wait")
@@ -289,6 +314,9 @@ def verify(fleet: Fleet, knock_id: str, nowhere_id: str) -> None:
     found = {row["task_id"]: (row["state"], row["attempts"]) for row in rows}
     expected = dict.fromkeys(found, ("completed", 1))
     expected |= {knock_id: ("completed", 3), nowhere_id: ("failed", 2)}
+    limited = [row["task_id"] for row in rows if row["handler"] == "claude" and row["attempts"] > 1]
+    _check(len(limited) == 1, f"one prompt meets a limit, not {len(limited)}")
+    expected[limited[0]] = ("completed", 2)
     wrong = {
         task_id: found.get(task_id)
         for task_id in expected
