@@ -68,6 +68,10 @@ async def _remove_empty_branch(git: Git, tree: Tree) -> None:
     if tip is None:
         return
     at = Place(git_dir=tree.common_dir)
+    ref = BRANCHES + tree.branch
+    if await git.run("for-each-ref", "--format=%(worktreepath)", ref, at=at):
+        # Not ours: another fleet's agent was first with this name.
+        return
     if await git.run("rev-list", "--count", f"{tree.base}..{tip}", at=at) == "0":
         # Only as it was looked at: never one that got a commit meanwhile.
-        await git.run("update-ref", "-d", BRANCHES + tree.branch, tip, at=at)
+        await git.run("update-ref", "-d", ref, tip, at=at)

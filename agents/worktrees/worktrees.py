@@ -165,7 +165,8 @@ class Worktrees:
             await self._reaper.remove(tree)
         except GitFailed as error:
             logger.error("worktree %s: %s; `fleetlog worktree reap` tries again", tree.id, error)
-            await self._reaper.save(tree, is_kept=True)
+            if tree.phase != "making":
+                await self._reaper.save(tree, is_kept=True)
 
     def _choose(self, repo: str | None) -> Repository:
         """The repository of a task.

@@ -477,6 +477,22 @@ async def test_a_crash_in_the_middle_of_making_leaves_nothing_after_reaping(shop
     assert (branches(shop.repo), shop.records()) == ([], [])
 
 
+async def test_an_empty_branch_that_another_fleet_works_on_is_left_alone(
+    shop: Shop, tmp_path: Path
+) -> None:
+    other = Shop.__new__(Shop)
+    other.repo, other.data, other.said = shop.repo, tmp_path / "other", []
+    async with shop.agent() as agent, other.agent(owner="a2"):
+        made = await shop.make(agent)
+        # What is left of one that came second in a race for the name.
+        path = other.data / "worktrees" / "trees" / "t1.1"
+        TreeRecords(other.data).add(msgspec.structs.replace(made.tree, path=path, phase="making"))
+    [reaped] = await other.reaper().reap()
+    assert reaped.act == "removed"
+    assert as_task(made, "rev-parse", "HEAD") == made.tree.base
+    assert branches(shop.repo) == ["fleetlog/t1/1"]
+
+
 async def test_setup_and_copied_files_are_there_and_no_part_of_the_work(shop: Shop) -> None:
     shop.settings('setup = "cat .env > made.o; echo ready"\ncopy = [".env", "mine.txt", "none"]')
     before = untouched(shop.repo)
