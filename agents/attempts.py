@@ -17,7 +17,7 @@ from fleetlog.agents.alarm import Alarm
 from fleetlog.agents.artifacts import NAMED_MAX, ArtifactStore
 from fleetlog.agents.claims import Claims
 from fleetlog.agents.endings import End, Ending, Why
-from fleetlog.agents.frames import ArtifactNamed, Run
+from fleetlog.agents.frames import ArtifactNamed, Limited, Run
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.payloads import Payloads
 from fleetlog.agents.pool import Slot
@@ -238,6 +238,8 @@ class Attempts:
             attempt.is_running = False
             if attempt.kill is not None:
                 attempt.kill.cancel()
+        if isinstance(done.outcome, Limited):
+            self._claims.gate.limited(done.outcome, task.id)
         return endings.of_done(self._end(attempt, task), done)
 
     async def _prepare(self, attempt: Attempt, preparing: Coroutine[Any, Any, T]) -> T:

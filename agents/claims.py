@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from fleetlog.agents.credential_gate import CredentialGate
 from fleetlog.bus.core import Claim, Lease, Refusal, Task, evolve
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.offers import Offer
@@ -27,10 +28,12 @@ class Claims:
         fleet: whose tasks.
         agent_id: who claims.
         host: where.
+        gate: which tasks have to wait for their credential.
     """
 
-    def __init__(self, fleet: Fleet, agent_id: str, host: str) -> None:
+    def __init__(self, fleet: Fleet, agent_id: str, host: str, gate: CredentialGate) -> None:
         self._fleet = fleet
+        self.gate = gate
         self._agent_id = agent_id
         self._host = host
 
@@ -44,6 +47,8 @@ class Claims:
         task = await self._state_for(offer)
         if task is None:
             self._fleet.offers.nak(offer.ack_subject, UNREADABLE_NAK_S)
+            return None
+        if self.gate.is_any_paused and self._has_to_wait(offer, task):
             return None
         command = Claim(
             id=self._fleet.system.new_id(),
@@ -60,6 +65,16 @@ class Claims:
                 command = msgspec.structs.replace(command, is_holder_dead=True)
                 decided = await execute(self._fleet.log, command, decided.task)
         return await self._conclude(offer, decided)
+
+    def _has_to_wait(self, offer: Offer, task: Task) -> bool:
+        """Whether the task's credential is paused; then the offer has gone back."""
+        if task.spec is None or task.status != "queued" or task.offer != offer.seq:
+            return False
+        wait_s = None if task.is_cancel_requested else self.gate.wait_s(task.spec)
+        if wait_s is None:
+            return False
+        self._fleet.offers.nak(offer.ack_subject, wait_s)
+        return True
 
     async def _state_for(self, offer: Offer) -> Task | None:
         if offer.deliveries > 1:

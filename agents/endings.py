@@ -15,6 +15,7 @@ from fleetlog.agents.frames import (
     Stopped,
     StopWhy,
     Succeeded,
+    Utilization,
     clip,
 )
 from fleetlog.agents.worker_process import WorkerDied
@@ -23,6 +24,7 @@ from fleetlog.bus.core import Cancel, Complete, Fail, Return, Task
 from fleetlog.bus.errors import ObjectLost
 from fleetlog.schemas.durations import format_duration
 from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.events import AllowanceUse
 from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES
 from fleetlog.schemas.specs import read_json
 
@@ -170,6 +172,15 @@ def _unreadable(end: End, base: dict[str, Any], error: str) -> Ending:
     )
 
 
+def _allowance(said: Utilization) -> AllowanceUse:
+    return AllowanceUse(
+        credential=said.credential,
+        window=said.window,
+        utilization=said.utilization,
+        resets_at=said.resets_at,
+    )
+
+
 def _base(end: End, done: Done | None = None) -> dict[str, Any]:
     lease = end.task.lease
     assert lease is not None
@@ -177,4 +188,6 @@ def _base(end: End, done: Done | None = None) -> dict[str, Any]:
     if done is not None:
         base |= {"ran_ms": done.ran_ms, "exit_code": done.exit_code, "usage": done.usage}
         base |= {"session_id": done.session_id}
+    if done is not None and done.utilizations:
+        base |= {"allowances": tuple(map(_allowance, done.utilizations))}
     return base

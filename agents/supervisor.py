@@ -16,6 +16,7 @@ import msgspec
 
 from fleetlog.agents.attempts import Attempt, Attempts
 from fleetlog.agents.claims import Claims
+from fleetlog.agents.credential_gate import CredentialGate
 from fleetlog.agents.feeder import Feeder
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.pool import PoolOptions, Slot, WorkerPool
@@ -81,9 +82,10 @@ class Supervisor:
         self._recorder = Recorder(fleet, self.agent_id, self.host)
         self._outflow = Outflow(fleet.outputs)
         self._worktrees = self._worktrees_of(options)
+        self._gate = CredentialGate(fleet, self.agent_id, self.host)
         self._attempts = Attempts(
             fleet,
-            Claims(fleet, self.agent_id, self.host),
+            Claims(fleet, self.agent_id, self.host, self._gate),
             self._recorder,
             self._outflow,
             stop_s=options.stop_s,
@@ -158,10 +160,11 @@ class Supervisor:
                 adopt=self._attempts.adopt,
                 clock=self._fleet.system.clock,
             )
+            await self._gate.bind()
             await feeder.bind()
             loops = (feeder.run(), self._beat(pool), self._keep_leases(), self._fleet.offers.run())
             async with (
-                background(*loops, self._look_for_ends()),
+                background(*loops, self._look_for_ends(), self._gate.run()),
                 self._fleet.hints.listen(self.agent_id, self._on_hint),
             ):
                 self.ready.set()

@@ -14,7 +14,7 @@ from fleetlog.schemas.subjects import VERBS
 TABLES: Final = (
     "queues",
     *("meta", "events", "open_tasks", "settled_tasks", "ended_attempts"),
-    *("known_agents", "known_workers", "heartbeats"),
+    *("known_agents", "known_workers", "heartbeats", "allowances"),
 )
 """Under `sql/tables`, in the order of creation."""
 
@@ -23,6 +23,7 @@ RELATIONS: Final = (
     *("intervals/waits", "intervals/shifts", "intervals/stints"),
     *("views/queue_depth", "views/throughput_by_minute", "views/success_rate", "views/latency"),
     *("views/speedup", "views/cost", "views/queue_history", "views/utilization"),
+    "views/credentials",
 )
 """Under `sql`, in the order of creation: a view stands after those it reads. `intervals` are what views count
 times by, in the schema `store`."""

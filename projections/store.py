@@ -29,6 +29,9 @@ _STEPS_OF_KIND: Final = {
     "worker": ("merge_workers",),
     "queue": ("merge_queues",),
 }
+_KINDS: Final = (
+    "SELECT kind, kind = 'task' AND bool_or(j.allowances IS NOT NULL) FROM batch GROUP BY kind"
+)
 _TEMPORARY: Final = ("batch", "judged", "refolded", "folded", "changed")
 _ABOUT_DATA: Final = (duckdb.DataError, duckdb.InvalidInputException)
 
@@ -163,10 +166,11 @@ class Store:
             connection.execute("BEGIN")
             for step in ("parse_batch", "judge_tasks", "fold_unusual", "fold_tasks", "add_events"):
                 connection.execute(statement(f"steps/{step}"))
-            kinds = connection.execute("SELECT DISTINCT kind FROM batch").fetchall()
-            for (kind,) in kinds:
+            for kind, has_allowances in connection.execute(_KINDS).fetchall():
                 for step in _STEPS_OF_KIND.get(kind, ()):
                     connection.execute(statement(f"steps/{step}"))
+                if has_allowances:
+                    connection.execute(statement("steps/merge_allowances"))
             connection.execute(statement("steps/move_checkpoint"))
             connection.execute("COMMIT")
             # Replaced in the next transaction, they would be held until its end: twice the memory.

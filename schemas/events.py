@@ -154,6 +154,19 @@ class TaskClaimed(Event, tag="task.claimed", frozen=True, kw_only=True):
     """The fence of the dead holder's claim that this one replaces."""
 
 
+class AllowanceUse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much of one of a credential's allowances was used, as its service told."""
+
+    credential: str
+    """Its name within the fleet."""
+    window: str
+    """Which allowance, in the service's words, such as `five_hour`."""
+    utilization: float
+    """0 to 1, and above where the service allows more."""
+    resets_at: Instant | None = None
+    """When the allowance begins anew."""
+
+
 class AttemptEnd(Event, tag="attempt.end", frozen=True, kw_only=True):
     """What the end of an attempt carries, outcome or not."""
 
@@ -173,6 +186,8 @@ class AttemptEnd(Event, tag="attempt.end", frozen=True, kw_only=True):
     """The session of an agent CLI, by which it can be resumed."""
     worktree: WorktreeReport | None = None
     """Where its work stands, if it ran in a worktree of a repository."""
+    allowances: tuple[AllowanceUse, ...] = ()
+    """What was said last about each allowance of the attempt's credential."""
 
 
 class TaskRetried(AttemptEnd, tag="task.retried", frozen=True, kw_only=True):
@@ -336,6 +351,25 @@ class WorkerRefused(Event, tag="worker.refused", frozen=True, kw_only=True):
     """SHA-256 of the refused event, so that a kept copy can be matched."""
 
 
+class CredentialPaused(Event, tag="credential.paused", frozen=True, kw_only=True):
+    """A credential can't be used for now: tasks that need it wait, and none of their attempts counts."""
+
+    error_class: str
+    """`throttled`, `usage_limit`, `auth`, `billing`; `paused` when a person did it."""
+    error: str
+    """What its service said, for people."""
+    until: Instant | None = None
+    """When it is tried again; None: when someone resumes it."""
+    agent_id: str | None = None
+    """Whose attempt found it out."""
+    host: str | None = None
+    """Where."""
+
+
+class CredentialResumed(Event, tag="credential.resumed", frozen=True, kw_only=True):
+    """A credential is used again, because its time has come or someone said so."""
+
+
 class QueuePaused(Event, tag="queue.paused", frozen=True, kw_only=True):
     """Nobody takes tasks of the queue until it is resumed; what runs goes on, and it takes new tasks."""
 
@@ -362,7 +396,8 @@ AgentEvent = (
 )
 QueueEvent = QueuePaused | QueueResumed
 WorkerEvent = WorkerSpawned | WorkerExited | WorkerRefused
-AnyEvent = TaskEvent | AgentEvent | WorkerEvent | QueueEvent
+CredentialEvent = CredentialPaused | CredentialResumed
+AnyEvent = TaskEvent | AgentEvent | WorkerEvent | QueueEvent | CredentialEvent
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
     str(kind.__struct_config__.tag): kind
@@ -372,6 +407,7 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
         *(AgentStarted, AgentDraining, AgentStrained, AgentRecovered, AgentStopped, AgentLost),
         *(QueuePaused, QueueResumed),
         *(WorkerSpawned, WorkerExited, WorkerRefused),
+        *(CredentialPaused, CredentialResumed),
     )
 }
 

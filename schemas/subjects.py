@@ -125,6 +125,11 @@ def agents(fleet: str, verb: str = "*") -> str:
     return f"{ROOT}.{fleet}.agent.*.{verb}"
 
 
+def credentials(fleet: str) -> str:
+    """The filter for events of credentials."""
+    return f"{ROOT}.{fleet}.credential.>"
+
+
 def queues(fleet: str, verb: str = "*") -> str:
     """The filter for what is said of queues themselves."""
     return f"{ROOT}.{fleet}.queue.*.{verb}"
@@ -133,6 +138,11 @@ def queues(fleet: str, verb: str = "*") -> str:
 def beats(fleet: str, agent_id: str = "*") -> str:
     """The subject of an agent's heartbeats, beside the log."""
     return f"{ROOT}-beats.{fleet}.{agent_id}"
+
+
+def coordinator_beats(fleet: str) -> str:
+    """The subject of the coordinators' heartbeats, on the same path as those of agents."""
+    return beats(fleet, "coordinator")
 
 
 def output(fleet: str, task_id: str = "*", attempt: int | str = "*") -> str:

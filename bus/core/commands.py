@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fleetlog.schemas.events import Usage, WorktreeReport
+from fleetlog.schemas.events import AllowanceUse, Usage, WorktreeReport
 from fleetlog.schemas.objects import Artifact, ObjectRef
 from fleetlog.schemas.specs import TaskSpec
 
@@ -69,6 +69,8 @@ class Ending(Command, frozen=True, kw_only=True):
     """The session of an agent CLI."""
     worktree: WorktreeReport | None = None
     """Where its work stands."""
+    allowances: tuple[AllowanceUse, ...] = ()
+    """What was said about its credential's allowances."""
 
 
 class Complete(Ending, frozen=True, kw_only=True):

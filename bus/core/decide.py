@@ -307,6 +307,7 @@ def _ending(command: Ending, task: Task, now: datetime) -> dict[str, Any]:
         "artifacts": command.artifacts,
         "session_id": command.session_id,
         "worktree": command.worktree,
+        "allowances": command.allowances,
         **_stamp(command, now),
     }
 

@@ -65,6 +65,12 @@ _WORKED: Final[dict[str, Any]] = {
         kept="/data/worktrees/trees/t1.1",
         note="it ended in the middle of a rebase",
     ),
+    "allowances": (
+        events.AllowanceUse(credential="claude", window="five_hour", utilization=1.0),
+        events.AllowanceUse(
+            credential="claude", window="seven_day", utilization=0.25, resets_at=_AT
+        ),
+    ),
 }
 _REPO_SPEC: Final = TaskSpec(handler="make", executor="command", repo="/src/my shop")
 _STORED_SPEC: Final = TaskSpec(handler="reindex", args_ref=_REF)
@@ -193,6 +199,19 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "agent.draining.full": events.AgentDraining(**_FULL),
     "agent.stopped.minimal": events.AgentStopped(**_STAMP),
     "agent.stopped.full": events.AgentStopped(**_FULL),
+    "credential.paused.minimal": events.CredentialPaused(
+        **_STAMP, error_class="auth", error="not logged in"
+    ),
+    "credential.paused.full": events.CredentialPaused(
+        **_FULL,
+        error_class="usage_limit",
+        error="You've hit your limit",
+        until=_AT,
+        agent_id="a01kdyb7sde0000000000000002",
+        host="cube",
+    ),
+    "credential.resumed.minimal": events.CredentialResumed(**_STAMP),
+    "credential.resumed.full": events.CredentialResumed(**_FULL),
     "agent.lost.minimal": events.AgentLost(**_STAMP, silent_ms=3_000),
     "agent.lost.full": events.AgentLost(**_FULL, silent_ms=3_456),
     "agent.strained.minimal": events.AgentStrained(**_STAMP, strains=()),

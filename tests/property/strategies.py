@@ -103,6 +103,16 @@ _END: dict[str, st.SearchStrategy[Any]] = {
         kept=st.none() | TEXT,
         note=st.none() | TEXT,
     ),
+    "allowances": st.lists(
+        st.builds(
+            events.AllowanceUse,
+            credential=TOKEN,
+            window=TEXT,
+            utilization=st.floats(0, 10),
+            resets_at=st.none() | INSTANT,
+        ),
+        max_size=2,
+    ).map(tuple),
 }
 _WHY = {
     "error_class": st.sampled_from([*get_args(events.ErrorClass), "of-tomorrow"]),
@@ -182,6 +192,15 @@ OTHER_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         verb=TEXT,
         digest=TEXT,
     ),
+    events.CredentialPaused: st.builds(
+        events.CredentialPaused,
+        **_STAMP,
+        **_WHY,
+        until=st.none() | INSTANT,
+        agent_id=st.none() | TOKEN,
+        host=st.none() | TEXT,
+    ),
+    events.CredentialResumed: st.builds(events.CredentialResumed, **_STAMP),
 }
 EVENTS = st.one_of(*TASK_EVENTS.values(), *OTHER_EVENTS.values())
 UNKNOWN = st.builds(UnknownEvent, st.none() | TEXT, TEXT)

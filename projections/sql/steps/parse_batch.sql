@@ -42,7 +42,11 @@ parsed AS (
                 "result_ref": {"sha256": "VARCHAR", "size": "BIGINT"},
                 "limit": "VARCHAR", "pid": "BIGINT", "version": "VARCHAR", "queues": ["VARCHAR"],
                 "workers": "BIGINT", "concurrency": "BIGINT", "labels": "MAP(VARCHAR, VARCHAR)",
-                "signal": "BIGINT", "task_id": "VARCHAR"
+                "signal": "BIGINT", "task_id": "VARCHAR",
+                "allowances": [{
+                    "credential": "VARCHAR", "window": "VARCHAR", "utilization": "DOUBLE",
+                    "resets_at": "TIMESTAMPTZ"
+                }]
             }'
         )) AS j
     FROM words AS w

@@ -244,5 +244,5 @@ def test_every_table_and_column_that_people_see_is_described(store: Store) -> No
     assert set(SURFACE) == set(seen) - {"heartbeats"}
     assert set(TABLES) - set(seen) == {
         *("meta", "open_tasks", "settled_tasks", "ended_attempts"),
-        *("known_agents", "known_workers"),
+        *("known_agents", "known_workers", "allowances"),
     }
