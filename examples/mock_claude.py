@@ -231,6 +231,13 @@ def play_huge_line(mock: Mock) -> int:
     return 0
 
 
+def play_giant(mock: Mock) -> int:
+    """A result that is larger than any may be."""
+    mock.begin()
+    mock.succeed("x" * 9_000_000)
+    return 0
+
+
 def play_garbage(mock: Mock) -> int:
     """Much that is no JSON, or is of a kind that nobody knows, around a result."""
     out = sys.stdout.buffer

@@ -20,18 +20,16 @@ from fleetlog.agents.executors.cli_stream import (
     count_of,
     estimate_micro_usd,
     fields_of,
-    instant_of,
     micro_usd_of,
     name_of,
     object_of,
     objects_of,
-    reset_in,
     shown,
     text_of,
-    trouble_in,
     usage_of,
     without_result,
 )
+from fleetlog.agents.executors.cli_troubles import instant_of, reset_in, trouble_in
 from fleetlog.schemas.events import ErrorClass, Usage
 
 _SYNTHETIC: Final = "<synthetic>"

@@ -21,13 +21,12 @@ from fleetlog.agents.executors.cli_stream import (
     micro_usd_of,
     name_of,
     object_of,
-    reset_in,
     shown,
     text_of,
-    trouble_in,
     usage_of,
     without_result,
 )
+from fleetlog.agents.executors.cli_troubles import reset_in, trouble_in
 from fleetlog.agents.executors.lines import Tail
 from fleetlog.schemas.events import Usage
 from fleetlog.schemas.objects import INLINE_MAX_BYTES

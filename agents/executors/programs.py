@@ -87,10 +87,11 @@ class Program:
             try:
                 self._attempt.started(process.pid)
                 await self._watch(process, pipes, (take_stdout, take_stderr))
-            finally:
+            except BaseException:
+                # The worker itself ends: there is no time for steps.
                 signal_group(process.pid, signal.SIGKILL)
-                if self._is_swept:
-                    kill_marked(self._mark)
+                kill_marked(self._mark)
+                raise
         assert process.returncode is not None
         return process.returncode
 

@@ -85,6 +85,7 @@ async def run_one(
         ("bad_flag", "failed", ["permanent"], [0]),
         ("lie", "failed", ["error", "error"], [5_000, 5_000]),
         ("babble", "failed", ["protocol", "protocol"], [0, 0]),
+        ("giant", "failed", ["unreadable_result"], [0]),
         ("sigint", "failed", ["crash", "crash"], [5_000, 5_000]),
     ],
 )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fleetlog.agents.executors.cli_stream import Bad, CliStream, Good, trouble_in
+from fleetlog.agents.executors.cli_stream import Bad, CliStream, Good
+from fleetlog.agents.executors.cli_troubles import trouble_in
 from fleetlog.agents.executors.other_streams import (
     CodexStream,
     GeminiStream,
