@@ -24,6 +24,7 @@ from support.repositories import (
     worktrees,
 )
 
+from fleetlog.agents.worktrees.copying import FILES_MAX, copy_files
 from fleetlog.agents.worktrees.failures import WorktreeFailed
 from fleetlog.agents.worktrees.git import Git
 from fleetlog.agents.worktrees.permissions import open_up
@@ -281,6 +282,36 @@ async def test_commits_away_from_the_branch_are_saved(shop: Shop) -> None:
     assert branches(shop.repo) == ["fleetlog/t1/1-rescue"]
 
 
+async def test_what_was_rescued_is_rescued_once_and_what_came_since_beside_it(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        as_task(made, "switch", "-q", "--detach")
+        (made.tree.path / "new.txt").write_text("new\n")
+        first = await shop.finish(agent, made, is_kept=True)
+    assert first.branch == "fleetlog/t1/1-rescue"
+    [tree] = shop.records()
+    again = await shop.reaper().save(tree, is_kept=True)
+    assert again.saved is not None
+    assert (again.saved.branch, again.saved.head) == (first.branch, first.head)
+    (made.tree.path / "new.txt").write_text("newer\n")
+    assert [each.act for each in await shop.reaper().reap(is_all=True)] == ["removed"]
+    assert branches(shop.repo) == ["fleetlog/t1/1-rescue", "fleetlog/t1/1-rescue-2"]
+    texts = [files_at(shop.repo, name)["new.txt"] for name in branches(shop.repo)]
+    assert texts == ["new", "newer"]
+
+
+async def test_a_branch_without_a_beginning_is_saved(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        begun, empty = await shop.make(agent, "t1"), await shop.make(agent, "t2")
+        for made in (begun, empty):
+            as_task(made, "switch", "-q", "--orphan", "fresh" + made.tree.task_id)
+        (begun.tree.path / "new.txt").write_text("new\n")
+        reports = [await shop.finish(agent, made) for made in (begun, empty)]
+    assert [report.branch for report in reports] == ["fleetlog/t1/1-rescue", None]
+    assert files_at(shop.repo, "fleetlog/t1/1-rescue") == {"new.txt": "new"}
+    assert branches(shop.repo) == ["fleetlog/t1/1-rescue"]
+
+
 async def test_lock_files_and_a_damaged_index_are_not_in_the_way(shop: Shop) -> None:
     async with shop.agent() as agent:
         made = await shop.make(agent)
@@ -504,6 +535,46 @@ async def test_setup_and_copied_files_are_there_and_no_part_of_the_work(shop: Sh
     assert shop.said == ["ready\n"]
     assert report.commits == 0
     assert untouched(shop.repo) == before
+
+
+def test_folders_are_copied_without_what_is_gits_own(shop: Shop, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    (made / "deep").mkdir(parents=True)
+    (made / "deep" / "b.txt").write_text("mine\n")
+    (shop.repo / "deep" / "er" / ".git").mkdir(parents=True)
+    (shop.repo / "deep" / "er" / ".git" / "config").touch()
+    (shop.repo / "deep" / "er" / "c.txt").write_text("c\n")
+    (shop.repo / "deep" / "link").symlink_to("/nowhere")
+    copied = copy_files(("deep", "*", "**/c.*"), shop.repo, made)
+    assert set(copied) == {
+        *("deep/er/c.txt", "deep/link", ".env", ".gitignore", "a.txt", "mine.txt"),
+    }
+    assert (made / "deep" / "link").readlink() == Path("/nowhere")
+    assert (made / "deep" / "b.txt").read_text() == "mine\n"
+    assert not (made / ".git").exists()
+
+
+def test_nothing_is_copied_out_of_the_worktree(shop: Shop, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "deep").symlink_to(tmp_path)
+    with pytest.raises(WorktreeFailed, match="outside of the worktree"):
+        copy_files(("deep",), shop.repo, made)
+    assert not (tmp_path / "b.txt").exists()
+
+
+def test_names_that_are_not_unicode_are_not_copied(shop: Shop, tmp_path: Path) -> None:
+    (shop.repo / os.fsdecode(b"caf\xe9")).touch()
+    with pytest.raises(WorktreeFailed, match="not UTF-8"):
+        copy_files(("caf*",), shop.repo, tmp_path / "made")
+
+
+def test_many_files_are_for_setup_to_make(shop: Shop, tmp_path: Path) -> None:
+    (shop.repo / "many").mkdir()
+    for number in range(FILES_MAX + 1):
+        (shop.repo / "many" / str(number)).touch()
+    with pytest.raises(WorktreeFailed, match="let setup make them"):
+        copy_files(("many",), shop.repo, tmp_path / "made")
 
 
 @pytest.mark.parametrize(
