@@ -6,14 +6,39 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from fleetlog.schemas.beats import Beat, OutputChunk, StoredBeat
+import msgspec
+
+from fleetlog.schemas.beats import Beat, CoordinatorBeat, OutputChunk, StoredBeat
+
+
+class StoredCoordinatorBeat(msgspec.Struct, frozen=True):
+    """A coordinator's beat and its age."""
+
+    age_s: float
+    """Since the server received it."""
+    beat: CoordinatorBeat
+    """What was said."""
 
 
 class Beats(Protocol):
-    """The heartbeats of all agents, kept for a short while."""
+    """The heartbeats of all agents, and of the coordinator, kept for a short while."""
 
-    def publish(self, beat: Beat) -> None:
+    def publish(self, beat: Beat | CoordinatorBeat) -> None:
         """Sends a beat; not acknowledged."""
+        ...
+
+    def listen(
+        self, heard: Callable[[Beat | CoordinatorBeat], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Calls `heard` for each beat of anyone while the context is open, in the order the server got them.
+
+        Args:
+            heard: called from within the reading of the socket.
+        """
+        ...
+
+    async def last_of_coordinator(self) -> StoredCoordinatorBeat | None:
+        """The last beat of any coordinator; None when the server holds none."""
         ...
 
     def follow(self) -> AsyncIterator[list[StoredBeat]]:

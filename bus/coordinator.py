@@ -1,30 +1,32 @@
-"""The coordinator: does what time brings. Waiting and delayed tasks are queued, late ones expire.
+"""The coordinator: does what time brings, and what agents leave that are lost.
 
 It folds the log, holds what is not settled, and acts through guarded appends with derived ids: two coordinators
-at once are harmless, none at all only delays.
+at once are harmless, none at all only delays. Of several one acts, and the others stand by.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from fleetlog.bus.background import background
-from fleetlog.bus.core import Refusal, Task, decide, due, evolve, next_due_at, permits, resume
+from fleetlog.bus.core import AgentState, Refusal, Return, Task, decide
 from fleetlog.bus.core.decide import AnyCommand
+from fleetlog.bus.core.watch import Silence
 from fleetlog.bus.errors import ConflictError, TransportError, Unavailable
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import entry
+from fleetlog.bus.lookout import Lookout
 from fleetlog.bus.rules import subject_of
 from fleetlog.bus.services import Services
-from fleetlog.schemas.envelope import Recorded, Stored, UnknownEvent, open_stored
-from fleetlog.schemas.events import TerminalEvent
+from fleetlog.bus.unsettled import Unsettled
+from fleetlog.schemas.envelope import Stored
+from fleetlog.schemas.events import AgentLost, TerminalEvent, Usage
+from fleetlog.schemas.subjects import Subject
 
 logger = logging.getLogger("fleetlog.coordinator")
 
@@ -44,6 +46,10 @@ class CoordinatorState(msgspec.Struct, frozen=True):
     """How many are not settled."""
     violations: int
     """Events that their task's state did not allow."""
+    agents: int = 0
+    """How many have not ended."""
+    active_id: str | None = None
+    """Which coordinator acts, as far as this one knows; it may be itself."""
 
 
 async def ask_coordinator(services: Services, timeout_s: float) -> CoordinatorState:
@@ -58,104 +64,95 @@ async def ask_coordinator(services: Services, timeout_s: float) -> CoordinatorSt
 
 
 class Coordinator:
-    """One coordinator process."""
+    """One coordinator process.
 
-    def __init__(self, fleet: Fleet) -> None:
+    Args:
+        fleet: whose log.
+        has_rivals: see `Lookout`.
+    """
+
+    def __init__(self, fleet: Fleet, *, has_rivals: bool = True) -> None:
         self._fleet = fleet
-        self._tasks: dict[str, Task] = {}
-        self._due: list[tuple[datetime, str, int]] = []
-        self._owed: list[tuple[Task, AnyCommand]] = []
+        self._clock = fleet.system.clock
+        self._unsettled = Unsettled()
         self._wake = asyncio.Event()
-        self.violation_count = 0
-        """Events that their task's state did not allow."""
+        self.lookout = Lookout(fleet, has_rivals=has_rivals)
+        """Hears agents and other coordinators."""
         self.ready = asyncio.Event()
         """Set once it has read the log to the end that it found at its start."""
 
+    @property
+    def violation_count(self) -> int:
+        """Events that their task's state did not allow."""
+        return self._unsettled.violation_count
+
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set."""
-        async with (
-            background(self._fold(), self._act()),
-            self._fleet.services.serve(SERVICE, self._describe),
-        ):
-            await stop.wait()
+        async with self.lookout.open():
+            async with (
+                background(self._fold(), self._act(), self._lose_agents(), self.lookout.run()),
+                self._fleet.services.serve(SERVICE, self._describe),
+            ):
+                await stop.wait()
+            self.lookout.resign()
 
     async def _describe(self, _request: bytes) -> AsyncIterator[bytes]:
-        state = CoordinatorState(self.ready.is_set(), len(self._tasks), self.violation_count)
+        state = CoordinatorState(
+            self.ready.is_set(),
+            len(self._unsettled.tasks),
+            self.violation_count,
+            len(self._unsettled.agents),
+            self.lookout.lease.holder,
+        )
         yield msgspec.json.encode(state)
 
     async def _fold(self) -> None:
         end = await self._fleet.log.end()
-        if end == 0:
-            self._catch_up(0)
-        async for page in self._fleet.log.follow():
+        if end <= self._unsettled.seq:
+            self._catch_up()
+        async for page in self._fleet.log.follow(after=self._unsettled.seq):
             for stored in page:
                 self._take(stored)
-            if not self.ready.is_set() and page[-1].seq >= end:
-                self._catch_up(page[-1].seq)
+            if not self.ready.is_set() and self._unsettled.seq >= end:
+                self._catch_up()
             self._wake.set()
 
-    def _catch_up(self, seq: int) -> None:
-        logger.info("the log is read up to %d: %d tasks are not settled", seq, len(self._tasks))
+    def _catch_up(self) -> None:
+        unsettled = self._unsettled
+        logger.info(
+            "the log is read up to %d: %d tasks are not settled, %d agents have not ended",
+            *(unsettled.seq, len(unsettled.tasks), len(unsettled.agents)),
+        )
         self.ready.set()
 
     def _take(self, stored: Stored) -> None:
-        record = open_stored(stored)
-        if record.subject is None or record.subject.kind != "task":
+        record = self._unsettled.take(stored)
+        if record.subject is None or record.subject.kind != "agent":
             return
-        task_id = record.subject.id
-        before = self._tasks.get(task_id, Task(id=task_id))
-        task = evolve(before, record)
-        if task.is_settled or task.status == "absent":
-            self._tasks.pop(task_id, None)
-            self._count_violation(before, record)
-            return
-        self._tasks[task_id] = task
-        self._count_violation(before, record)
-        if (instant := next_due_at(task)) is not None:
-            heapq.heappush(self._due, (instant, task_id, task.version))
-        if (command := resume(task)) is not None:
-            self._owed.append((task, command))
-
-    def _count_violation(self, before: Task, record: Recorded) -> None:
-        # A settled task is not held here: what comes after its end can't be told from a trimmed history's rest.
-        if permits(before, record.event) or isinstance(record.event, TerminalEvent):
-            return
-        if isinstance(record.event, UnknownEvent):
-            logger.warning(
-                "event %d of task %s can't be read by this version, which leaves the task alone: upgrade it",
-                *(record.seq, before.id),
-            )
-            return
-        self.violation_count += 1
-        logger.error("event %d is not allowed in the state of task %s", record.seq, before.id)
+        if record.subject.id in self._unsettled.agents:
+            self.lookout.watch.enroll(record.subject.id, self._clock.monotonic())
+        else:
+            self.lookout.watch.dismiss(record.subject.id)
 
     async def _act(self) -> None:
         await self.ready.wait()
         while True:
+            await self.lookout.active.wait()
             self._wake.clear()
-            acts = self._take_acts()
+            acts = self._unsettled.acts(self._fleet.log.now(), ACTS_MAX)
             if acts:
                 await asyncio.gather(*(self._try(task, command) for task, command in acts))
             else:
                 await self._pause()
 
-    def _take_acts(self) -> list[tuple[Task, AnyCommand]]:
-        acts, self._owed = self._owed[:ACTS_MAX], self._owed[ACTS_MAX:]
-        now = self._fleet.log.now()
-        while self._due and self._due[0][0] <= now and len(acts) < ACTS_MAX:
-            _, task_id, version = heapq.heappop(self._due)
-            task = self._tasks.get(task_id)
-            if task is None or task.version != version:
-                continue
-            if (command := due(task, now)) is not None:
-                acts.append((task, command))
-        return acts
-
     async def _try(self, task: Task, command: AnyCommand) -> None:
-        event = decide(command, task, self._fleet.log.now())
-        if isinstance(event, Refusal):
-            return
+        is_loss = isinstance(command, Return) and task.lease is not None
         try:
+            if is_loss:
+                command = msgspec.structs.replace(command, usage=await self._usage_of(task))
+            event = decide(command, task, self._fleet.log.now())
+            if isinstance(event, Refusal):
+                return
             seq = await self._fleet.log.append(
                 entry(subject_of(self._fleet.name, task, event), task.version, event)
             )
@@ -163,17 +160,61 @@ class Coordinator:
             return  # the event that was first is on its way to the fold
         except TransportError as error:
             logger.warning("task %s has to wait: %s", task.id, error)
-            await self._fleet.system.clock.sleep(AGAIN_S)
-            self._owed.append((task, command))
+            await self._clock.sleep(AGAIN_S)
+            self._unsettled.put_back(task, self._fleet.log.now())
             return
         if isinstance(event, TerminalEvent):
             self._fleet.hints.publish(task.id, seq)
+        if is_loss:
+            self._end_delivery(task, seq)
+
+    async def _usage_of(self, task: Task) -> Usage | None:
+        """What the lost attempt had used when its agent last spoke."""
+        assert task.lease is not None
+        last = await self._fleet.beats.last(task.lease.agent_id)
+        for worker in last.beat.workers if last is not None else ():
+            if (worker.task_id, worker.attempt) == (task.id, task.lease.attempt):
+                return worker.usage
+        return None
+
+    def _end_delivery(self, task: Task, seq: int) -> None:
+        """The lost holder's offer is settled by the event at `seq`: nobody needs it delivered again."""
+        assert task.lease is not None
+        if task.lease.ack is not None:
+            self._fleet.offers.ack(task.lease.ack)
+        # Should the holder live after all, it ends what it runs the sooner.
+        self._fleet.hints.publish(task.id, seq, to=task.lease.agent_id)
+
+    async def _lose_agents(self) -> None:
+        await self.ready.wait()
+        while True:
+            for silence in await self.lookout.lost():
+                agent = self._unsettled.agents.get(silence.agent_id)
+                if agent is not None:
+                    await self._lose(agent, silence)
+
+    async def _lose(self, agent: AgentState, silence: Silence) -> None:
+        event = AgentLost(
+            id=f"{agent.id}-lost",
+            occurred_at=self._fleet.log.now(),
+            silent_ms=round(silence.silent_s * 1000),
+        )
+        subject = Subject(self._fleet.name, "agent", agent.id, "lost")
+        try:
+            seq = await self._fleet.log.append(entry(subject, agent.version, event))
+        except ConflictError:
+            return  # it has said something after all, or another coordinator was first
+        except TransportError as error:
+            logger.warning("agent %s is lost, and that can't be recorded yet: %s", agent.id, error)
+            return
+        logger.warning("agent %s is lost: silent for %.1f s", agent.id, silence.silent_s)
+        self._fleet.hints.publish(agent.id, seq, to=agent.id)
 
     async def _pause(self) -> None:
         """Until something is folded, or the first instant comes."""
         delay_s: float | None = None
-        if self._due:
-            delay_s = max(0.0, (self._due[0][0] - self._fleet.log.now()).total_seconds())
+        if (instant := self._unsettled.next_at()) is not None:
+            delay_s = max(0.0, (instant - self._fleet.log.now()).total_seconds())
         try:
             async with asyncio.timeout(delay_s):
                 await self._wake.wait()

@@ -46,6 +46,21 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Its worker processes."""
 
 
+class CoordinatorBeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The active coordinator at one instant. Beside agents' beats, so that it hears itself as it hears them."""
+
+    coordinator_id: str
+    """This run of it."""
+    host: str
+    """The host's name."""
+    occurred_at: Instant
+    """Its clock."""
+    term: int
+    """Grows by one each time another one takes over."""
+    is_active: bool = True
+    """False: it has ended in order, and any other may take over at once."""
+
+
 class StoredBeat(msgspec.Struct, frozen=True):
     """A beat and when the server received it."""
 

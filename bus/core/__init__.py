@@ -4,6 +4,7 @@ No clock, randomness or I/O in here: instants, ids and jitter are arguments. Cli
 verification of projections all use these same functions.
 """
 
+from fleetlog.bus.core.agent import AgentState, evolve_agent
 from fleetlog.bus.core.commands import (
     Cancel,
     Claim,
@@ -23,6 +24,7 @@ from fleetlog.bus.core.task import LOSSES_MAX, Lease, Status, Task
 
 __all__ = [
     "LOSSES_MAX",
+    "AgentState",
     "Cancel",
     "Claim",
     "Command",
@@ -41,6 +43,7 @@ __all__ = [
     "decide",
     "due",
     "evolve",
+    "evolve_agent",
     "next_due_at",
     "permits",
     "resume",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from fleetlog.bus.core.commands import Expire, Queue, RequestCancel
+from fleetlog.bus.core.agent import AgentState
+from fleetlog.bus.core.commands import Expire, Queue, RequestCancel, Return
 from fleetlog.bus.core.decide import passed_limit
 from fleetlog.bus.core.task import Task, instant_after
 
@@ -37,13 +38,25 @@ def next_due_at(task: Task) -> datetime | None:
     return min(instants, default=None)
 
 
-def resume(task: Task) -> RequestCancel | None:
-    """The append that the task's last event still owes, whoever wrote it and then died.
+def resume(task: Task, holder: AgentState | None = None) -> RequestCancel | Return | None:
+    """The append that the last events still owe, whoever wrote them and then died.
 
-    A task that waits although its end was asked for must not run again.
+    A task that waits although its end was asked for must not run again, and a claim ends with its agent.
+
+    Args:
+        task: as its events tell it.
+        holder: the agent that holds the task's lease, if its own events are known.
     """
     if task.is_cancel_requested and task.status in _NOT_STARTED:
         return RequestCancel(id=_derived_id(task, "cancel"))
+    if task.lease is not None and holder is not None and holder.is_ended:
+        return Return(
+            id=_derived_id(task, "return"),
+            cause=holder.end_id,
+            fence=task.lease.fence,
+            error_class="lost",
+            error=f"its agent {holder.id} on {task.lease.host} was {holder.status}",
+        )
     return None
 
 

@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 import msgspec
 from nats.aio.msg import Msg
 
+from fleetlog.bus.beside import StoredCoordinatorBeat
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
 from fleetlog.bus.jetstream.reader import Reader
 from fleetlog.schemas import subjects
-from fleetlog.schemas.beats import Beat, OutputChunk, StoredBeat
+from fleetlog.schemas.beats import Beat, CoordinatorBeat, OutputChunk, StoredBeat
 from fleetlog.schemas.events import Instant
 
 
@@ -42,10 +43,30 @@ class NatsBeats:
         self._fleet = fleet
         self._stream = subjects.stream_names(fleet)[1]
 
-    def publish(self, beat: Beat) -> None:
+    def publish(self, beat: Beat | CoordinatorBeat) -> None:
         """See `Beats`."""
-        subject = subjects.beats(self._fleet, beat.agent_id)
+        if isinstance(beat, Beat):
+            subject = subjects.beats(self._fleet, beat.agent_id)
+        else:
+            subject = subjects.coordinator_beats(self._fleet)
         self._connection.wire.send(subject, msgspec.json.encode(beat))
+
+    @asynccontextmanager
+    async def listen(self, heard: Callable[[Beat | CoordinatorBeat], None]) -> AsyncIterator[None]:
+        """See `Beats`."""
+        own = subjects.coordinator_beats(self._fleet).encode()
+
+        def on_message(subject: bytes, _reply: bytes, _header: bytes, data: bytes) -> None:
+            beat = _decode_coordinator(data) if subject == own else _decode_beat(data)
+            if beat is not None:
+                heard(beat)
+
+        wire = self._connection.wire
+        subscription = await wire.listen(subjects.beats(self._fleet), on_message)
+        try:
+            yield
+        finally:
+            await wire.end(subscription)
 
     async def follow(self) -> AsyncIterator[list[StoredBeat]]:
         """See `Beats`."""
@@ -70,13 +91,17 @@ class NatsBeats:
 
     async def last(self, agent_id: str) -> StoredBeat | None:
         """See `Beats`."""
-        which = {"last_by_subj": subjects.beats(self._fleet, agent_id)}
-        try:
-            got = await self._connection.ask(f"$JS.API.STREAM.MSG.GET.{self._stream}", which, _Got)
-        except ApiRefusal:
+        message = await self._last(subjects.beats(self._fleet, agent_id))
+        beat = _decode_beat(message.data) if message is not None else None
+        return StoredBeat(message.time, beat) if message is not None and beat is not None else None
+
+    async def last_of_coordinator(self) -> StoredCoordinatorBeat | None:
+        """See `Beats`."""
+        message = await self._last(subjects.coordinator_beats(self._fleet))
+        beat = _decode_coordinator(message.data) if message is not None else None
+        if message is None or beat is None:
             return None
-        beat = _decode_beat(got.message.data)
-        return StoredBeat(got.message.time, beat) if beat is not None else None
+        return StoredCoordinatorBeat((self._connection.now() - message.time).total_seconds(), beat)
 
     async def silence_s(self, agent_id: str) -> float:
         """See `Beats`."""
@@ -87,6 +112,14 @@ class NatsBeats:
         last = await self.last(agent_id)
         since = info.created if last is None else max(last.stored_at, info.created)
         return (self._connection.now() - since).total_seconds()
+
+    async def _last(self, subject: str) -> _Message | None:
+        which = {"last_by_subj": subject}
+        try:
+            got = await self._connection.ask(f"$JS.API.STREAM.MSG.GET.{self._stream}", which, _Got)
+        except ApiRefusal:
+            return None
+        return got.message
 
 
 class NatsOutputs:
@@ -160,5 +193,12 @@ def _decode_beat(data: bytes) -> Beat | None:
     # A beat that this version can't read is worth nothing later; there is nobody to tell.
     try:
         return msgspec.json.decode(data, type=Beat)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _decode_coordinator(data: bytes) -> CoordinatorBeat | None:
+    try:
+        return msgspec.json.decode(data, type=CoordinatorBeat)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -27,7 +27,10 @@ async def client(server: EmbeddedServer, fleet: str) -> AsyncIterator[Client]:
 async def test_two_coordinators_at_once_queue_each_delayed_task_once(
     server: EmbeddedServer, client: Client, fleet: str
 ) -> None:
-    async with coordinator(server.target, fleet), coordinator(server.target, fleet):
+    async with (
+        coordinator(server.target, fleet, has_rivals=False),
+        coordinator(server.target, fleet, has_rivals=False),
+    ):
         specs = [TaskSpec(handler="h", delay_ms=100 + n) for n in range(300)]
         await client.submit_many(specs)
         await wait_for(client.fleet, "TaskQueued", 300)

@@ -53,11 +53,13 @@ async def agent(
 
 
 @asynccontextmanager
-async def coordinator(target: Target, name: str) -> AsyncIterator[Coordinator]:
+async def coordinator(
+    target: Target, name: str, *, has_rivals: bool = True
+) -> AsyncIterator[Coordinator]:
     """A coordinator with a connection of its own."""
     stop = asyncio.Event()
     async with open_fleet(target, name, role="coordinator") as fleet:
-        one = Coordinator(fleet)
+        one = Coordinator(fleet, has_rivals=has_rivals)
         running = asyncio.ensure_future(one.run(stop))
         await first_of(running, one.ready)
         try:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
 import pytest
 
-from fleetlog.bus.core import Queue, RequestCancel, Task, decide, due, next_due_at, resume
+from fleetlog.bus.core import (
+    AgentState,
+    Queue,
+    RequestCancel,
+    Return,
+    Task,
+    decide,
+    due,
+    next_due_at,
+    resume,
+)
 from fleetlog.bus.core.commands import Expire
 from fleetlog.bus.core.decide import passed_limit
-from fleetlog.schemas.events import TaskCancelled, TaskEvent
+from fleetlog.schemas.events import TaskCancelled, TaskEvent, TaskReturned
 from tests.given import (
     at,
     cancel_requested,
@@ -118,3 +129,24 @@ def test_a_task_whose_instants_are_missing_never_comes_due() -> None:
     task = Task(id="t1", status="queued", spec=spec(start_within_ms=1, expires_ms=1))
     assert next_due_at(task) is None
     assert due(task, at(9)) is None
+
+
+@pytest.mark.parametrize("status", ["lost", "stopped"])
+def test_a_claim_ends_with_its_agent(status: Literal["lost", "stopped"]) -> None:
+    task = fold(queued(), claimed())
+    assert task.lease is not None
+    holder = AgentState(id=task.lease.agent_id, status=status, version=9, end_id="the-end")
+    command = resume(task, holder)
+    assert isinstance(command, Return)
+    assert (command.fence, command.error_class) == (task.lease.fence, "lost")
+    assert (command.id, command.cause) == (f"{task.id}-{task.version}-return", "the-end")
+    event = decide(command, task, at(9))
+    assert isinstance(event, TaskReturned)
+    assert event.fence == task.lease.fence
+
+
+def test_a_claim_goes_on_while_its_agent_does() -> None:
+    task = fold(queued(), claimed())
+    assert resume(task, AgentState(id="a1", status="draining", version=9)) is None
+    assert resume(task) is None
+    assert resume(fold(queued()), AgentState(id="a1", status="lost", version=9)) is None

@@ -1,0 +1,165 @@
+"""What a coordinator holds: the tasks that are not settled and the agents, as the log tells; what is to do."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from fleetlog.bus.core import (
+    AgentState,
+    Task,
+    due,
+    evolve,
+    evolve_agent,
+    next_due_at,
+    permits,
+    resume,
+)
+from fleetlog.bus.core.decide import AnyCommand
+from fleetlog.schemas.envelope import Recorded, Stored, UnknownEvent, open_stored
+from fleetlog.schemas.events import TerminalEvent
+
+logger = logging.getLogger("fleetlog.coordinator")
+
+ENDED_MAX: Final = 10_000
+"""So many agents that have ended are remembered, lest a late claim of theirs stay unnoticed."""
+_STALE_MAX: Final = 10_000
+
+
+class Unsettled:
+    """The fold of a fleet's log. No I/O: it takes events and says what is to do."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task] = {}
+        """Those that are not settled."""
+        self.agents: dict[str, AgentState] = {}
+        """Those that have not ended."""
+        self.ended: dict[str, AgentState] = {}
+        """The last that have."""
+        self.seq = 0
+        """The last event that was taken."""
+        self.violation_count = 0
+        """Events that their task's state did not allow."""
+        self._held: defaultdict[str, set[str]] = defaultdict(set)
+        self._owed: dict[str, None] = {}
+        self._due: list[tuple[datetime, str, int]] = []
+
+    def restore(self, seq: int, tasks: Iterable[Task], agents: Iterable[AgentState]) -> None:
+        """Begins with what is known up to event `seq` instead of with nothing."""
+        self.seq = seq
+        for agent in agents:
+            (self.ended if agent.is_ended else self.agents)[agent.id] = agent
+        for task in tasks:
+            self._keep(Task(id=task.id), task)
+
+    def take(self, stored: Stored) -> Recorded:
+        """Takes the next event of the log."""
+        record = open_stored(stored)
+        self.seq = record.seq
+        if record.subject is not None and record.subject.kind == "task":
+            self._take_task(record.subject.id, record)
+        elif record.subject is not None and record.subject.kind == "agent":
+            self._take_agent(record.subject.id, record)
+        return record
+
+    def acts(self, now: datetime, most: int) -> list[tuple[Task, AnyCommand]]:
+        """Up to `most` commands that are owed or due, each only once for each state of its task."""
+        found: list[tuple[Task, AnyCommand]] = []
+        while self._owed and len(found) < most:
+            task_id = next(iter(self._owed))
+            del self._owed[task_id]
+            task = self.tasks.get(task_id)
+            if task is not None and (owed := self._resume(task)) is not None:
+                found.append((task, owed))
+        while self._due and self._due[0][0] <= now and len(found) < most:
+            _, task_id, version = heapq.heappop(self._due)
+            task = self.tasks.get(task_id)
+            if task is None or task.version != version:
+                continue
+            if (command := due(task, now)) is not None:
+                found.append((task, command))
+        return found
+
+    def put_back(self, task: Task, now: datetime) -> None:
+        """What was to do for the task could not be done: it comes again."""
+        self._owed[task.id] = None
+        heapq.heappush(self._due, (now, task.id, task.version))
+
+    def next_at(self) -> datetime | None:
+        """When something may come due; None when only an event can bring anything."""
+        return self._due[0][0] if self._due else None
+
+    def _take_task(self, task_id: str, record: Recorded) -> None:
+        before = self.tasks.get(task_id) or Task(id=task_id)
+        task = evolve(before, record)
+        self._count_violation(before, record)
+        self._keep(before, task)
+
+    def _keep(self, before: Task, task: Task) -> None:
+        if task.lease is not before.lease:
+            if before.lease is not None:
+                self._release(before.lease.agent_id, task.id)
+            if task.lease is not None:
+                self._held[task.lease.agent_id].add(task.id)
+        if task.is_settled or task.status == "absent":
+            self.tasks.pop(task.id, None)
+            self._owed.pop(task.id, None)
+            return
+        self.tasks[task.id] = task
+        if (instant := next_due_at(task)) is not None:
+            self._await(instant, task)
+        if self._resume(task) is None:
+            self._owed.pop(task.id, None)
+        else:
+            self._owed[task.id] = None
+
+    def _release(self, agent_id: str, task_id: str) -> None:
+        held = self._held[agent_id]
+        held.discard(task_id)
+        if not held:
+            del self._held[agent_id]
+
+    def _await(self, instant: datetime, task: Task) -> None:
+        heapq.heappush(self._due, (instant, task.id, task.version))
+        if len(self._due) > 2 * len(self.tasks) + _STALE_MAX:
+            # A standby takes nothing out: what came to pass by another one's acts would stay for ever.
+            self._due = [
+                entry
+                for entry in self._due
+                if (held := self.tasks.get(entry[1])) is not None and held.version == entry[2]
+            ]
+            heapq.heapify(self._due)
+
+    def _take_agent(self, agent_id: str, record: Recorded) -> None:
+        known = self.agents.get(agent_id) or self.ended.get(agent_id) or AgentState(id=agent_id)
+        agent = evolve_agent(known, record)
+        if not agent.is_ended:
+            self.agents[agent_id] = agent
+            return
+        self.agents.pop(agent_id, None)
+        self.ended[agent_id] = agent
+        self._owed |= dict.fromkeys(sorted(self._held.get(agent_id, ())))
+        if len(self.ended) > ENDED_MAX:
+            oldest = next(each for each in self.ended if each not in self._held)
+            del self.ended[oldest]
+
+    def _resume(self, task: Task) -> AnyCommand | None:
+        holder = self.ended.get(task.lease.agent_id) if task.lease is not None else None
+        return resume(task, holder)
+
+    def _count_violation(self, before: Task, record: Recorded) -> None:
+        # A settled task is not held here: what comes after its end can't be told from a trimmed history's rest.
+        if permits(before, record.event) or isinstance(record.event, TerminalEvent):
+            return
+        if isinstance(record.event, UnknownEvent):
+            logger.warning(
+                "event %d of task %s can't be read by this version, which leaves the task alone: upgrade it",
+                *(record.seq, before.id),
+            )
+            return
+        self.violation_count += 1
+        logger.error("event %d is not allowed in the state of task %s", record.seq, before.id)
