@@ -176,11 +176,11 @@ class Reaper:
         give_up_at = self._clock.monotonic() + _END_S
         # None found must be said twice: for a moment of its exec a process shows no environment at all.
         clean_count = 0
-        while clean_count < _CLEAN_MIN:
-            if await asyncio.to_thread(kill_marked, f"{MARK}={tree.path}"):
-                clean_count = 0
-            else:
-                clean_count += 1
+        while True:
+            killed = await asyncio.to_thread(kill_marked, f"{MARK}={tree.path}")
+            clean_count = 0 if killed else clean_count + 1
+            if clean_count == _CLEAN_MIN:
+                return
             if self._clock.monotonic() > give_up_at:
                 logger.warning("worktree %s: processes of its attempt will not end", tree.id)
                 return
