@@ -206,7 +206,8 @@ def play_hang(mock: Mock) -> int:
 
 
 def play_hang_after_result(mock: Mock) -> int:
-    """Does its work and does not end."""
+    """Does its work and does not end, whoever asks."""
+    refuse_signals()
     play_ok(mock)
     time.sleep(3600)
     return 0
