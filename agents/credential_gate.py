@@ -123,7 +123,8 @@ class CredentialGate:
                     await self._fleet.system.clock.sleep(AGAIN_S)
             self._known[name] = known
             self._refresh()
-            logger.warning("credential %s is paused %s: %s", name, _until(known), event.error)
+            if known.pause is not None and known.pause.id == event.id:
+                logger.warning("credential %s is paused %s: %s", name, _until(known), event.error)
 
     async def _resume_in_time(self) -> None:
         while True:

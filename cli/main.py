@@ -29,6 +29,10 @@ SECTIONS: Final = {
     },
     "See what happens": {
         "status": ("fleetlog.cli.status:status", "Show what runs now, and what waits."),
+        "credential": (
+            "fleetlog.cli.credential:app",
+            "List, pause and resume the credentials of agent CLIs.",
+        ),
         "worktree": ("fleetlog.cli.worktree:app", "List and reap the worktrees on this host."),
         "doctor": ("fleetlog.cli.doctor:doctor", "Find what is wrong, and say what to do."),
         "sql": ("fleetlog.cli.sql:sql", "Ask the fleet's history anything, in SQL."),

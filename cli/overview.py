@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
 
 from fleetlog.bus.client import Client
+from fleetlog.bus.core.credential import Credential
+from fleetlog.bus.credentials import load_credentials
 from fleetlog.bus.embedded.runtime import resolve_target
 from fleetlog.bus.errors import ProjectionError, Unavailable
 from fleetlog.bus.fleet import Fleet
@@ -68,6 +71,19 @@ class ProjectorSeen(msgspec.Struct, frozen=True, kw_only=True):
     """How many events the log had more."""
 
 
+class PausedCredential(msgspec.Struct, frozen=True, kw_only=True):
+    """A credential that is paused."""
+
+    credential: str
+    """Its name."""
+    until: datetime | None
+    """When it is tried again; None: when someone resumes it."""
+    error_class: str
+    """Why, for programs."""
+    error: str
+    """Why, for people."""
+
+
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """A fleet at one moment."""
 
@@ -91,6 +107,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """Unsettled tasks per queue and priority, by state; None without a projector."""
     last_minute: dict[str, Any] | None
     """Outcomes of the last minute; None without a projector."""
+    credentials: tuple[PausedCredential, ...] = ()
+    """Which can't be used now: tasks that need them wait."""
 
 
 async def take_overview(client: Client, settings: Settings) -> Overview:
@@ -100,8 +118,8 @@ async def take_overview(client: Client, settings: Settings) -> Overview:
         Unavailable: the server does not answer.
     """
     fleet = client.fleet
-    agents, (projector, queues, last_minute), log_end = await asyncio.gather(
-        look_at_agents(fleet), _ask_projector(fleet), fleet.log.end()
+    agents, (projector, queues, last_minute), log_end, known = await asyncio.gather(
+        look_at_agents(fleet), _ask_projector(fleet), fleet.log.end(), load_credentials(fleet.log)
     )
     lack = _lack(agents, projector)
     return Overview(
@@ -115,7 +133,19 @@ async def take_overview(client: Client, settings: Settings) -> Overview:
         projector=projector,
         queues=queues,
         last_minute=last_minute,
+        credentials=tuple(_paused(known.values(), fleet.log.now())),
     )
+
+
+def _paused(known: Iterable[Credential], now: datetime) -> Iterator[PausedCredential]:
+    for credential in known:
+        if credential.pause is not None and credential.is_paused(now):
+            yield PausedCredential(
+                credential=credential.name,
+                until=credential.pause.until,
+                error_class=credential.pause.error_class,
+                error=credential.pause.error,
+            )
 
 
 def without_password(url: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fleetlog.cli.overview import AgentSeen, Overview
-from fleetlog.cli.rendering import aligned, one_line
+from fleetlog.cli.overview import AgentSeen, Overview, PausedCredential
+from fleetlog.cli.rendering import aligned, instant_text, one_line
 from fleetlog.schemas.beats import WorkerBeat
 
 
@@ -15,11 +15,20 @@ def describe(seen: Overview) -> str:
         _agents_text(seen.agents),
         _queues_text(seen),
     ]
+    parts += [_credential_text(paused) for paused in seen.credentials]
     if seen.last_minute is not None:
         outcomes = ", ".join(f"{count} {state}" for state, count in seen.last_minute.items())
         parts.append(f"last minute  {outcomes}")
     parts.append("ready" if seen.lack is None else f"not ready: {seen.lack}")
     return "\n".join(parts)
+
+
+def _credential_text(paused: PausedCredential) -> str:
+    until = "until someone resumes it" if paused.until is None else instant_text(paused.until)
+    return (
+        f"credential   {paused.credential} is paused ({until}), tasks that need it wait:"
+        f" {paused.error_class}, {one_line(paused.error)}"
+    )
 
 
 def _projector_text(seen: Overview) -> str:

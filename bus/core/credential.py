@@ -5,12 +5,16 @@ Pure, as all rules: `decide_pause` and `decide_resume` say what to append, `evol
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
 from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import CredentialPaused, CredentialResumed
+
+LONGER: Final = timedelta(seconds=30)
+"""A pause that would end later by less than this is the same pause."""
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,12 +48,12 @@ def evolve_credential(credential: Credential, record: Recorded) -> Credential:
 def decide_pause(
     wanted: CredentialPaused, credential: Credential, now: datetime
 ) -> CredentialPaused | None:
-    """The pause to append; None when one stands that is as long: many attempts find out the same thing."""
+    """The pause to append; None when one stands that is about as long: many attempts find out the same."""
     if not credential.is_paused(now) or credential.pause is None:
         return wanted
     if credential.pause.until is None:
         return None
-    if wanted.until is None or wanted.until > credential.pause.until:
+    if wanted.until is None or wanted.until > credential.pause.until + LONGER:
         return wanted
     return None
 

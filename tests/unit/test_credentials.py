@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleetlog.bus.core.credential import (
+    LONGER,
     Credential,
     decide_pause,
     decide_resume,
@@ -60,6 +61,7 @@ def test_an_event_that_was_seen_already_changes_nothing() -> None:
     [
         (None, NOW + HOUR, True),
         (NOW + HOUR, NOW + HOUR, False),
+        (NOW + HOUR, NOW + HOUR + LONGER, False),
         (NOW + HOUR, NOW + 2 * HOUR, True),
         (NOW + 2 * HOUR, NOW + HOUR, False),
         (NOW - HOUR, NOW + HOUR, True),
