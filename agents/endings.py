@@ -147,6 +147,9 @@ def _of_stop(end: End, base: dict[str, Any]) -> Ending:
             return Fail(error_class="silence", error=error, jitter=end.jitter, **base)
         case "drain":
             return Return(error_class="drained", error="its agent was told to stop", **base)
+        case "lost":
+            # Almost always refused: someone else holds the task. If not yet, it is given back.
+            return Return(error_class="lost", error="its agent lost the lease", **base)
         case _:
             return Cancel(**base)
 

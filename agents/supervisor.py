@@ -19,10 +19,11 @@ from fleetlog.agents.claims import Claims
 from fleetlog.agents.credential_gate import CredentialGate
 from fleetlog.agents.feeder import Feeder
 from fleetlog.agents.outflow import Outflow
+from fleetlog.agents.own_loss import OwnLoss
 from fleetlog.agents.pool import PoolOptions, Slot, WorkerPool
 from fleetlog.agents.recorder import Recorder
 from fleetlog.agents.worktrees.worktrees import Worktrees
-from fleetlog.bus.background import background
+from fleetlog.bus.background import background, first_of
 from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.offers import Lane, Offer
@@ -34,6 +35,7 @@ from fleetlog.schemas.subjects import PRIORITIES, guard
 logger = logging.getLogger("fleetlog.agents")
 
 BEAT_S: Final = 1.0
+STOP_AGAIN_S: Final = 0.2
 LOOK_S: Final = 5.0
 """How often the log is asked about a running task although no hint came."""
 
@@ -72,13 +74,20 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Supervisor:
-    """One incarnation of an agent."""
+    """An agent, one incarnation after the other: whoever was held for lost starts anew under another id."""
 
     def __init__(self, fleet: Fleet, options: AgentOptions) -> None:
         self._fleet = fleet
         self._options = options
-        self.agent_id = f"a{fleet.system.new_id()}"
         self.host = options.host or host_name()
+        self.ready = asyncio.Event()
+        """Set while it takes offers."""
+        self._begin()
+
+    def _begin(self) -> None:
+        fleet, options = self._fleet, self._options
+        self.agent_id = f"a{fleet.system.new_id()}"
+        self._loss = OwnLoss(fleet, self.agent_id)
         self._recorder = Recorder(fleet, self.agent_id, self.host)
         self._outflow = Outflow(fleet.outputs)
         self._worktrees = self._worktrees_of(options)
@@ -93,8 +102,6 @@ class Supervisor:
         )
         self._is_draining = False
         self._look: asyncio.Queue[str] = asyncio.Queue()
-        self.ready = asyncio.Event()
-        """Set once it takes offers."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then drains: nothing new, finish or give back, and ends.
@@ -102,6 +109,11 @@ class Supervisor:
         Raises:
             ConfigError: the app cannot be loaded, a consumer has wrong settings, or a repository can't be used.
         """
+        while await self._live(stop):
+            self._begin()
+
+    async def _live(self, stop: asyncio.Event) -> bool:
+        """One incarnation; answers whether another one shall follow."""
         pool_options = PoolOptions(
             size=self._options.workers,
             concurrency=self._options.concurrency,
@@ -113,13 +125,17 @@ class Supervisor:
         )
         pool = WorkerPool(pool_options, system=self._fleet.system, events=self._recorder)
         trees = self._worktrees.open() if self._worktrees is not None else nullcontext()
-        async with background(self._recorder.run(), self._outflow.run()):
+        # Beats come before the start is recorded and until the end is: silence in between would be a loss.
+        async with background(self._recorder.run(), self._outflow.run(), self._beat(pool)):
             async with trees, pool:
                 self._record_start(pool)
                 await self._recorder.flush()
                 await self._serve(pool, stop)
-            self._recorder.stopped("drained")
+            is_lost = self._loss.found.is_set()
+            if not is_lost:
+                self._recorder.stopped("drained")
             await self._recorder.flush()
+        return is_lost and not stop.is_set()
 
     def _worktrees_of(self, options: AgentOptions) -> Worktrees | None:
         if not options.worktrees:
@@ -162,14 +178,33 @@ class Supervisor:
             )
             await self._gate.bind()
             await feeder.bind()
-            loops = (feeder.run(), self._beat(pool), self._keep_leases(), self._fleet.offers.run())
+            loops = (feeder.run(), self._loss.run(), self._keep_leases(), self._fleet.offers.run())
             async with (
                 background(*loops, self._look_for_ends(), self._gate.run()),
                 self._fleet.hints.listen(self.agent_id, self._on_hint),
             ):
                 self.ready.set()
-                await stop.wait()
-                await self._drain(feeder)
+                if await first_of(stop, self._loss.found) is stop:
+                    await self._drain(feeder)
+                else:
+                    await self._give_up(feeder)
+
+    async def _give_up(self, feeder: Feeder) -> None:
+        """Others have what this incarnation held: its processes end, and what they gave is refused."""
+        live = len(self._attempts.live)
+        logger.error(
+            "agent %s was silent and is held for lost: %d attempts end, it starts anew under another id",
+            *(self.agent_id, live),
+        )
+        self.ready.clear()
+        self._is_draining = True
+        feeder.drain()
+        while self._attempts.live:
+            # Again and again, for one that is just being claimed can be stopped only once it runs.
+            for attempt in self._attempts.live:
+                self._attempts.stop(attempt, "lost")
+            await _up_to(STOP_AGAIN_S, self._attempts.wait_idle())
+        await self._fleet.offers.close()
 
     async def _drain(self, feeder: Feeder) -> None:
         self._is_draining = True
@@ -189,6 +224,7 @@ class Supervisor:
 
     async def _beat(self, pool: WorkerPool) -> None:
         while True:
+            self._loss.tick()
             beat = Beat(
                 agent_id=self.agent_id,
                 host=self.host,
@@ -207,6 +243,8 @@ class Supervisor:
                 self._fleet.offers.in_progress(attempt.ack_subject)
 
     def _on_hint(self, task_id: str, seq: int) -> None:
+        if task_id == self.agent_id:
+            self._loss.look()
         attempt = self._attempts.find(task_id)
         if attempt is not None and seq > attempt.fence > 0:
             self._look.put_nowait(task_id)
@@ -245,6 +283,14 @@ class Supervisor:
     def _queues(self) -> tuple[str, ...]:
         own = f"host-{self.host}"
         return tuple(dict.fromkeys((*self._options.queues, own)))
+
+
+async def _up_to(timeout_s: float, awaitable: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await awaitable
+    except TimeoutError:
+        pass
 
 
 def host_name() -> str:

@@ -29,6 +29,17 @@ async def background(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         raise _first(errors) from None
 
 
+async def first_of(*events: asyncio.Event) -> asyncio.Event:
+    """Waits until one of `events` is set and answers it, the first of those that are."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    return next(event for event in events if event.is_set())
+
+
 async def heeding_cancel(awaitable: Awaitable[T]) -> T:
     """The awaitable's result, unless this task is cancelled before the result has come.
 

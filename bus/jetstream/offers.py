@@ -72,12 +72,13 @@ class JetStreamOffers:
         self._subscriptions: list[Subscription] = []
         self._missing: asyncio.Queue[Lane] = asyncio.Queue()
         self._arrived: Callable[[Offer], None] = lambda _: None
+        self._lost: Callable[[], None] = lambda: None
 
     async def bind(
         self, lanes: Sequence[Lane], arrived: Callable[[Offer], None], lost: Callable[[], None]
     ) -> None:
         """See `Offers`."""
-        self._arrived = arrived
+        self._arrived, self._lost = arrived, lost
         self._connection.on_reconnect.append(lost)
         for lane in lanes:
             await self._ensure(lane)
@@ -134,6 +135,8 @@ class JetStreamOffers:
 
     async def close(self) -> None:
         """See `Offers`."""
+        if self._lost in self._connection.on_reconnect:
+            self._connection.on_reconnect.remove(self._lost)
         while self._subscriptions:
             await self._connection.wire.drain(self._subscriptions.pop())
 

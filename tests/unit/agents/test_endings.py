@@ -104,7 +104,7 @@ def test_an_attempt_that_ended_with_its_worker_s_own_end_is_returned() -> None:
         ("silence", Fail, "silence", "5s"),
         ("drain", Return, "drained", "told to stop"),
         ("cancel", Cancel, None, None),
-        ("lost", Cancel, None, None),
+        ("lost", Return, "lost", None),
     ],
 )
 @pytest.mark.parametrize("outcome", [Stopped(), Failed("error", "x"), Deferred("x", 1)])

@@ -1,0 +1,77 @@
+"""Agents and coordinators as processes of their own, which a test may kill or pause."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import msgspec
+
+from fleetlog.bus.embedded.runtime import Target
+from support.fleets import TESTS, agent, coordinator
+
+
+class FleetProcess:
+    """One role in a process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def kill(self) -> None:
+        """SIGKILL, and waits for its end."""
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+    def pause(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def process_of(
+    role: Literal["agent", "coordinator"], target: Target, fleet: str, *, workers: int = 1
+) -> AsyncIterator[FleetProcess]:
+    """Starts the role and returns once it is ready; killed at the end of the block."""
+    encoded = msgspec.json.encode(msgspec.structs.replace(target, store=None)).decode()
+    started = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "support.fleet_process", role, encoded, fleet, str(workers)),
+        env={**os.environ, "PYTHONPATH": TESTS},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    one = FleetProcess(started)
+    try:
+        assert started.stdout is not None
+        assert await started.stdout.readline() == b"ready\n"
+        yield one
+    finally:
+        await one.kill()
+
+
+async def _main(role: str, target: str, fleet: str, workers: str) -> None:
+    decoded = msgspec.json.decode(target, type=Target)
+    if role == "agent":
+        async with agent(decoded, fleet, workers=int(workers), queues=("default",)):
+            await _forever()
+    async with coordinator(decoded, fleet):
+        await _forever()
+
+
+async def _forever() -> None:
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))
