@@ -12,8 +12,8 @@ from fleetlog.bus.core import Claim, Lease, Refusal, Task, evolve
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.offers import Offer
 from fleetlog.bus.rules import Decided, after, execute, load_task
-from fleetlog.schemas.envelope import Recorded, decode, instant_of
-from fleetlog.schemas.events import TaskClaimed, TaskQueued
+from fleetlog.schemas.envelope import Recorded, UnknownEvent, decode, instant_of
+from fleetlog.schemas.events import TaskClaimed, TaskQueued, type_of
 
 logger = logging.getLogger("fleetlog.agents")
 
@@ -81,7 +81,11 @@ class Claims:
             return await load_task(self._fleet.log, offer.task_id)
         event = decode(offer.data)
         if not isinstance(event, TaskQueued):
-            logger.error("offer %d cannot be read by this version: %s", offer.seq, event)
+            why = event.why if isinstance(event, UnknownEvent) else f"it is {type_of(event)}"
+            logger.error(
+                "task %s: its offer %d cannot be read by this version (%s): upgrade this agent",
+                *(offer.task_id, offer.seq, why),
+            )
             return None
         record = Recorded(offer.seq, instant_of(offer.stored_at_ns), None, event)
         return evolve(Task(id=offer.task_id), record)

@@ -14,6 +14,7 @@ the evidence: it is ours or it is another's. "Not found" is no evidence, and a m
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Final, Literal
 
@@ -33,6 +34,7 @@ IN_FLIGHT_MAX: Final = 4096
 HEADER_MAX_BYTES: Final = 2048
 """What the headers of an append may need of the server's limit for a message."""
 ANSWER_TIMEOUT_S: Final = 5.0
+TELL_EVERY_S: Final = 60.0
 NO_LEADER_PAUSE_S: Final = 0.2
 EVIDENCE_PAUSE_S: Final = 0.01
 EVIDENCE_ROUNDS_MAX: Final = 9
@@ -41,6 +43,8 @@ EVIDENCE_ROUNDS_MAX: Final = 9
 _CONFLICTS: Final = frozenset({10071, 10164})
 _SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 _GUARD: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
+
+logger = logging.getLogger("fleetlog.bus")
 
 Question = Literal["append", "evidence"]
 
@@ -111,6 +115,7 @@ class Appender:
         self._in_flight: dict[str, _Pending | _Batch] = {}
         self._batches_in_flight = 0
         self._count = 0
+        self._told_at = -TELL_EVERY_S
         self._is_sending_soon = False
         self._loop = asyncio.get_running_loop()
 
@@ -140,9 +145,21 @@ class Appender:
         while True:
             await asyncio.sleep(ANSWER_TIMEOUT_S / 5)
             overdue = self._loop.time() - ANSWER_TIMEOUT_S
-            for token, what in list(self._in_flight.items()):
-                if what.sent_at < overdue:
-                    self._again_by(token)
+            late = [token for token, what in self._in_flight.items() if what.sent_at < overdue]
+            for token in late:
+                self._again_by(token)
+            if late:
+                self._tell_of_silence(len(late))
+
+    def _tell_of_silence(self, count: int) -> None:
+        now = self._loop.time()
+        if self._connection.is_connected and now - self._told_at > TELL_EVERY_S:
+            self._told_at = now
+            logger.warning(
+                "the server is there but answered no append for %g s (%d go again): has its disk room, has the"
+                " stream a leader? See the server's log",
+                *(ANSWER_TIMEOUT_S, count),
+            )
 
     def _enqueue(self, pending: _Pending) -> None:
         if not pending.future.done():

@@ -11,6 +11,7 @@ from support.proxy import Proxy
 from fleetlog.bus.background import background
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import ConflictError
+from fleetlog.bus.jetstream import appender
 from fleetlog.bus.jetstream.connection import connect
 from fleetlog.bus.jetstream.log import JetStreamLog
 from fleetlog.bus.jetstream.streams import ensure_streams
@@ -157,3 +158,30 @@ async def test_an_append_that_gets_no_answer_at_all_is_sent_again(
     assert swallowed.is_set()
     assert proxy.connections == 1
     assert await log.end() == 1
+
+
+async def test_a_server_that_answers_no_append_is_spoken_of(
+    log: JetStreamLog,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(appender, "ANSWER_TIMEOUT_S", 0.2)
+    lost = asyncio.Event()
+
+    def upstream(chunk: bytes) -> bytes | None:
+        # The append alone vanishes: the connection itself stays healthy.
+        if b"HPUB" not in chunk:
+            return chunk
+        lost.set()
+        return b""
+
+    proxy.upstream = upstream
+    appending = log.append(queued(log, "t1"))
+    async with asyncio.timeout(20):
+        await lost.wait()
+        while "answered no append" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+            await asyncio.sleep(0.02)
+        proxy.upstream = lambda chunk: chunk
+        await appending
+    assert caplog.text.count("answered no append") == 1
