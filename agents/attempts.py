@@ -372,6 +372,7 @@ def _run(task: Task, deadline: datetime | None) -> Run:
         deadline=deadline,
         labels=task.spec.labels,
         parent_id=task.spec.parent_id,
+        session_id=task.session_id,
     )
 
 

@@ -47,6 +47,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="run")
     """The task that caused this one."""
     traceparent: str | None = None
     """The trace that the attempt belongs to."""
+    session_id: str | None = None
+    """The last session of an agent CLI that worked on the task."""
     workdir: str | None = None
     """The folder that was made for this attempt, its worktree; None: the agent's own folder."""
     env: dict[str, str] | None = None

@@ -42,6 +42,13 @@ ResumeOption = Annotated[
         metavar="SESSION", help="The session to go on with, as `fleetlog task show` tells it."
     ),
 ]
+KeepSessionOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-session",
+        help="A further attempt goes on with the session of the one before, where that is still there.",
+    ),
+]
 CredentialOption = Annotated[
     str | None,
     typer.Option(
@@ -49,6 +56,7 @@ CredentialOption = Annotated[
     ),
 ]
 
+_ARGUMENTS: Final = ("model", "max_budget_usd", "resume", "keep_session", "credential")
 _NEEDS_EXECUTOR: Final = "goes with --executor: name one, such as --executor claude"
 
 
@@ -60,6 +68,7 @@ class Prompting(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     max_budget_usd: float | None
     resume: str | None
+    keep_session: bool | None
     credential: str | None
 
     def check_unused(self) -> None:
@@ -68,7 +77,7 @@ class Prompting(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             InvalidInput: one of the options was given.
         """
-        for name in ("prompt", "model", "max_budget_usd", "resume", "credential"):
+        for name in ("prompt", *_ARGUMENTS):
             if getattr(self, name) is not None:
                 raise InvalidInput(f"--{name.replace('_', '-')} {_NEEDS_EXECUTOR}")
 
@@ -85,7 +94,7 @@ class Prompting(msgspec.Struct, frozen=True, kw_only=True):
         if "stdin" in more:
             raise InvalidInput(f"--stdin is for commands: give {executor} a --prompt")
         arguments: dict[str, Any] = {"prompt": self._prompt(executor), **more}
-        for name in ("model", "max_budget_usd", "resume", "credential"):
+        for name in _ARGUMENTS:
             if (value := getattr(self, name)) is not None:
                 arguments[name] = value
         if self.max_budget_usd is not None and not 0 < self.max_budget_usd <= 1e6:

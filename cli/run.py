@@ -39,6 +39,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     model: prompting.ModelOption = None,
     max_budget_usd: prompting.BudgetOption = None,
     resume: prompting.ResumeOption = None,
+    keep_session: prompting.KeepSessionOption = False,
     credential: prompting.CredentialOption = None,
     stdin: Annotated[
         str | None,
@@ -101,6 +102,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         model=model,
         max_budget_usd=max_budget_usd,
         resume=resume,
+        keep_session=keep_session or None,
         credential=credential,
     )
     rules = options.submit_options(

@@ -379,6 +379,8 @@ def check(argv: list[str], prompt: str) -> str | None:
         r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", session_id
     ):
         return "Error: Invalid session ID. Must be a valid UUID."
+    if option(argv, "--resume") and "MOCK_NO_SESSIONS" in os.environ:
+        return f"No conversation found with session ID: {option(argv, '--resume')}"
     if not prompt:
         return "Error: Input must be provided either through stdin or as a prompt argument"
     return None

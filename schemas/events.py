@@ -133,6 +133,8 @@ class TaskQueued(Event, tag="task.queued", frozen=True, kw_only=True):
     """Attempts that ended with their agent so far."""
     submitted_at: Instant | None = None
     """When the log stored the task's first event; None when this is it."""
+    session_id: str | None = None
+    """The last session of an agent CLI that worked on it; a further attempt may go on with it."""
 
 
 class TaskClaimed(Event, tag="task.claimed", frozen=True, kw_only=True):

@@ -32,12 +32,15 @@ from fleetlog.agents.frames import (
     Failed,
     Limited,
     Outcome,
+    Run,
     Stopped,
     Succeeded,
     Utilization,
     clip,
 )
 
+GO_ON: Final = "You were interrupted. Go on where you left off; this is what you were asked to do:"
+"""Stands before the prompt when a session goes on."""
 _PREFLIGHT_S: Final = 15.0
 _PREFLIGHT_CHARS_MAX: Final = 64 * 1024
 _READY_S: Final = 60.0
@@ -57,6 +60,8 @@ class AgentCliArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """It stops when it has cost more; looked at after each request, so that it overshoots by one."""
     resume: Word | None = None
     """The session to go on with."""
+    keep_session: bool = False
+    """A further attempt goes on with the session of the one before."""
     credential: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = None
     """Which credential it uses; by default the one named like its profile."""
     args: list[Text] = []
@@ -121,6 +126,10 @@ class AgentCliExecutor:
             trouble = await self._preflight(attempt, args, program, environ)
             if trouble is not None:
                 return Ended(trouble)
+            if args.keep_session and attempt.run.session_id is not None:
+                ended = await self._run(attempt, _going_on(args, attempt.run), program, environ)
+                if not _is_session_gone(ended):
+                    return ended
             return await self._run(attempt, args, program, environ)
         except OSError as error:
             return Ended(not_started(program, error))
@@ -204,6 +213,7 @@ class AgentCliExecutor:
             "model": (args.model, self._profile.model),
             "max_budget_usd": (args.max_budget_usd, self._profile.budget),
             "resume": (args.resume, self._profile.resume),
+            "keep_session": (args.keep_session or None, self._profile.resume),
         }
         for name, (wanted, template) in asked.items():
             if wanted is not None and template is None:
@@ -252,6 +262,17 @@ class AgentCliExecutor:
             "{prompt_file}": prompt_file,
         }
         return [_filled(each, values) for each in template] + args.args + list(profile.last)
+
+
+def _going_on(args: AgentCliArgs, run: Run) -> AgentCliArgs:
+    prompt = f"{GO_ON}\n\n{args.prompt}"
+    return msgspec.structs.replace(args, prompt=prompt, resume=run.session_id)
+
+
+def _is_session_gone(ended: Ended) -> bool:
+    """It can't be resumed, on another host for one, and nothing was used for it."""
+    outcome = ended.outcome
+    return isinstance(outcome, Failed) and outcome.is_permanent and ended.usage is None
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

@@ -140,6 +140,7 @@ def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
         failures=task.failures,
         losses=task.losses,
         submitted_at=task.submitted_at,
+        session_id=task.session_id,
         **_stamp(command, now),
     )
 

@@ -126,6 +126,7 @@ def _queued(task: Task, record: Recorded, event: TaskQueued) -> Task:
         attempts=event.attempt - 1 if is_first else task.attempts,
         failures=event.failures if is_first else task.failures,
         losses=event.losses if is_first else task.losses,
+        session_id=event.session_id if is_first else task.session_id,
     )
 
 
@@ -160,6 +161,7 @@ def _waiting(task: Task, record: Recorded, event: TaskRetried | TaskReturned) ->
         failures=task.failures + isinstance(event, TaskRetried),
         losses=task.losses + (isinstance(event, TaskReturned) and event.error_class == "lost"),
         due_at=instant_after(record.stored_at, event.delay_ms),
+        session_id=event.session_id or task.session_id,
     )
 
 

@@ -71,6 +71,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts that counted so far."""
     losses: int = 0
     """Attempts that ended with their agent so far."""
+    session_id: str | None = None
+    """The last session of an agent CLI that worked on it."""
     is_cancel_requested: bool = False
     """Someone asked to end it while it ran."""
     cancel_reason: str | None = None

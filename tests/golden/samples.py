@@ -105,6 +105,9 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     ),
     "task.queued.repo": events.TaskQueued(**_STAMP, spec=_REPO_SPEC, digest=_DIGEST),
     "task.queued.stored": events.TaskQueued(**_STAMP, spec=_STORED_SPEC, digest=_DIGEST),
+    "task.queued.session": events.TaskQueued(
+        **_STAMP, spec=_STORED_SPEC, digest=_DIGEST, attempt=2, session_id=_SESSION
+    ),
     "task.claimed.minimal": events.TaskClaimed(
         **_STAMP, agent_id="a1", worker_id="w1", host="h1", attempt=1, offer=40
     ),

@@ -18,6 +18,7 @@ from support.fleets import agent, coordinator, wait_for
 from support.mock_clis import agent_environment, claude, executable, quick_profiles, scenario
 from support.workers import is_alive, until_gone
 
+from fleetlog.agents.executors.agent_cli import GO_ON
 from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fleet import open_fleet
@@ -306,6 +307,21 @@ async def test_a_child_with_a_session_of_its_own_ends_before_the_attempt(
         outcome = await task.result("20s")
         assert not is_alive(child)
     assert outcome.state == ("cancelled" if is_cancelled else "completed")
+
+
+async def test_a_further_attempt_goes_on_with_the_session_if_it_shall(
+    server: EmbeddedServer, client: Client, fleet: str, tmp_path: Path
+) -> None:
+    asked = "[mock:crash]"
+    gone = {"MOCK_NO_SESSIONS": "1"}
+    async with running(server, fleet, tmp_path):
+        anew, _ = await run_one(client, scenario("crash"))
+        kept, of_kept = await run_one(client, scenario("crash", keep_session=True))
+        lost, of_lost = await run_one(client, scenario("crash", keep_session=True, env=gone))
+    assert anew.result == lost.result == f"answer to {len(asked)} characters"
+    assert kept.result == f"answer to {len(GO_ON) + 2 + len(asked)} characters"
+    assert (kept.attempts, len({end.session_id for end in of_kept})) == (2, 1)
+    assert (lost.attempts, len({end.session_id for end in of_lost})) == (2, 2)
 
 
 @needs_proc
