@@ -16,7 +16,7 @@ from fleetlog.agents.worktrees.git import Git, GitFailed
 from fleetlog.agents.worktrees.making import MARK
 from fleetlog.agents.worktrees.records import Saved, Tree, TreeRecords
 from fleetlog.agents.worktrees.removing import remove
-from fleetlog.agents.worktrees.repositories import RepositoryLocks
+from fleetlog.agents.worktrees.repositories import BRANCHES, RepositoryLocks
 from fleetlog.agents.worktrees.saving import save
 from fleetlog.bus.embedded.files import FolderLock
 from fleetlog.bus.errors import ConfigError
@@ -30,6 +30,7 @@ REAP_S: Final = 300.0
 _END_S: Final = 2.0
 _POLL_S: Final = 0.02
 _CLEAN_MIN: Final = 2
+_LOCK_S: Final = 2.0
 
 State = Literal["used", "left", "kept"]
 """An agent works in it; its agent is gone; it is kept for a while."""
@@ -125,6 +126,7 @@ class Reaper:
         has looked.
         """
         await self._end_processes(tree)
+        await self._clear_lock(tree)
         try:
             saved = await save(self._git, tree)
         except (GitFailed, OSError) as error:
@@ -172,6 +174,20 @@ class Reaper:
             return Reaped(tree=tree, act="failed", problem=str(error))
         return Reaped(tree=tree, act="removed")
 
+    async def _clear_lock(self, tree: Tree) -> None:
+        """Removes the lock file of the worktree's branch that a killed git left; one in use goes by itself."""
+        path = tree.common_dir / f"{BRANCHES}{tree.branch}.lock"
+        seen = _identity_of(path)
+        if seen is None:
+            return
+        give_up_at = self._clock.monotonic() + _LOCK_S
+        while self._clock.monotonic() < give_up_at:
+            await self._clock.sleep(_POLL_S)
+            if _identity_of(path) != seen:
+                return
+        logger.warning("worktree %s: %s was left by a git that was killed", tree.id, path)
+        path.unlink(missing_ok=True)
+
     async def _end_processes(self, tree: Tree) -> None:
         give_up_at = self._clock.monotonic() + _END_S
         # None found must be said twice: for a moment of its exec a process shows no environment at all.
@@ -185,6 +201,14 @@ class Reaper:
                 logger.warning("worktree %s: processes of its attempt will not end", tree.id)
                 return
             await self._clock.sleep(_POLL_S)
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns
 
 
 def reaper_of(data: Path, clock: Clock, environ: Mapping[str, str]) -> Reaper:

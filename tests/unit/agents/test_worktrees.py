@@ -77,8 +77,8 @@ class Shop:
         await agent.end(tree, is_recorded=True)
         return report
 
-    def reaper(self, *, later_s: float = 0) -> Reaper:
-        clock = Later(later_s)
+    def reaper(self, *, later_s: float = 0, clock: SystemClock | None = None) -> Reaper:
+        clock = clock or Later(later_s)
         records = TreeRecords(self.data)
         return Reaper(Git(SystemPrograms(), clock, ENVIRON), records, RepositoryLocks(clock), clock)
 
@@ -321,6 +321,50 @@ async def test_lock_files_and_a_damaged_index_are_not_in_the_way(shop: Shop) -> 
         (made.tree.path / "new.txt").write_text("new\n")
         report = await shop.finish(agent, made)
     assert (report.commits, report.files_changed) == (1, 1)
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+async def test_a_lock_that_a_killed_git_left_on_its_branch_goes(
+    shop: Shop, *, is_empty: bool
+) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+        lock = shop.repo / ".git" / "refs" / "heads" / "fleetlog" / "t1" / "1.lock"
+        lock.touch()
+        if not is_empty:
+            (made.tree.path / "new.txt").write_text("new\n")
+        report = await shop.finish(agent, made)
+    assert report.commits == (0 if is_empty else 1)
+    assert branches(shop.repo) == ([] if is_empty else ["fleetlog/t1/1"])
+    assert not lock.exists()
+    assert shop.records() == []
+
+
+async def test_a_lock_that_is_in_use_is_waited_for(shop: Shop) -> None:
+    async with shop.agent() as agent:
+        made = await shop.make(agent)
+    lock = shop.repo / ".git" / "refs" / "heads" / "fleetlog" / "t1" / "1.lock"
+    lock.touch()
+    (made.tree.path / "new.txt").write_text("new\n")
+
+    class Holder(SystemClock):
+        """Each pause of the reaper is a step of the git that holds the lock."""
+
+        steps = 0
+
+        async def sleep(self, delay_s: float) -> None:
+            self.steps += 1
+            # First it writes, which shows that it lives; it ends while the reaper's own git waits.
+            if self.steps <= 3:
+                lock.write_text("0" * self.steps)
+            else:
+                lock.unlink(missing_ok=True)
+
+    holder = Holder()
+    tree = await shop.reaper(clock=holder).save(made.tree, is_kept=True)
+    assert holder.steps >= 4
+    assert tree.saved is not None
+    assert (tree.saved.branch, tree.saved.commits) == ("fleetlog/t1/1", 1)
 
 
 @pytest.mark.parametrize("what", ["folder", "git file", "own part"])
