@@ -30,7 +30,8 @@ class _Watch:
 class Feeder:
     """Asks the lanes by priority for as many offers as there are free slots.
 
-    Lanes found empty get a standing request each; only lanes without one are asked again.
+    Lanes found empty get a standing request each; only lanes without one are asked again. Lanes of a paused
+    queue, and all of them while the agent rests, are asked for nothing; what still arrives goes back.
 
     Args:
         offers: where they come from.
@@ -59,8 +60,12 @@ class Feeder:
         self._adopt = adopt
         self._clock = clock
         self._watches = {lane: _Watch() for lane in lanes}
+        self._open = self._watches
+        """Those that may be asked."""
+        self._paused: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
         self._is_draining = False
+        self._is_closed = False
 
     async def bind(self) -> None:
         """Makes ready; call before `run`."""
@@ -68,8 +73,18 @@ class Feeder:
 
     def drain(self) -> None:
         """Starts nothing more; what still arrives is given back."""
-        self._is_draining = True
+        self._is_draining = self._is_closed = True
         self._wake.set()
+
+    def pause(self, queues: frozenset[str]) -> None:
+        """Takes nothing more from these queues, and again from all others."""
+        self._paused = queues
+        self._reopen()
+
+    def rest(self, is_resting: bool) -> None:  # noqa: FBT001 - the one thing it says
+        """Takes nothing more from any queue until it is told otherwise."""
+        self._is_closed = is_resting or self._is_draining
+        self._reopen()
 
     async def run(self) -> None:
         """Feeds the pool until drained."""
@@ -89,12 +104,13 @@ class Feeder:
 
     async def _ask(self, lane: Lane, count: int) -> int:
         """Places up to `count` offers of a lane; answers how many there were."""
-        if self._watches[lane].stands(self._clock.monotonic()):
+        watch = self._open.get(lane)
+        if watch is None or watch.stands(self._clock.monotonic()):
             return 0
         found = await self._offers.take(lane, count)
         for offer in found:
             self._place(offer)
-        if not found:
+        if not found and lane in self._open:
             self._watch(lane)
         return len(found)
 
@@ -108,15 +124,28 @@ class Feeder:
         """While every lane has its standing request, there is nothing to ask for."""
         while not self._is_draining and self._pool.free_count:
             now = self._clock.monotonic()
-            untils = [w.until for w in self._watches.values() if w.stands(now)]
-            if len(untils) < len(self._watches):
+            untils = [w.until for w in self._open.values() if w.stands(now)]
+            if len(untils) < len(self._open):
                 return
             self._wake.clear()
+            # Where no lane may be asked, only a change of that wakes it.
+            delay_s = max(0.0, min(untils) - now) if untils else None
             try:
-                async with asyncio.timeout(max(0.0, min(untils) - now)):
+                async with asyncio.timeout(delay_s):
                     await self._wake.wait()
             except TimeoutError:
                 return
+
+    def _reopen(self) -> None:
+        if self._is_closed:
+            self._open = {}
+        else:
+            self._open = {
+                lane: watch
+                for lane, watch in self._watches.items()
+                if lane.queue not in self._paused
+            }
+        self._lost()
 
     def _lost(self) -> None:
         for watch in self._watches.values():
@@ -134,7 +163,8 @@ class Feeder:
     def _place(self, offer: Offer) -> bool:
         if self._adopt(offer):
             return True
-        slot = None if self._is_draining else self._pool.try_acquire()
+        is_taken = not (self._is_closed or (self._paused and offer.lane.queue in self._paused))
+        slot = self._pool.try_acquire() if is_taken else None
         if slot is None:
             self._offers.nak(offer.ack_subject)
             return False

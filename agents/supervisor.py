@@ -27,6 +27,7 @@ from fleetlog.bus.background import background, first_of
 from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.offers import Lane, Offer
+from fleetlog.bus.queues import follow_queues, read_queues
 from fleetlog.bus.rules import load_task
 from fleetlog.schemas.beats import Beat
 from fleetlog.schemas.ids import check_id
@@ -177,8 +178,13 @@ class Supervisor:
                 clock=self._fleet.system.clock,
             )
             await self._gate.bind()
+            queues = await read_queues(self._fleet.log)
+            feeder.pause(queues.paused)
             await feeder.bind()
-            loops = (feeder.run(), self._loss.run(), self._keep_leases(), self._fleet.offers.run())
+            loops = (
+                *(feeder.run(), self._loss.run(), self._keep_leases(), self._fleet.offers.run()),
+                follow_queues(self._fleet.log, queues, feeder.pause),
+            )
             async with (
                 background(*loops, self._look_for_ends(), self._gate.run()),
                 self._fleet.hints.listen(self.agent_id, self._on_hint),

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import getpass
+from typing import Annotated
+
+import typer
+
+ReasonOption = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")
+]
 
 
 def actor() -> str | None:

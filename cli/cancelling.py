@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 
 import typer
 
 from fleetlog.bus.client import Client
 from fleetlog.bus.errors import Refused
+from fleetlog.cli.actor import actor
 from fleetlog.cli.failures import REFUSED, say
 from fleetlog.cli.outcomes import outcome_fields
 from fleetlog.cli.rendering import write_json
@@ -26,12 +26,11 @@ async def cancel_all(
     """Cancels the tasks; one that can't be cancelled keeps none of the others. Answers the exit code."""
     for task_id in task_ids:
         check_id(task_id, "task id")
-    actor = _actor()
     told: list[dict[str, object]] = []
     is_refused = False
     for task_id in dict.fromkeys(task_ids):
         try:
-            await client.cancel(task_id, reason=reason, actor=actor)
+            await client.cancel(task_id, reason=reason, actor=actor())
         except Refused as error:
             say(f"Error: {error}")
             is_refused = True
@@ -55,10 +54,3 @@ async def _tell(
         text = "is asked to end" if outcome is None else f"is {outcome.state}"
         typer.echo(f"task {task_id} {text}")
     return fields
-
-
-def _actor() -> str | None:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return None  # a container may run as a user without a name

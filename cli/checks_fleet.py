@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from fleetlog.bus.coordinator import ask_coordinator
+from fleetlog.bus.core.queues import QueueState
 from fleetlog.bus.errors import ProjectionError, Unavailable
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.jetstream.lanes import LaneSeen
@@ -13,6 +14,7 @@ from fleetlog.bus.services import Services
 from fleetlog.cli.asking import ask_rows
 from fleetlog.cli.checks import Check, error, ok, warning
 from fleetlog.cli.overview import AgentSeen
+from fleetlog.cli.pauses import describe_pause
 
 COORDINATOR_TIMEOUT_S: Final = 5.0
 LAG_MAX: Final = 10_000
@@ -50,6 +52,15 @@ def check_agents(agents: Sequence[AgentSeen]) -> Check:
     if not alive:
         return warning("agents", "none runs", "start one with `fleetlog agent`; tasks wait for it")
     return ok("agents", found)
+
+
+def check_pauses(paused: Sequence[QueueState]) -> Check:
+    """Which queues someone has paused, and perhaps forgotten."""
+    if not paused:
+        return ok("pauses", "no queue is paused")
+    found = "; ".join(f"{queue.queue} is {describe_pause(queue)}" for queue in paused[:5])
+    names = " ".join(queue.queue for queue in paused)
+    return warning("pauses", found, f"`fleetlog queue resume {names}` when they may go on")
 
 
 async def check_coordinator(services: Services) -> Check:

@@ -17,12 +17,17 @@ from fleetlog.bus.settings import Settings
 from fleetlog.bus.system import SystemClock
 from fleetlog.cli import checks_server as server
 from fleetlog.cli.checks import Check, describe_checks, error, ok
-from fleetlog.cli.checks_fleet import check_agents, check_coordinator, check_history
+from fleetlog.cli.checks_fleet import (
+    check_agents,
+    check_coordinator,
+    check_history,
+    check_pauses,
+)
 from fleetlog.cli.connection import run
 from fleetlog.cli.failures import REFUSED, UNREACHABLE
 from fleetlog.cli.flags import settings_of
 from fleetlog.cli.options import JsonOption
-from fleetlog.cli.overview import look_at_agents, without_password
+from fleetlog.cli.overview import look_at_agents, look_at_pauses, without_password
 from fleetlog.cli.rendering import write_json
 
 FLEET_TIMEOUT_S: Final = 30.0
@@ -105,6 +110,7 @@ async def _look_at_fleet(settings: Settings, target: Target) -> AsyncIterator[Ch
         yield server.check_log_size(usage)
         yield server.check_subjects(usage)
         yield check_agents(await look_at_agents(fleet))
+        yield check_pauses(await look_at_pauses(fleet))
         yield await check_coordinator(fleet.services)
         for check in await check_history(fleet, await lanes_seen(fleet.link, fleet.name)):
             yield check

@@ -11,10 +11,12 @@ import msgspec
 
 from fleetlog.bus.client import Client
 from fleetlog.bus.core.credential import Credential
+from fleetlog.bus.core.queues import QueueState
 from fleetlog.bus.credentials import load_credentials
 from fleetlog.bus.embedded.runtime import resolve_target
 from fleetlog.bus.errors import ProjectionError, Unavailable
 from fleetlog.bus.fleet import Fleet
+from fleetlog.bus.queues import read_queues
 from fleetlog.bus.settings import Settings
 from fleetlog.cli.asking import ask_rows
 from fleetlog.schemas.beats import StoredBeat, WorkerBeat
@@ -105,6 +107,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """None when none answers."""
     queues: list[dict[str, Any]] | None
     """Unsettled tasks per queue and priority, by state; None without a projector."""
+    paused: tuple[QueueState, ...]
+    """The queues of which nobody takes tasks."""
     last_minute: dict[str, Any] | None
     """Outcomes of the last minute; None without a projector."""
     credentials: tuple[PausedCredential, ...] = ()
@@ -118,8 +122,12 @@ async def take_overview(client: Client, settings: Settings) -> Overview:
         Unavailable: the server does not answer.
     """
     fleet = client.fleet
-    agents, (projector, queues, last_minute), log_end, known = await asyncio.gather(
-        look_at_agents(fleet), _ask_projector(fleet), fleet.log.end(), load_credentials(fleet.log)
+    agents, (projector, queues, last_minute), log_end, known, paused = await asyncio.gather(
+        look_at_agents(fleet),
+        _ask_projector(fleet),
+        fleet.log.end(),
+        load_credentials(fleet.log),
+        look_at_pauses(fleet),
     )
     lack = _lack(agents, projector)
     return Overview(
@@ -132,6 +140,7 @@ async def take_overview(client: Client, settings: Settings) -> Overview:
         agents=agents,
         projector=projector,
         queues=queues,
+        paused=paused,
         last_minute=last_minute,
         credentials=tuple(_paused(known.values(), fleet.log.now())),
     )
@@ -155,6 +164,12 @@ def without_password(url: str) -> str:
         scheme, found, rest = one.rpartition("://")
         parts.append(f"{scheme}{found}{rest.rpartition('@')[2]}")
     return ",".join(parts)
+
+
+async def look_at_pauses(fleet: Fleet) -> tuple[QueueState, ...]:
+    """The queues that are paused, by name."""
+    states = (await read_queues(fleet.log)).states
+    return tuple(states[name] for name in sorted(states) if states[name].is_paused)
 
 
 async def look_at_agents(fleet: Fleet) -> tuple[AgentSeen, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fleetlog.cli.overview import AgentSeen, Overview, PausedCredential
+from fleetlog.cli.pauses import describe_pause
 from fleetlog.cli.rendering import aligned, instant_text, one_line
 from fleetlog.schemas.beats import WorkerBeat
 
@@ -14,6 +15,7 @@ def describe(seen: Overview) -> str:
         _projector_text(seen),
         _agents_text(seen.agents),
         _queues_text(seen),
+        *(f"queue        {queue.queue} is {describe_pause(queue)}" for queue in seen.paused),
     ]
     parts += [_credential_text(paused) for paused in seen.credentials]
     if seen.last_minute is not None:

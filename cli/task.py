@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fleetlog.bus.queues import queue_state
 from fleetlog.cli.artifacts import Wanted as ArtifactWanted
 from fleetlog.cli.artifacts import tell_artifacts
 from fleetlog.cli.asking import ask_rows
@@ -177,10 +178,14 @@ async def _list(ctx: typer.Context, sql: str, *, is_json: bool) -> None:
 async def _show(ctx: typer.Context, task_id: str, *, is_json: bool) -> None:
     async with connected(ctx) as client:
         history = await client.get(task_id)
+        log, task = client.fleet.log, history.task
+        queue = None
+        if task.status == "queued" and task.spec is not None:
+            queue = await queue_state(log, task.spec.queue)
         if is_json:
-            write_json(task_fields(history, client.fleet.log.now()))
+            write_json(task_fields(history, log.now(), queue))
         else:
-            typer.echo(describe(history, client.fleet.log.now()))
+            typer.echo(describe(history, log.now(), queue))
 
 
 async def _output(

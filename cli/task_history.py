@@ -9,8 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from fleetlog.bus.core import Task, evolve, permits
+from fleetlog.bus.core.queues import QueueState
 from fleetlog.bus.outcomes import History, outcome_of
 from fleetlog.cli.events import recorded_fields, recorded_line
+from fleetlog.cli.pauses import describe_pause
 from fleetlog.cli.rendering import instant_text, json_text, one_line
 from fleetlog.schemas.durations import format_duration
 from fleetlog.schemas.envelope import Recorded
@@ -61,8 +63,8 @@ class AttemptRow(msgspec.Struct, kw_only=True):
     """Where its work stands, if it ran in a worktree."""
 
 
-def task_fields(history: History, now: datetime) -> dict[str, Any]:
-    """What `fleetlog task show --json` prints."""
+def task_fields(history: History, now: datetime, queue: QueueState | None = None) -> dict[str, Any]:
+    """What `fleetlog task show --json` prints; `queue` is that of a task on offer."""
     task = history.task
     outcome = outcome_of(task.id, task.outcome) if task.outcome is not None else None
     return {
@@ -78,7 +80,7 @@ def task_fields(history: History, now: datetime) -> dict[str, Any]:
         "error_class": outcome.error_class if outcome else None,
         "barrier_id": None,
         "parent_id": task.spec.parent_id if task.spec else None,
-        "waits_for": waits_for(task, now),
+        "waits_for": waits_for(task, now, queue),
         "labels": task.spec.labels if task.spec else {},
         "args": task.spec.args if task.spec and task.spec.args_ref is None else None,
         "args_ref": task.spec.args_ref if task.spec else None,
@@ -86,16 +88,19 @@ def task_fields(history: History, now: datetime) -> dict[str, Any]:
     }
 
 
-def waits_for(task: Task, now: datetime) -> str | None:
+def waits_for(task: Task, now: datetime, queue: QueueState | None = None) -> str | None:
     """Why the task is not running; None when it runs or has settled."""
     match task.status:
         case "held" | "waiting" if task.due_at is not None:
             what = "time: may be queued at" if task.status == "held" else "retry at"
             late = ", a coordinator to do it" if task.due_at <= now else ""
             return f"{what} {instant_text(task.due_at)}{late}"
+        case "queued" if queue is not None and queue.is_paused:
+            resume = f"`fleetlog queue resume {queue.queue}` ends it"
+            return f"queue {queue.queue}, which is {describe_pause(queue)}: {resume}"
         case "queued":
-            queue = task.spec.queue if task.spec else "?"
-            return f"an agent with a free slot for queue {queue}"
+            name = task.spec.queue if task.spec else "?"
+            return f"an agent with a free slot for queue {name}"
         case "claimed" if task.is_cancel_requested:
             return "its agent, to end it"
         case _:
@@ -119,11 +124,11 @@ def attempts_of(events: Iterable[Recorded], task_id: str) -> list[AttemptRow]:
     return rows
 
 
-def describe(history: History, now: datetime) -> str:
-    """What `fleetlog task show` prints."""
+def describe(history: History, now: datetime, queue: QueueState | None = None) -> str:
+    """What `fleetlog task show` prints; see `task_fields`."""
     task = history.task
     rows = [("task", task.id), ("state", task.status)]
-    if (waiting := waits_for(task, now)) is not None:
+    if (waiting := waits_for(task, now, queue)) is not None:
         rows.append(("waits for", waiting))
     rows += _work_rows(task)
     rows += _outcome_rows(task)

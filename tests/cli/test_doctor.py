@@ -42,7 +42,7 @@ def test_a_fleet_in_order_has_no_findings(cli: CommandLine) -> None:
     checks = by_name(ran.value)
     assert set(checks) == {
         *("data folder", "disk", "bus", "version", "durability", "streams", "clock", "log size"),
-        *("subjects", "agents", "coordinator", "projector", "events", "rules", "queues"),
+        *("subjects", "agents", "pauses", "coordinator", "projector", "events", "rules", "queues"),
     }
     assert "nats-server 2.15" in checks["version"]["found"]
     levels = {name: check["level"] for name, check in checks.items()}

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fleetlog.bus.core.queues import QueueState
 from fleetlog.bus.outcomes import History
 from fleetlog.cli.task_history import attempts_of, describe, task_fields, waits_for
 from fleetlog.schemas.envelope import UnknownEvent
@@ -127,3 +128,16 @@ def test_history_that_was_trimmed_shows_its_outcome() -> None:
     fields = task_fields(history, at(0))
     assert (fields["state"], fields["queue"], fields["attempts"]) == ("completed", None, [])
     assert "state      completed" in describe(history, at(0))
+
+
+def test_an_offered_task_waits_for_its_paused_queue() -> None:
+    task = fold(queued(queue="gpu"))
+    paused = QueueState(
+        queue="gpu", is_paused=True, paused_at=at(7), actor="ann", reason="an upgrade"
+    )
+    assert waits_for(task, at(9), paused) == (
+        "queue gpu, which is paused by ann at 2026-01-01 00:00:07.000Z (an upgrade):"
+        " `fleetlog queue resume gpu` ends it"
+    )
+    resumed = QueueState(queue="gpu", actor="ann")
+    assert waits_for(task, at(9), resumed) == "an agent with a free slot for queue gpu"
