@@ -17,7 +17,7 @@ from fleetlog.agents.worktrees.making import MARK
 from fleetlog.agents.worktrees.records import Saved, Tree, TreeRecords
 from fleetlog.agents.worktrees.removing import remove
 from fleetlog.agents.worktrees.repositories import BRANCHES, RepositoryLocks
-from fleetlog.agents.worktrees.saving import save
+from fleetlog.agents.worktrees.saving import own_part, save
 from fleetlog.bus.embedded.files import FolderLock
 from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.programs import SystemPrograms
@@ -31,6 +31,7 @@ _END_S: Final = 2.0
 _POLL_S: Final = 0.02
 _CLEAN_MIN: Final = 2
 _LOCK_S: Final = 2.0
+_OWN_LOCKS: Final = ("index.lock", "HEAD.lock")
 
 State = Literal["used", "left", "kept"]
 """An agent works in it; its agent is gone; it is kept for a while."""
@@ -126,7 +127,7 @@ class Reaper:
         has looked.
         """
         await self._end_processes(tree)
-        await self._clear_lock(tree)
+        await self._clear_locks(tree)
         try:
             saved = await save(self._git, tree)
         except (GitFailed, OSError) as error:
@@ -174,19 +175,19 @@ class Reaper:
             return Reaped(tree=tree, act="failed", problem=str(error))
         return Reaped(tree=tree, act="removed")
 
-    async def _clear_lock(self, tree: Tree) -> None:
-        """Removes the lock file of the worktree's branch that a killed git left; one in use goes by itself."""
-        path = tree.common_dir / f"{BRANCHES}{tree.branch}.lock"
-        seen = _identity_of(path)
-        if seen is None:
-            return
+    async def _clear_locks(self, tree: Tree) -> None:
+        """Removes lock files that a killed git left on what is the worktree's own; others go by themselves."""
+        own = own_part(tree)
+        paths = [tree.common_dir / f"{BRANCHES}{tree.branch}.lock"]
+        paths += [own / name for name in _OWN_LOCKS] if own is not None else []
+        left = {path: seen for path in paths if (seen := _identity_of(path)) is not None}
         give_up_at = self._clock.monotonic() + _LOCK_S
-        while self._clock.monotonic() < give_up_at:
+        while left and self._clock.monotonic() < give_up_at:
             await self._clock.sleep(_POLL_S)
-            if _identity_of(path) != seen:
-                return
-        logger.warning("worktree %s: %s was left by a git that was killed", tree.id, path)
-        path.unlink(missing_ok=True)
+            left = {path: seen for path, seen in left.items() if _identity_of(path) == seen}
+        for path in left:
+            logger.warning("worktree %s: %s was left by a git that was killed", tree.id, path)
+            path.unlink(missing_ok=True)
 
     async def _end_processes(self, tree: Tree) -> None:
         give_up_at = self._clock.monotonic() + _END_S

@@ -319,8 +319,11 @@ async def test_lock_files_and_a_damaged_index_are_not_in_the_way(shop: Shop) -> 
         (own / "index").write_bytes(b"DIRC nonsense")
         (own / "index.lock").touch()
         (made.tree.path / "new.txt").write_text("new\n")
-        report = await shop.finish(agent, made)
+        report = await shop.finish(agent, made, is_kept=True)
     assert (report.commits, report.files_changed) == (1, 1)
+    # A person can work on in it.
+    assert as_task(made, "status", "--porcelain") == ""
+    as_task(made, "commit", "-qm", "mine", "--allow-empty")
 
 
 @pytest.mark.parametrize("is_empty", [True, False])
