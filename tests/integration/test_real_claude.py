@@ -20,6 +20,7 @@ from support.fleets import TESTS, agent, coordinator, wait_for
 from support.mock_clis import claude
 from support.workers import is_alive
 
+from fleetlog.agents.executors.agent_cli import GO_ON
 from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fleet import open_fleet
@@ -144,6 +145,21 @@ async def test_an_overloaded_api_is_a_failed_attempt(
         task = await client.submit(spec(tmp_path), max_attempts=1)
         outcome = await task.result("60s")
     assert (outcome.state, outcome.error_class) == ("failed", "transient")
+
+
+async def test_a_further_attempt_goes_on_with_the_session(
+    server: EmbeddedServer, client: Client, fleet: str, tmp_path: Path, api: FakeMessages
+) -> None:
+    api.status, api.error = 529, {"type": "overloaded_error", "message": "Overloaded"}
+    async with running(server, fleet, tmp_path, api):
+        task = await client.submit(spec(tmp_path, keep_session=True))
+        await wait_for(client.fleet, "TaskRetried", task_id=task.task_id)
+        api.status = 200
+        outcome = await task.result("60s")
+    found = await ends(client, task.task_id)
+    assert (outcome.state, outcome.result, outcome.attempts) == ("completed", "the answer", 2)
+    assert found[0].session_id == found[1].session_id
+    assert GO_ON in str(api.requests[-1]["messages"])
 
 
 async def test_a_used_up_subscription_waits_until_it_begins_anew(
