@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -394,6 +395,47 @@ async def test_a_profile_of_ones_own_runs_another_cli(
         "invalid_input",
         True,
     )
+
+
+CODEX = """#!/bin/sh
+[ "$1 $2" = "exec --json" ] || exit 2
+[ "$(cat)" = hello ] || exit 3
+echo '{"type":"thread.started","thread_id":"th1"}'
+echo '{"type":"item.completed","item":{"id":"i","type":"agent_message","text":"from codex"}}'
+echo '{"type":"turn.completed","usage":{"input_tokens":7,"output_tokens":2}}'
+"""
+GEMINI = """#!/bin/sh
+[ "$(cat)" = hello ] || exit 3
+echo '{"type":"init","session_id":"g1","model":"gemini-x"}'
+echo '{"type":"message","role":"assistant","content":"from gemini","delta":true}'
+echo '{"type":"result","status":"success","stats":{"input_tokens":7,"output_tokens":2}}'
+"""
+OPENCODE = """#!/bin/sh
+[ "$(cat)" = hello ] || exit 3
+echo '{"type":"text","sessionID":"o1","part":{"text":"from opencode"}}'
+echo '{"type":"step_finish","sessionID":"o1","part":{"cost":0.5,"tokens":{"input":7,"output":2}}}'
+"""
+
+
+async def test_other_clis_run_by_their_profiles(
+    server: EmbeddedServer, client: Client, fleet: str, tmp_path: Path
+) -> None:
+    for name, text in (("codex", CODEX), ("gemini", GEMINI), ("opencode", OPENCODE)):
+        executable(tmp_path / name, text)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ended = {}
+    async with running(server, fleet, tmp_path, environ):
+        for name in ("codex", "gemini", "opencode"):
+            spec = msgspec.structs.replace(claude("hello"), executor=name)
+            outcome, (end,) = await run_one(client, spec)
+            assert end.usage is not None
+            tokens = (end.usage.input_tokens, end.usage.output_tokens, end.usage.cost_micro_usd)
+            ended[name] = (outcome.result, end.session_id, tokens)
+    assert ended == {
+        "codex": ("from codex", "th1", (7, 2, 0)),
+        "gemini": ("from gemini", "g1", (7, 2, 0)),
+        "opencode": ("from opencode", "o1", (7, 2, 500_000)),
+    }
 
 
 async def output_of(client: Client, task_id: str, text: str) -> str:
