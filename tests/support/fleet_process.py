@@ -17,10 +17,16 @@ from support.fleets import TESTS, agent, coordinator
 
 
 class FleetProcess:
-    """One role in a process."""
+    """One role in a process.
+
+    Attributes:
+        process: it.
+        role_id: the agent's or the coordinator's id at its start.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
+        self.role_id = ""
 
     @property
     def pid(self) -> int:
@@ -53,7 +59,8 @@ async def process_of(
     one = FleetProcess(started)
     try:
         assert started.stdout is not None
-        assert await started.stdout.readline() == b"ready\n"
+        one.role_id = (await started.stdout.readline()).decode().strip()
+        assert one.role_id, "it ended before it was ready"
         yield one
     finally:
         await one.kill()
@@ -62,14 +69,14 @@ async def process_of(
 async def _main(role: str, target: str, fleet: str, workers: str) -> None:
     decoded = msgspec.json.decode(target, type=Target)
     if role == "agent":
-        async with agent(decoded, fleet, workers=int(workers), queues=("default",)):
-            await _forever()
-    async with coordinator(decoded, fleet):
-        await _forever()
+        async with agent(decoded, fleet, workers=int(workers)) as one:
+            await _forever(one.agent_id)
+    async with coordinator(decoded, fleet) as other:
+        await _forever(other.lookout.coordinator_id)
 
 
-async def _forever() -> None:
-    print("ready", flush=True)
+async def _forever(role_id: str) -> None:
+    print(role_id, flush=True)
     await asyncio.Event().wait()
 
 
