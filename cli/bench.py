@@ -14,6 +14,7 @@ from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.settings import Durability, Settings
 from fleetlog.cli.benchmarks.appending import measure_appends
 from fleetlog.cli.benchmarks.figures import Figure
+from fleetlog.cli.benchmarks.parallel import SHAPES, measure_parallel
 from fleetlog.cli.benchmarks.reading import measure_reading
 from fleetlog.cli.benchmarks.tasks import measure_idle, measure_tasks
 from fleetlog.cli.connection import run
@@ -21,8 +22,8 @@ from fleetlog.cli.failures import REFUSED, say
 from fleetlog.cli.rendering import write_json
 from fleetlog.schemas.errors import InvalidInput
 
-Part = Literal["append", "tasks", "read", "idle"]
-PARTS: tuple[Part, ...] = ("append", "tasks", "read", "idle")
+Part = Literal["append", "tasks", "read", "parallel", "idle"]
+PARTS: tuple[Part, ...] = ("append", "tasks", "read", "parallel", "idle")
 EVENTS_DEFAULT = 100_000
 TASKS_DEFAULT = 30_000
 
@@ -31,7 +32,9 @@ def bench(
     *,
     part: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[append|tasks|read|idle]…", help="What to measure; default: all."),
+        typer.Argument(
+            metavar="[append|tasks|read|parallel|idle]…", help="What to measure; default: all."
+        ),
     ] = None,
     events: Annotated[
         int, typer.Option(min=2_000, metavar="N", help="Events for append and read.")
@@ -44,7 +47,7 @@ def bench(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One array of objects.")] = False,
 ) -> None:
-    """Measure this machine: appends, whole lives of tasks, reading, and an idle agent.
+    """Measure this machine: appends, whole lives of tasks, reading, how many work at once, and an idle agent.
 
     Starts servers of its own on temporary folders and touches no fleet. Every figure stands with the
     durability mode it was measured in and with a ratio to something real in the same run: figures of
@@ -100,6 +103,11 @@ async def _measure_on(
         say("reading …")
         for figure in await measure_reading(server.target, server.data, "read", events):
             yield figure
+    if "parallel" in wanted and durability == "always":
+        for agents, workers, _ in SHAPES:
+            say(f"{agents * workers} tasks at once …")
+            for figure in await measure_parallel(server.target, server.data, agents, workers):
+                yield figure
     if "idle" in wanted and durability == "always":
         say("an idle agent …")
         for figure in await measure_idle(server.target, server.data, "idle"):
