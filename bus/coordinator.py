@@ -17,12 +17,13 @@ from fleetlog.bus.background import background
 from fleetlog.bus.core import AgentState, Refusal, Return, Task, decide
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.watch import Silence
-from fleetlog.bus.errors import ConflictError, TransportError, Unavailable
+from fleetlog.bus.errors import ConflictError, FleetlogError, TransportError, Unavailable
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import entry
 from fleetlog.bus.lookout import Lookout
 from fleetlog.bus.rules import subject_of
 from fleetlog.bus.services import Services
+from fleetlog.bus.snapshots import Snapshots
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.envelope import Stored
 from fleetlog.schemas.events import AgentLost, TerminalEvent, Usage
@@ -33,6 +34,13 @@ logger = logging.getLogger("fleetlog.coordinator")
 ACTS_MAX: Final = 1000
 """Appends in one go."""
 AGAIN_S: Final = 1.0
+SNAPSHOT_EVENTS: Final = 50_000
+"""After so many events a snapshot is saved."""
+SNAPSHOT_S: Final = 300.0
+"""After so long, too, if there were any."""
+SNAPSHOT_LOOK_S: Final = 1.0
+SNAPSHOT_TIMEOUT_S: Final = 5.0
+"""How long the last one may take that is saved at the end."""
 SERVICE: Final = "coordinator"
 """The name under which a coordinator says how it is."""
 
@@ -75,6 +83,9 @@ class Coordinator:
         self._fleet = fleet
         self._clock = fleet.system.clock
         self._unsettled = Unsettled()
+        self._snapshots = Snapshots(fleet.objects, fleet.log)
+        self._saved_seq = 0
+        self._saved_at = self._clock.monotonic()
         self._wake = asyncio.Event()
         self.lookout = Lookout(fleet, has_rivals=has_rivals)
         """Hears agents and other coordinators."""
@@ -89,12 +100,14 @@ class Coordinator:
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set."""
         async with self.lookout.open():
+            loops = (self._fold(), self._act(), self._lose_agents(), self._keep_snapshots())
             async with (
-                background(self._fold(), self._act(), self._lose_agents(), self.lookout.run()),
+                background(*loops, self.lookout.run()),
                 self._fleet.services.serve(SERVICE, self._describe),
             ):
                 await stop.wait()
             self.lookout.resign()
+        await self._save_last()
 
     async def _describe(self, _request: bytes) -> AsyncIterator[bytes]:
         state = CoordinatorState(
@@ -107,6 +120,7 @@ class Coordinator:
         yield msgspec.json.encode(state)
 
     async def _fold(self) -> None:
+        await self._restore()
         end = await self._fleet.log.end()
         if end <= self._unsettled.seq:
             self._catch_up()
@@ -116,6 +130,45 @@ class Coordinator:
             if not self.ready.is_set() and self._unsettled.seq >= end:
                 self._catch_up()
             self._wake.set()
+
+    async def _restore(self) -> None:
+        restored = await self._snapshots.load()
+        if restored is None:
+            return
+        self._unsettled = restored
+        self._saved_seq = restored.seq
+        for agent_id in restored.agents:
+            self.lookout.watch.enroll(agent_id, self._clock.monotonic())
+        logger.info("begun with a snapshot at event %d", restored.seq)
+
+    async def _keep_snapshots(self) -> None:
+        await self.ready.wait()
+        while True:
+            await self._clock.sleep(SNAPSHOT_LOOK_S)
+            count = self._unsettled.seq - self._saved_seq
+            age_s = self._clock.monotonic() - self._saved_at
+            is_due = count >= SNAPSHOT_EVENTS or (count and age_s >= SNAPSHOT_S)
+            if is_due and self.lookout.active.is_set():
+                await self._save()
+
+    async def _save(self) -> None:
+        seq = self._unsettled.seq
+        # Whether it succeeds or not: the next try is not due before as much has happened again.
+        self._saved_seq, self._saved_at = seq, self._clock.monotonic()
+        try:
+            await self._snapshots.save(self._unsettled)
+        except FleetlogError as error:
+            logger.warning("no snapshot was saved at event %d: %s", seq, error)
+
+    async def _save_last(self) -> None:
+        is_new = self._unsettled.seq > self._saved_seq
+        if not (self.ready.is_set() and self.lookout.active.is_set() and is_new):
+            return
+        try:
+            async with asyncio.timeout(SNAPSHOT_TIMEOUT_S):
+                await self._save()
+        except TimeoutError:
+            logger.warning("no snapshot was saved: the server does not answer")
 
     def _catch_up(self) -> None:
         unsettled = self._unsettled

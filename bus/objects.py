@@ -55,13 +55,34 @@ class Objects(Protocol):
         """
         ...
 
+    async def save(self, name: str, data: bytes) -> None:
+        """Stores bytes under a name of their own in place of what it had. No event may rely on them.
+
+        Args:
+            name: no digest.
+            data: what to store.
+
+        Raises:
+            Unavailable: the store does not answer; there may be nothing under the name now.
+        """
+        ...
+
+    async def load(self, name: str) -> bytes | None:
+        """What was saved last under a name; None when there is nothing.
+
+        Raises:
+            ObjectLost: it is damaged, or was saved again meanwhile.
+            Unavailable: the store does not answer.
+        """
+        ...
+
 
 class MemoryObjects:
     """An object store that lives as long as the process."""
 
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
-        """By digest."""
+        """By digest, or name."""
 
     async def put(self, data: bytes | io.BufferedIOBase) -> ObjectRef:
         """See `Objects`."""
@@ -87,6 +108,14 @@ class MemoryObjects:
     async def delete(self, ref: ObjectRef) -> None:
         """See `Objects`."""
         self.held.pop(ref.sha256, None)
+
+    async def save(self, name: str, data: bytes) -> None:
+        """See `Objects`."""
+        self.held[name] = data
+
+    async def load(self, name: str) -> bytes | None:
+        """See `Objects`."""
+        return self.held.get(name)
 
 
 class Check:

@@ -7,7 +7,7 @@ for ever where chunks are missing.
 from __future__ import annotations
 
 import asyncio
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable
 from io import BufferedIOBase
 from typing import Final, TypeVar
@@ -56,7 +56,7 @@ class NatsObjects:
             ref = ref_of(data)
         else:
             ref = await asyncio.to_thread(ref_of_file, data)
-        info = await self._info(ref)
+        info = await self._info(ref.sha256)
         if info is not None and info.size == ref.size:
             return ref
         info = await _answer(self._store.put(ref.sha256, data))
@@ -77,11 +77,28 @@ class NatsObjects:
 
     async def read(self, ref: ObjectRef) -> AsyncIterator[bytes]:
         """See `Objects`."""
-        info = await self._info(ref)
+        info = await self._info(ref.sha256)
         if info is None:
             raise missing(ref)
         if info.size != ref.size:
             raise damaged(ref)
+        async for piece in self._pieces(info, ref):
+            yield piece
+
+    async def save(self, name: str, data: bytes) -> None:
+        """See `Objects`."""
+        await _answer(self._store.put(name, data))
+
+    async def load(self, name: str) -> bytes | None:
+        """See `Objects`."""
+        info = await self._info(name)
+        if info is None:
+            return None
+        digest = urlsafe_b64decode((info.digest or "").removeprefix("SHA-256=")).hex()
+        ref = ObjectRef(sha256=digest, size=info.size or 0)
+        return b"".join([piece async for piece in self._pieces(info, ref)])
+
+    async def _pieces(self, info: ObjectInfo, ref: ObjectRef) -> AsyncIterator[bytes]:
         check = Check(ref)
         seq = 0
         for _ in range(info.chunks or 0):
@@ -92,7 +109,7 @@ class NatsObjects:
 
     async def delete(self, ref: ObjectRef) -> None:
         """See `Objects`."""
-        if await self._info(ref) is not None:
+        if await self._info(ref.sha256) is not None:
             try:
                 await _answer(self._store.delete(ref.sha256))
             except NotFoundError:
@@ -101,9 +118,9 @@ class NatsObjects:
     async def _get(self, ref: ObjectRef) -> bytes:
         return b"".join([piece async for piece in self.read(ref)])
 
-    async def _info(self, ref: ObjectRef) -> ObjectInfo | None:
+    async def _info(self, name: str) -> ObjectInfo | None:
         try:
-            return await _answer(self._store.get_info(ref.sha256))
+            return await _answer(self._store.get_info(name))
         except NotFoundError:
             return None
 

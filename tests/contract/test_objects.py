@@ -167,3 +167,14 @@ async def test_a_file_that_changes_while_it_is_stored_is_not_stored(objects: Obj
         await objects.put(file)
     with pytest.raises(ObjectLost):
         await objects.get(ref_of(b"some"))
+
+
+@pytest.mark.parametrize("size", [0, 10, 3 * CHUNK_BYTES])
+async def test_what_is_saved_under_a_name_replaces_what_it_had(objects: Objects, size: int) -> None:
+    assert await objects.load("a-name") is None
+    await objects.save("a-name", b"before" * 50_000)
+    await objects.save("another", b"other")
+    data = bytes(n * 7 % 251 for n in range(size))
+    await objects.save("a-name", data)
+    assert await objects.load("a-name") == data
+    assert await objects.load("another") == b"other"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from support.fleets import agent, coordinator, history, wait_for
 
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client
+from fleetlog.bus.coordinator import ask_coordinator
+from fleetlog.bus.core.lease import LEASE_S
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fleet import open_fleet
 from fleetlog.bus.log import entry
+from fleetlog.bus.snapshots import Snapshots
 from fleetlog.schemas.events import TaskReturned
 from fleetlog.schemas.specs import TaskSpec
 from fleetlog.schemas.subjects import Subject
@@ -65,3 +70,41 @@ async def test_an_event_that_is_not_allowed_changes_nothing_and_is_counted(
     async with coordinator(server.target, fleet) as one:
         assert one.violation_count == 1
     assert (await client.get(task.task_id)).task.status == "queued"
+
+
+async def test_a_coordinator_begins_with_the_snapshot_of_the_one_before(
+    server: EmbeddedServer, client: Client, fleet: str
+) -> None:
+    waiting = [await client.submit(TaskSpec(handler="h", delay_ms=600_000)) for _ in range(3)]
+    soon = await client.submit(call("noop"), delay="3s")
+    async with coordinator(server.target, fleet):
+        pass
+    after = await client.submit(TaskSpec(handler="h", delay_ms=600_000))
+    restored = await Snapshots(client.fleet.objects, client.fleet.log).load()
+    assert restored is not None
+    assert set(restored.tasks) == {task.task_id for task in (*waiting, soon)}
+    async with coordinator(server.target, fleet) as one, agent(server.target, fleet):
+        assert one._saved_seq == restored.seq
+        assert (await soon.result("20s")).state == "completed"
+        assert set(one._unsettled.tasks) == {task.task_id for task in (*waiting, after)}
+
+
+async def test_a_standby_takes_over_at_once_when_the_active_one_stops(
+    server: EmbeddedServer, client: Client, fleet: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        active = await stack.enter_async_context(coordinator(server.target, fleet))
+        async with asyncio.timeout(10):
+            while await client.fleet.beats.last_of_coordinator() is None:
+                pass  # it has just begun to beat
+        async with coordinator(server.target, fleet) as standby:
+            await client.submit(call("noop"), delay="1ms")
+            await wait_for(client.fleet, "TaskQueued")
+            assert not standby.lookout.active.is_set()
+            state = await ask_coordinator(client.fleet.services, 5.0)
+            assert state.active_id == active.lookout.coordinator_id
+            await stack.aclose()
+            async with asyncio.timeout(LEASE_S - 1):
+                await standby.lookout.active.wait()
+            await client.submit(call("noop"), delay="1ms")
+            await wait_for(client.fleet, "TaskQueued", 2)
