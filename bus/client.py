@@ -11,9 +11,11 @@ from typing import Unpack
 
 import msgspec
 
-from fleetlog.bus.core import Refusal, RequestCancel, Submit, Task, decide, evolve
+from fleetlog.bus.cancelling import cancel_task
+from fleetlog.bus.core import Refusal, Submit, Task, decide, evolve
 from fleetlog.bus.embedded.runtime import Target, resolve_target
 from fleetlog.bus.errors import (
+    AlreadySettled,
     ConflictError,
     HandlerUnknown,
     PublishUnknown,
@@ -25,7 +27,7 @@ from fleetlog.bus.handler_catalog import HandlerCatalog
 from fleetlog.bus.log import entry
 from fleetlog.bus.objects import ref_of
 from fleetlog.bus.outcomes import History, Outcome, as_error, outcome_of, with_result
-from fleetlog.bus.rules import Decided, execute, fold, load_task, subject_of
+from fleetlog.bus.rules import Decided, execute, fold, subject_of
 from fleetlog.bus.settings import Overrides, Settings, load_settings
 from fleetlog.bus.submit_options import Duration, SubmitOptions, seconds_of, with_options
 from fleetlog.bus.system import System
@@ -272,16 +274,11 @@ class Client:
             TaskNotFound: there is no such task.
             AlreadySettled: it has its outcome.
         """
-        check_id(task_id, "task id")
-        command = RequestCancel(id=self.fleet.system.new_id(), reason=reason, actor=actor)
-        task = await load_task(self.fleet.log, task_id)
-        decided = await execute(self.fleet.log, command, task)
-        if isinstance(decided, Decided):
-            lease = decided.task.lease
-            holder = lease.agent_id if lease is not None else None
-            self.fleet.hints.publish(task_id, decided.seq, to=holder)
-        elif decided.code != "cancel_pending":
-            raise as_error(decided)
+        asked = await cancel_task(self.fleet, task_id, reason=reason, actor=actor)
+        if asked.is_late and asked.outcome is not None:
+            raise AlreadySettled(
+                f"task {task_id} is {asked.outcome.state} already; nothing was changed"
+            )
 
     async def get(self, task_id: str) -> History:
         """The task and all its events.

@@ -8,20 +8,25 @@ from typing import Annotated
 import typer
 
 from fleetlog.bus.queues import queue_state
+from fleetlog.cli.actor import ReasonOption
 from fleetlog.cli.artifacts import Wanted as ArtifactWanted
 from fleetlog.cli.artifacts import tell_artifacts
 from fleetlog.cli.asking import ask_rows
+from fleetlog.cli.cancelling import Wanted as CancelWanted
 from fleetlog.cli.cancelling import cancel_all
+from fleetlog.cli.choosing import read_choice
 from fleetlog.cli.connection import connected, run
 from fleetlog.cli.failures import say
 from fleetlog.cli.inputs import labels_of
 from fleetlog.cli.lazy import plain_typer
-from fleetlog.cli.options import JsonOption
+from fleetlog.cli.options import JsonOption, WaitTimeoutOption, seconds_to_wait
 from fleetlog.cli.outputs import follow_output, write_output
 from fleetlog.cli.rendering import write_json
 from fleetlog.cli.tables import write_table
 from fleetlog.cli.task_history import describe, task_fields
 from fleetlog.cli.task_list import Wanted, list_sql
+from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.ids import check_id
 
 app = plain_typer(no_args_is_help=True)
 
@@ -138,28 +143,84 @@ def artifact(
 
 
 @app.command()
-def cancel(
+def cancel(  # noqa: PLR0913 - one parameter per option
     ctx: typer.Context,
-    tasks: Annotated[list[str], typer.Argument(metavar="TASK...", help="Their ids.")],
-    *,
-    reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Why; it is kept in the log.")
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TASK...]", help="Their ids.", show_default=False),
     ] = None,
+    *,
+    tree: Annotated[
+        bool, typer.Option("--tree", help="Also everything that these tasks caused.")
+    ] = False,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STATE", help="All that are held, queued, claimed or waiting; may be repeated."
+        ),
+    ] = None,
+    queue: Annotated[str | None, typer.Option(metavar="QUEUE", help="All of this queue.")] = None,
+    handler: Annotated[
+        str | None, typer.Option(metavar="HANDLER", help="All of this handler.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="All with this label; may be repeated."),
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="All that were submitted longer ago, such as 2h."),
+    ] = None,
+    reason: ReasonOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which would be cancelled, and do nothing.")
+    ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until nothing of them runs any more.")
     ] = False,
+    wait_timeout: WaitTimeoutOption = None,
     is_json: JsonOption = False,
 ) -> None:
-    """Cancel tasks.
+    """Cancel tasks: by their ids, or all that fit every filter.
 
     One that does not run is cancelled at once. One that runs is asked to stop, then made to, and is cancelled
-    when nothing of it runs any more; if it completes before, it is completed.
+    when nothing of it runs any more; if it completes before, it is completed. With filters it asks before it
+    cancels more than one. With --tree it goes on until what was caused meanwhile is cancelled too.
 
-    Example: fleetlog task cancel --reason "wrong input" --wait 06f1k3s8zq4v5w6x7y8z9a0b1c
+    Examples:
+      fleetlog task cancel --reason "wrong input" --wait 06f1k3s8zq4v5w6x7y8z9a0b1c
+      fleetlog task cancel --queue gpu --label run=7 --older-than 2h --dry-run
+      fleetlog task cancel --tree --yes 06f1k3s8zq4v5w6x7y8z9a0b1c
     """
-    raise typer.Exit(
-        run(_cancel(ctx, tuple(tasks), reason=reason, is_waiting=wait, is_json=is_json))
+    named = tuple(check_id(task_id, "task id") for task_id in tasks or ())
+    choice = read_choice(
+        states=state,
+        queue=queue,
+        handler=handler,
+        label=label,
+        older_than=older_than,
+        tree_of=named if tree else (),
     )
+    if tree and not named:
+        raise InvalidInput("--tree needs the task at its root: name one")
+    if not named and choice is None:
+        raise InvalidInput(
+            "name tasks by their ids, or choose them with --queue, --label or the like"
+        )
+    if named and choice is not None and not tree:
+        raise InvalidInput("name tasks or choose them by filters, not both")
+    wanted = CancelWanted(
+        task_ids=named,
+        choice=choice,
+        reason=reason,
+        is_waiting=wait,
+        wait_timeout_s=seconds_to_wait(wait_timeout, is_waiting=wait),
+        is_dry=dry_run,
+        is_sure=yes,
+        is_json=is_json,
+    )
+    raise typer.Exit(run(_cancel(ctx, wanted)))
 
 
 async def _list(ctx: typer.Context, sql: str, *, is_json: bool) -> None:
@@ -204,15 +265,6 @@ async def _artifact(ctx: typer.Context, wanted: ArtifactWanted) -> None:
         await tell_artifacts(client, wanted)
 
 
-async def _cancel(
-    ctx: typer.Context,
-    task_ids: tuple[str, ...],
-    *,
-    reason: str | None,
-    is_waiting: bool,
-    is_json: bool,
-) -> int:
+async def _cancel(ctx: typer.Context, wanted: CancelWanted) -> int:
     async with connected(ctx) as client:
-        return await cancel_all(
-            client, task_ids, reason=reason, is_waiting=is_waiting, is_json=is_json
-        )
+        return await cancel_all(client, wanted)

@@ -173,7 +173,7 @@ def test_unknown_task_is_exit_code_1(cli: CommandLine, command: str) -> None:
         (["show", "a.b"], "task id 'a.b' is not valid"),
         (["output", "a b"], "task id 'a b' is not valid"),
         (["cancel", "ok", "a>"], "task id 'a>' is not valid"),
-        (["cancel"], "Missing argument"),
+        (["cancel"], "name tasks by their ids, or choose them"),
         (["shwo", "x"], "Did you mean 'show'"),
     ],
     ids=" ".join,
