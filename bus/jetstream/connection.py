@@ -327,8 +327,8 @@ def _check_creds(path: Path) -> None:
         ) from error
     if importlib.util.find_spec("nkeys") is None:
         raise ConfigError(
-            "a credentials file needs the Python package nkeys: install it beside fleetlog, or give user and"
-            " password as --url nats://USER:PASSWORD@HOST:PORT"
+            "a credentials file needs the Python package nkeys: install it (pip install 'fleetlog[creds]'), or"
+            " give user and password as --url nats://USER:PASSWORD@HOST:PORT"
         )
 
 

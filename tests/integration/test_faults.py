@@ -317,7 +317,9 @@ async def test_a_credentials_file_that_cannot_be_used_is_named(
         (tmp_path / "some.creds").touch()
         ran = await do(cli, "--creds", str(tmp_path / "some.creds"), *SUBMIT)
         assert ran.code == 2
-        assert "needs the Python package nkeys: install it" in ran.err
+        assert (
+            "needs the Python package nkeys: install it (pip install 'fleetlog[creds]')" in ran.err
+        )
 
 
 async def test_doctor_tells_a_missing_permission_from_a_server_that_is_gone(tmp_path: Path) -> None:
