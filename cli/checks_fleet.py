@@ -10,9 +10,9 @@ from fleetlog.bus.core.queues import QueueState
 from fleetlog.bus.errors import ProjectionError, Unavailable
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.jetstream.lanes import LaneSeen
-from fleetlog.bus.services import Services
 from fleetlog.cli.asking import ask_rows
 from fleetlog.cli.checks import Check, error, ok, warning
+from fleetlog.cli.coordinator_seen import look_at_coordinator
 from fleetlog.cli.overview import AgentSeen
 from fleetlog.cli.pauses import describe_pause
 
@@ -63,18 +63,28 @@ def check_pauses(paused: Sequence[QueueState]) -> Check:
     return warning("pauses", found, f"`fleetlog queue resume {names}` when they may go on")
 
 
-async def check_coordinator(services: Services) -> Check:
+async def check_coordinator(fleet: Fleet) -> Check:
     """Who does what time brings."""
     try:
-        state = await ask_coordinator(services, COORDINATOR_TIMEOUT_S)
+        state = await ask_coordinator(fleet.services, COORDINATOR_TIMEOUT_S)
     except Unavailable as missing:
         return warning(
             "coordinator",
             f"none answers ({missing})",
-            "start one with `fleetlog coordinator`; without it no delayed, retried or late task moves",
+            "start one with `fleetlog coordinator`; without it no delayed, retried or late task moves, and those"
+            " of lost agents only after a while",
         )
-    found = f"{state.tasks} tasks are not settled"
-    return ok("coordinator", found if state.is_ready else "it still reads the log")
+    if not state.is_ready:
+        return ok("coordinator", "it still reads the log")
+    active = await look_at_coordinator(fleet)
+    found = f"{state.tasks} tasks are not settled, {state.agents} agents are listened to"
+    if active is None:
+        return warning(
+            "coordinator",
+            f"{found}, and none is active",
+            "ask again: one takes over within seconds; if none does, see what they print",
+        )
+    return ok("coordinator", f"{active.coordinator_id} on {active.host} is active, {found}")
 
 
 async def check_history(fleet: Fleet, lanes: Sequence[LaneSeen]) -> list[Check]:

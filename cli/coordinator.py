@@ -1,4 +1,4 @@
-"""`fleetlog coordinator`: does what time brings."""
+"""`fleetlog coordinator`: does what time brings, and what lost agents leave."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from fleetlog.cli.role import Role, run_role
 
 
 def coordinator(ctx: typer.Context, *, health: HealthOption = None) -> None:
-    """Do what time brings.
+    """Do what time brings, and what lost agents leave.
 
     Offers delayed and retried tasks when their time has come, and lets those expire that did not start in time.
-    Two at once do no harm; without one, tasks that wait for nothing run all the same. `fleetlog up` starts one.
+    Notices agents that were silent for three seconds, and offers their tasks again. Start it on two hosts: one
+    is active, the other takes over within seconds. Without any, tasks that wait for nothing run all the same.
+    `fleetlog up` starts one.
 
     Example: fleetlog --url nats://hub:4222 coordinator
     """

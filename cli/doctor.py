@@ -111,6 +111,6 @@ async def _look_at_fleet(settings: Settings, target: Target) -> AsyncIterator[Ch
         yield server.check_subjects(usage)
         yield check_agents(await look_at_agents(fleet))
         yield check_pauses(await look_at_pauses(fleet))
-        yield await check_coordinator(fleet.services)
+        yield await check_coordinator(fleet)
         for check in await check_history(fleet, await lanes_seen(fleet.link, fleet.name)):
             yield check

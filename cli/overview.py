@@ -19,6 +19,7 @@ from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.queues import read_queues
 from fleetlog.bus.settings import Settings
 from fleetlog.cli.asking import ask_rows
+from fleetlog.cli.coordinator_seen import CoordinatorSeen, look_at_coordinator
 from fleetlog.schemas.beats import StoredBeat, WorkerBeat
 from fleetlog.schemas.envelope import open_stored
 from fleetlog.schemas.events import AgentLost, AgentStarted, AgentStopped
@@ -113,6 +114,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """Outcomes of the last minute; None without a projector."""
     credentials: tuple[PausedCredential, ...] = ()
     """Which can't be used now: tasks that need them wait."""
+    coordinator: CoordinatorSeen | None = None
+    """Who does what time brings; None when nobody does."""
 
 
 async def take_overview(client: Client, settings: Settings) -> Overview:
@@ -122,8 +125,16 @@ async def take_overview(client: Client, settings: Settings) -> Overview:
         Unavailable: the server does not answer.
     """
     fleet = client.fleet
-    agents, (projector, queues, last_minute), log_end, known, paused = await asyncio.gather(
+    (
+        agents,
+        coordinator,
+        (projector, queues, last_minute),
+        log_end,
+        known,
+        paused,
+    ) = await asyncio.gather(
         look_at_agents(fleet),
+        look_at_coordinator(fleet),
         _ask_projector(fleet),
         fleet.log.end(),
         load_credentials(fleet.log),
@@ -143,6 +154,7 @@ async def take_overview(client: Client, settings: Settings) -> Overview:
         paused=paused,
         last_minute=last_minute,
         credentials=tuple(_paused(known.values(), fleet.log.now())),
+        coordinator=coordinator,
     )
 
 

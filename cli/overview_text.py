@@ -12,6 +12,7 @@ def describe(seen: Overview) -> str:
     """What `fleetlog status` prints."""
     parts = [
         f"fleet {seen.fleet!r} at {seen.url}, durability {seen.durability}, {seen.log_end} events",
+        _coordinator_text(seen),
         _projector_text(seen),
         _agents_text(seen.agents),
         _queues_text(seen),
@@ -31,6 +32,12 @@ def _credential_text(paused: PausedCredential) -> str:
         f"credential   {paused.credential} is paused ({until}), tasks that need it wait:"
         f" {paused.error_class}, {one_line(paused.error)}"
     )
+
+
+def _coordinator_text(seen: Overview) -> str:
+    if seen.coordinator is None:
+        return "coordinator  none is active: delayed, retried and late tasks, and those of lost agents, wait"
+    return f"coordinator  {seen.coordinator.coordinator_id} on {one_line(seen.coordinator.host)} is active"
 
 
 def _projector_text(seen: Overview) -> str:

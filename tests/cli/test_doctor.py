@@ -51,6 +51,7 @@ def test_a_fleet_in_order_has_no_findings(cli: CommandLine) -> None:
     assert set(levels.values()) == {"ok"}, ran.value
     said = cli("doctor").out
     assert "\nok       coordinator  " in said
+    assert " is active, " in checks["coordinator"]["found"]
     assert said.rstrip().endswith(" 0 error")
 
 

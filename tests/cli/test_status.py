@@ -28,6 +28,7 @@ def test_status_json(cli: CommandLine, fleet: str) -> None:
     assert agent["state"] == "running"
     assert agent["queues"][0] == "default"
     assert len(agent["workers"]) == 2
+    assert seen["coordinator"]["coordinator_id"].startswith("c")
     assert seen["projector"]["seq"] + seen["projector"]["lag"] <= seen["log_end"]
     [depth] = [row for row in seen["queues"] if row["queue"] == fleet]
     assert (depth["priority"], depth["queued"], depth["claimed"]) == ("high", 1, 0)
@@ -72,6 +73,7 @@ async def test_status_without_agents_and_projector_says_so(
     assert code == 0
     assert "agents       none" in out
     assert "projector    none answers" in out
+    assert "coordinator  none is active" in out
     assert "not ready: no agent runs" in out
     assert server.target.password not in out
     code, out, err = await asyncio.to_thread(run, "--json", "--wait", "500ms")
