@@ -71,8 +71,8 @@ async def check_coordinator(fleet: Fleet) -> Check:
         return warning(
             "coordinator",
             f"none answers ({missing})",
-            "start one with `fleetlog coordinator`; without it no delayed, retried or late task moves, and those"
-            " of lost agents only after a while",
+            "start one with `fleetlog coordinator`; without it no delayed, retried or late task moves, and"
+            " tasks of lost agents only after a while",
         )
     if not state.is_ready:
         return ok("coordinator", "it still reads the log")
