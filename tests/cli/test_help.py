@@ -15,6 +15,8 @@ INNER = [
     ("task", "output"),
     ("task", "artifact"),
     ("task", "cancel"),
+    ("dead", "list"),
+    ("dead", "revive"),
     ("queue", "list"),
     ("queue", "pause"),
     ("queue", "resume"),
