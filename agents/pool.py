@@ -61,7 +61,7 @@ class PoolEvents(Protocol):
         ...
 
     def on_exited(
-        self, worker_id: str, pid: int, exit_code: int | None, signal: int | None
+        self, worker_id: str, pid: int, exit_code: int | None, signal: int | None, reason: str
     ) -> None:
         """It ended, and nothing of it is left; one of `exit_code` and `signal` is None."""
         ...
@@ -102,6 +102,7 @@ class WorkerPool:
         self._events = events
         self._tasks = asyncio.TaskGroup()
         self._workers: dict[str, Worker] = {}
+        self._backing_off: dict[str, WorkerBeat] = {}
         self._spawned_count = 0
         self._closing = asyncio.Event()
         self._free = asyncio.Event()
@@ -128,7 +129,8 @@ class WorkerPool:
 
     def beats(self) -> tuple[WorkerBeat, ...]:
         """The workers' part of the agent's beat."""
-        return tuple(worker.beat() for worker in self._workers.values())
+        living = (worker.beat() for worker in self._workers.values())
+        return (*living, *self._backing_off.values())
 
     async def wait_free(self) -> None:
         """Waits until `free_count` is above zero; for ever once the pool closes."""
@@ -201,12 +203,16 @@ class WorkerPool:
     async def _keep_one(self, started: asyncio.Future[None]) -> None:
         crash_count = 0
         while not self._closing.is_set():
-            is_crash = await self._live_one(started)
+            worker_id, is_crash = await self._live_one(started)
             crash_count = crash_count + 1 if is_crash else 0
             if crash_count > 1:
                 delay_s = min(_BACKOFF_FIRST_S * 2 ** (crash_count - 2), _BACKOFF_MAX_S)
                 logger.error("%d workers crashed in a row: the next in %g s", crash_count, delay_s)
+                self._backing_off[worker_id] = WorkerBeat(
+                    worker_id=worker_id, state="backing_off", crashes=crash_count
+                )
                 await self._pause(delay_s)
+                del self._backing_off[worker_id]
 
     async def _pause(self, delay_s: float) -> None:
         try:
@@ -215,8 +221,8 @@ class WorkerPool:
         except TimeoutError:
             pass
 
-    async def _live_one(self, started: asyncio.Future[None]) -> bool:
-        """One worker from start to end; answers whether it ended unasked, soon, and having done nothing."""
+    async def _live_one(self, started: asyncio.Future[None]) -> tuple[str, bool]:
+        """One worker from start to end; its id, and whether it ended unasked, soon, and having done nothing."""
         self._spawned_count += 1
         mark = self._system.new_id()
         worker = Worker(
@@ -235,7 +241,7 @@ class WorkerPool:
             del self._workers[worker.worker_id]
         age_s = self._system.clock.monotonic() - born_at
         is_idle = worker.finished_count == 0 and age_s < _HEALTHY_S
-        return is_idle and not worker.is_end_wanted
+        return worker.worker_id, is_idle and not worker.is_end_wanted
 
     async def _spawn(self, worker: Worker, mark: str) -> None:
         ours, theirs = socket.socketpair()
@@ -307,4 +313,12 @@ class WorkerPool:
         if not worker.is_end_wanted:
             how = f"with exit code {exit_code}" if number is None else f"by {signal_name(number)}"
             logger.error("worker %s (pid %d) ended %s", worker.worker_id, pid, how)
-        self._events.on_exited(worker.worker_id, pid, exit_code, number)
+        reason = self._reason_of(worker, exit_code)
+        self._events.on_exited(worker.worker_id, pid, exit_code, number, reason)
+
+    def _reason_of(self, worker: Worker, exit_code: int | None) -> str:
+        if worker.is_end_wanted:
+            return "its agent ended it" if self._closing.is_set() else "ended with an attempt"
+        if not isinstance(worker.ready.done() and worker.ready.result(), Ready):
+            return "ended before it was ready"
+        return "ended by itself" if exit_code == 0 else "crashed"

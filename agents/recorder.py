@@ -71,11 +71,16 @@ class Recorder:
         self._of_worker(worker_id, WorkerSpawned(host=self._host, pid=pid, **self._stamp()))
 
     def on_exited(
-        self, worker_id: str, pid: int, exit_code: int | None, signal: int | None
+        self, worker_id: str, pid: int, exit_code: int | None, signal: int | None, reason: str
     ) -> None:
         """See `PoolEvents`."""
         event = WorkerExited(
-            host=self._host, pid=pid, exit_code=exit_code, signal=signal, **self._stamp()
+            host=self._host,
+            pid=pid,
+            exit_code=exit_code,
+            signal=signal,
+            reason=reason,
+            **self._stamp(),
         )
         self._of_worker(worker_id, event)
 

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from fleetlog.agents.footprint import footprint_of
 from fleetlog.agents.frames import (
     Alive,
     ArtifactNamed,
@@ -169,6 +170,7 @@ class Worker:
     def beat(self) -> WorkerBeat:
         """Its part of the agent's beat."""
         oldest = next(iter(self._attempts.values()), None)
+        used = footprint_of(self.pid) if self.pid is not None else None
         return WorkerBeat(
             worker_id=self.worker_id,
             pid=self.pid,
@@ -178,6 +180,8 @@ class Worker:
             attempt=None if oldest is None else oldest.run.attempt,
             usage=None if oldest is None else oldest.usage,
             output_at=None if oldest is None else oldest.output_at,
+            rss_bytes=None if used is None else used.rss_bytes,
+            cpu_s=None if used is None else used.cpu_s,
         )
 
     async def run(

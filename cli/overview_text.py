@@ -61,7 +61,11 @@ def _agents_text(agents: tuple[AgentSeen, ...]) -> str:
 
 
 def _worker_text(worker: WorkerBeat) -> str:
+    if worker.state == "backing_off":
+        return f"worker {worker.worker_id} crashed, {worker.crashes} in a row: the next one waits a little"
     text = f"worker {worker.worker_id} (pid {worker.pid}) {worker.state}"
+    if worker.rss_bytes is not None:
+        text += f", {worker.rss_bytes / 2**20:.0f} MiB, {worker.cpu_s or 0:.1f} s of CPU"
     if worker.task_id is not None:
         text += f": task {worker.task_id}, attempt {worker.attempt}"
     if worker.running > 1:

@@ -16,9 +16,9 @@ class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     worker_id: str
     """Unique within its agent."""
     pid: int | None = None
-    """None while it starts."""
-    state: Literal["starting", "idle", "busy", "stopping"]
-    """What it does."""
+    """None while it starts, or backs off."""
+    state: Literal["starting", "idle", "busy", "stopping", "backing_off"]
+    """What it does; `backing_off`: it crashed, as others did before it, and the next one waits."""
     running: int = 0
     """How many attempts run in it."""
     task_id: str | None = None
@@ -29,6 +29,12 @@ class WorkerBeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What that attempt has used so far, where it says so."""
     output_at: Instant | None = None
     """When that attempt last gave output or a sign of life."""
+    rss_bytes: int | None = None
+    """Memory of the worker and of all that it started; None where the system does not tell."""
+    cpu_s: float | None = None
+    """Processor time of these so far."""
+    crashes: int = 0
+    """How many crashed in a row in this one's place, itself included, while it backs off."""
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

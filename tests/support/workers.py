@@ -25,13 +25,16 @@ class Happenings:
     def __init__(self) -> None:
         self.spawned: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
         self.exited: asyncio.Queue[tuple[str, int, int | None, int | None]] = asyncio.Queue()
+        self.reasons: list[str] = []
+        """Why each ended, in order."""
 
     def on_spawned(self, worker_id: str, pid: int) -> None:
         self.spawned.put_nowait((worker_id, pid))
 
     def on_exited(
-        self, worker_id: str, pid: int, exit_code: int | None, signal: int | None
+        self, worker_id: str, pid: int, exit_code: int | None, signal: int | None, reason: str
     ) -> None:
+        self.reasons.append(reason)
         self.exited.put_nowait((worker_id, pid, exit_code, signal))
 
 

@@ -307,9 +307,17 @@ async def test_workers_that_crash_in_a_row_are_started_more_and_more_slowly(
         with caplog.at_level(logging.ERROR, "fleetlog.agents"):
             for _ in range(4):
                 await events.exited.get()
+            # The one that was killed did not crash; the third that did is the fourth.
+            async with asyncio.timeout(10):
+                while not (waiting := [b for b in workers.beats() if b.state == "backing_off"]):  # noqa: ASYNC110 - only the pool knows
+                    await asyncio.sleep(0)
+        assert [(b.worker_id, b.pid, b.crashes) for b in waiting] == [("w4", None, 3)]
         (tmp_path / "bad").unlink()
         slot = await workers.acquire()
         assert int(slot.worker_id[1:]) >= 5
+        assert {beat.state for beat in workers.beats()} == {"idle"}
+    assert events.reasons[:4] == ["ended with an attempt", *["ended before it was ready"] * 3]
+    assert events.reasons[-1] == "its agent ended it"
     assert "turned bad" in caplog.text
     assert "2 workers crashed in a row: the next in 0.1 s" in caplog.messages
     assert "3 workers crashed in a row: the next in 0.2 s" in caplog.messages
