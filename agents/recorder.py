@@ -58,9 +58,9 @@ class Recorder:
         for subject, event in unborn:
             self._queue.put_nowait((subject, event))
 
-    def draining(self, reason: str) -> None:
+    def draining(self, reason: str, actor: str | None = None) -> None:
         """It takes nothing new."""
-        self._of_agent(AgentDraining(reason=reason, **self._stamp()))
+        self._of_agent(AgentDraining(reason=reason, actor=actor, **self._stamp()))
 
     def stopped(self, reason: str) -> None:
         """It has ended in order."""

@@ -22,7 +22,9 @@ from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.own_loss import OwnLoss
 from fleetlog.agents.pool import PoolOptions, Slot, WorkerPool
 from fleetlog.agents.recorder import Recorder
+from fleetlog.agents.wishes import Wishes
 from fleetlog.agents.worktrees.worktrees import Worktrees
+from fleetlog.bus.agent_requests import DrainRequest, service_of
 from fleetlog.bus.background import background, first_of
 from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.fleet import Fleet
@@ -83,6 +85,8 @@ class Supervisor:
         self.host = options.host or host_name()
         self.ready = asyncio.Event()
         """Set while it takes offers."""
+        self.wishes = Wishes(lambda: len(self._attempts.live))
+        """What others asked of it."""
         self._begin()
 
     def _begin(self) -> None:
@@ -105,7 +109,7 @@ class Supervisor:
         self._look: asyncio.Queue[str] = asyncio.Queue()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serves until `stop` is set, then drains: nothing new, finish or give back, and ends.
+        """Serves until `stop` is set or someone asks it to drain; then takes nothing new, finishes and ends.
 
         Raises:
             ConfigError: the app cannot be loaded, a consumer has wrong settings, or a repository can't be used.
@@ -136,7 +140,7 @@ class Supervisor:
             if not is_lost:
                 self._recorder.stopped("drained")
             await self._recorder.flush()
-        return is_lost and not stop.is_set()
+        return is_lost and not (stop.is_set() or self.wishes.asked.is_set())
 
     def _worktrees_of(self, options: AgentOptions) -> Worktrees | None:
         if not options.worktrees:
@@ -188,12 +192,13 @@ class Supervisor:
             async with (
                 background(*loops, self._look_for_ends(), self._gate.run()),
                 self._fleet.hints.listen(self.agent_id, self._on_hint),
+                self._fleet.services.serve(service_of(self.agent_id), self.wishes.answer),
             ):
                 self.ready.set()
-                if await first_of(stop, self._loss.found) is stop:
-                    await self._drain(feeder)
-                else:
+                if await first_of(stop, self.wishes.asked, self._loss.found) is self._loss.found:
                     await self._give_up(feeder)
+                else:
+                    await self._drain(feeder)
 
     async def _give_up(self, feeder: Feeder) -> None:
         """Others have what this incarnation held: its processes end, and what they gave is refused."""
@@ -216,7 +221,8 @@ class Supervisor:
         self._is_draining = True
         feeder.drain()
         live = len(self._attempts.live)
-        self._recorder.draining("told to stop")
+        wish = self.wishes.drain or DrainRequest()
+        self._recorder.draining(wish.reason or "told to stop", wish.actor)
         if live:
             logger.warning("draining: %d running, they have %g s", live, self._options.drain_s)
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import metadata
 from typing import Annotated
 
 import typer
 
 from fleetlog.agents.supervisor import AgentOptions, Supervisor
+from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.settings import child_environment
 from fleetlog.cli.agent_clis import (
     CredentialsOption,
@@ -101,6 +103,8 @@ def agent(  # noqa: PLR0913 - one parameter per option
       fleetlog --url nats://hub:4222 agent --queue gpu --queue default
       fleetlog agent --credential claude=key
     """
+    if ctx.invoked_subcommand is not None:
+        return
     settings = settings_of(ctx)
     drain_s = parse_duration(drain, "drain") / 1000
     options = AgentOptions(
@@ -119,13 +123,24 @@ def agent(  # noqa: PLR0913 - one parameter per option
         environ=child_environment({}),
         version=metadata.version("fleetlog"),
     )
+    made: list[Supervisor] = []
+
+    def make(fleet: Fleet) -> Supervisor:
+        made.append(Supervisor(fleet, options))
+        return made[-1]
+
     role = Role(
         name="agent",
-        make=lambda fleet: Supervisor(fleet, options),
+        make=make,
         drain_s=drain_s + options.stop_s,
         health=health,
     )
-    raise typer.Exit(run(run_role(settings, role)))
+    code = run(run_role(settings, role))
+    # One that `fleetlog up` keeps is started anew by it.
+    if settings.lifeline_fd is None and any(each.wishes.is_restart_wanted for each in made):
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
+    raise typer.Exit(code)
 
 
 def _check_app(app: str | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from fleetlog.agents.strains import strains_text
 from fleetlog.bus.coordinator import ask_coordinator
 from fleetlog.bus.core.queues import QueueState
 from fleetlog.bus.errors import ProjectionError, Unavailable
@@ -48,6 +49,15 @@ def check_agents(agents: Sequence[AgentSeen]) -> Check:
             "agents",
             f"{found}, {len(silent)} silent: {names}",
             "see whether these hosts are up; what their agents held goes to others when its lease ends",
+        )
+    if strained := [agent for agent in agents if agent.state == "strained"]:
+        short = "; ".join(
+            f"{agent.host} of {strains_text(agent.strains)}" for agent in strained[:5]
+        )
+        return warning(
+            "agents",
+            f"{found}, {len(strained)} take nothing new as they are short: {short}",
+            "make room there, or give these agents lower floors; they go on by themselves",
         )
     if not alive:
         return warning("agents", "none runs", "start one with `fleetlog agent`; tasks wait for it")

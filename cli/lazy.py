@@ -81,7 +81,9 @@ def _prepare(command: TyperCommand | TyperGroup, *, has_shared_flags: bool) -> N
         for each in command.commands.values():
             assert isinstance(each, TyperCommand | TyperGroup)
             _prepare(each, has_shared_flags=has_shared_flags)
-    elif has_shared_flags:
+    if has_shared_flags and not (
+        isinstance(command, TyperGroup) and not command.invoke_without_command
+    ):
         add_shared_flags(command, is_hidden=True)
         command.epilog = EPILOG
     command.help = keep_examples(command.help)

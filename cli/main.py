@@ -43,7 +43,7 @@ SECTIONS: Final = {
         "bench": ("fleetlog.cli.bench:bench", "Measure this machine."),
     },
     "Single roles, for deployments": {
-        "agent": ("fleetlog.cli.agent:agent", "Run tasks on this host."),
+        "agent": ("fleetlog.cli.agents:app", "Run tasks on this host."),
         "coordinator": ("fleetlog.cli.coordinator:coordinator", "Do what time brings."),
         "projector": ("fleetlog.cli.projector:projector", "Keep the SQL views, answer queries."),
     },

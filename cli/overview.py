@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from fleetlog.agents.strains import strains_text
 from fleetlog.bus.client import Client
 from fleetlog.bus.core.credential import Credential
 from fleetlog.bus.core.queues import QueueState
@@ -20,9 +21,16 @@ from fleetlog.bus.queues import read_queues
 from fleetlog.bus.settings import Settings
 from fleetlog.cli.asking import ask_rows
 from fleetlog.cli.coordinator_seen import CoordinatorSeen, look_at_coordinator
-from fleetlog.schemas.beats import StoredBeat, WorkerBeat
+from fleetlog.schemas.beats import Beat, StoredBeat, WorkerBeat
 from fleetlog.schemas.envelope import open_stored
-from fleetlog.schemas.events import AgentLost, AgentStarted, AgentStopped
+from fleetlog.schemas.events import (
+    AgentLost,
+    AgentRecovered,
+    AgentStarted,
+    AgentStopped,
+    AgentStrained,
+    Strain,
+)
 from fleetlog.schemas.subjects import guard
 
 SILENT_S: Final = 3.0
@@ -55,14 +63,26 @@ class AgentSeen(msgspec.Struct, frozen=True, kw_only=True):
     """The incarnation."""
     host: str
     """Where it runs."""
-    state: Literal["running", "draining", "silent"]
-    """What its last beat said; `silent` when that is too long ago."""
+    state: Literal["running", "strained", "draining", "silent"]
+    """What its last beat said; `strained` when it takes nothing for its host's sake, `silent` when that beat
+    was too long ago."""
     queues: tuple[str, ...]
     """What it serves."""
     heard_at: datetime | None
     """When the server received its last beat; None when it keeps none."""
     workers: tuple[WorkerBeat, ...]
     """Its worker processes, and what they run."""
+    slots: int = 0
+    """How many attempts it runs at once."""
+    version: str = ""
+    """Of fleetlog."""
+    strains: tuple[Strain, ...] = ()
+    """What its host has too little of."""
+
+    @property
+    def busy(self) -> int:
+        """How many attempts it runs."""
+        return sum(worker.running for worker in self.workers)
 
 
 class ProjectorSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +207,7 @@ async def look_at_pauses(fleet: Fleet) -> tuple[QueueState, ...]:
 async def look_at_agents(fleet: Fleet) -> tuple[AgentSeen, ...]:
     """The agents that have started and not ended."""
     alive: dict[str, AgentStarted] = {}
+    strains: dict[str, tuple[Strain, ...]] = {}
     async for page in fleet.log.read(subjects=guard(fleet.name, "agent", "*")):
         for record in map(open_stored, page):
             if record.subject is None:
@@ -196,11 +217,15 @@ async def look_at_agents(fleet: Fleet) -> tuple[AgentSeen, ...]:
                     alive[record.subject.id] = record.event
                 case AgentStopped() | AgentLost():
                     alive.pop(record.subject.id, None)
+                case AgentStrained() | AgentRecovered() as event:
+                    found = event.strains if isinstance(event, AgentStrained) else ()
+                    strains[record.subject.id] = found
     heard = {agent_id: await fleet.beats.last(agent_id) for agent_id in alive}
     if missing := {agent_id for agent_id, beat in heard.items() if beat is None}:
         heard |= await _listen(fleet, missing)
     return tuple(
-        _seen(fleet, started, agent_id, heard[agent_id]) for agent_id, started in alive.items()
+        _seen(fleet, started, agent_id, heard[agent_id], strains.get(agent_id, ()))
+        for agent_id, started in alive.items()
     )
 
 
@@ -219,17 +244,28 @@ async def _listen(fleet: Fleet, missing: set[str]) -> dict[str, StoredBeat]:
 
 
 def _seen(
-    fleet: Fleet, started: AgentStarted, agent_id: str, heard: StoredBeat | None
+    fleet: Fleet,
+    started: AgentStarted,
+    agent_id: str,
+    heard: StoredBeat | None,
+    strains: tuple[Strain, ...],
 ) -> AgentSeen:
     is_silent = heard is None or (fleet.log.now() - heard.stored_at).total_seconds() > SILENT_S
     return AgentSeen(
         agent_id=agent_id,
         host=started.host,
-        state="silent" if heard is None or is_silent else heard.beat.state,
+        state="silent" if heard is None or is_silent else _state(heard.beat, strains),
         queues=started.queues,
         heard_at=heard.stored_at if heard is not None else None,
         workers=heard.beat.workers if heard is not None else (),
+        slots=started.workers * started.concurrency,
+        version=started.version,
+        strains=strains,
     )
+
+
+def _state(beat: Beat, strains: tuple[Strain, ...]) -> Literal["running", "strained", "draining"]:
+    return "strained" if strains and beat.state == "running" else beat.state
 
 
 async def _ask_projector(
@@ -245,6 +281,11 @@ async def _ask_projector(
 
 
 def _lack(agents: tuple[AgentSeen, ...], projector: ProjectorSeen | None) -> str | None:
+    strained = [agent for agent in agents if agent.state == "strained"]
+    if strained and not any(agent.state == "running" for agent in agents):
+        return (
+            f"every agent rests: {strained[0].host} is short of {strains_text(strained[0].strains)}"
+        )
     if not any(agent.state == "running" for agent in agents):
         return "no agent runs: start one with `fleetlog agent`"
     if projector is None:

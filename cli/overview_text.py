@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleetlog.agents.strains import strains_text
 from fleetlog.cli.overview import AgentSeen, Overview, PausedCredential
 from fleetlog.cli.pauses import describe_pause
 from fleetlog.cli.rendering import aligned, instant_text, one_line
@@ -56,6 +57,8 @@ def _agents_text(agents: tuple[AgentSeen, ...]) -> str:
             f"agent        {agent.agent_id} on {one_line(agent.host)}, {agent.state},"
             f" queues {', '.join(agent.queues)}"
         )
+        if agent.strains:
+            lines.append(f"  takes nothing new: short of {strains_text(agent.strains)}")
         lines += [f"  {_worker_text(worker)}" for worker in agent.workers]
     return "\n".join(lines)
 

@@ -15,6 +15,8 @@ INNER = [
     ("task", "output"),
     ("task", "artifact"),
     ("task", "cancel"),
+    ("agent", "list"),
+    ("agent", "drain"),
     ("dead", "list"),
     ("dead", "revive"),
     ("queue", "list"),

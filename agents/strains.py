@@ -1,0 +1,183 @@
+"""What an agent's host is short of: measured every few seconds, so that the agent rests until there is more."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from fleetlog.bus.system import Clock
+from fleetlog.schemas.events import Strain
+
+LOOK_S: Final = 2.0
+RELIEF: Final = 1.1
+"""So much above the floor it must be again: what wavers around the floor would be told each time."""
+_MEMORY_TOLD: Final = Path("/proc/meminfo")
+_GROUP: Final = Path("/sys/fs/cgroup")
+_OWN_FILES: Final = Path("/proc/self/fd")
+
+
+class Floors(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent leaves free on its host; 0 for whatever there is."""
+
+    disk_bytes: int = 256 * 1024 * 1024
+    """On the disk of its folder."""
+    memory_bytes: int = 128 * 1024 * 1024
+    """Of the machine's memory, or of its control group's if that has less."""
+    files: int = 64
+    """Of the file handles that the agent may open."""
+
+
+class Gauges(Protocol):
+    """Looks at the machine; what can't be known is None."""
+
+    def disk(self) -> int | None:
+        """Bytes free for this user on the disk of the agent's folder."""
+        ...
+
+    def memory(self) -> int | None:
+        """Bytes that programs could get without swapping."""
+        ...
+
+    def files(self) -> int | None:
+        """File handles that this process could still open."""
+        ...
+
+
+class HostGauges:
+    """This machine's. Memory and handles are known where there is a `/proc`.
+
+    Args:
+        folder: on the disk to look at; it need not be there yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def disk(self) -> int | None:
+        """See `Gauges`."""
+        for folder in (self._folder, *self._folder.parents):
+            try:
+                return shutil.disk_usage(folder).free
+            except OSError:
+                continue
+        return None
+
+    def memory(self) -> int | None:
+        """See `Gauges`."""
+        known = [each for each in (_machine_memory(), _group_memory()) if each is not None]
+        return min(known, default=None)
+
+    def files(self) -> int | None:
+        """See `Gauges`."""
+        try:
+            return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - sum(
+                1 for _ in _OWN_FILES.iterdir()
+            )
+        except OSError:
+            return None
+
+
+class StrainWatch:
+    """Says when something becomes short, when what is short changes, and when nothing is any more.
+
+    Args:
+        gauges: the machine.
+        floors: what shall be left free.
+        clock: for the pauses.
+        changed: gets all that is short; nothing when all is well again.
+        folder: named in what is said of the disk.
+    """
+
+    def __init__(
+        self,
+        gauges: Gauges,
+        floors: Floors,
+        clock: Clock,
+        *,
+        changed: Callable[[tuple[Strain, ...]], None],
+        folder: Path,
+    ) -> None:
+        self._gauges = gauges
+        self._floors = floors
+        self._clock = clock
+        self._changed = changed
+        self._folder = folder
+        self._strains: tuple[Strain, ...] = ()
+
+    def look(self) -> None:
+        """Measures once."""
+        before: set[str] = {strain.resource for strain in self._strains}
+        now = tuple(strain for strain in self._measure() if _is_short(strain, before))
+        if {strain.resource for strain in now} != before:
+            self._strains = now
+            self._changed(now)
+
+    async def run(self) -> None:
+        """Measures every few seconds, for ever."""
+        while True:
+            await self._clock.sleep(LOOK_S)
+            self.look()
+
+    def _measure(self) -> list[Strain]:
+        gauges, floors = self._gauges, self._floors
+        found: list[Strain] = []
+        if floors.disk_bytes and (left := gauges.disk()) is not None:
+            where = str(self._folder)
+            found.append(Strain(resource="disk", left=left, floor=floors.disk_bytes, where=where))
+        if floors.memory_bytes and (left := gauges.memory()) is not None:
+            found.append(Strain(resource="memory", left=left, floor=floors.memory_bytes))
+        if floors.files and (left := gauges.files()) is not None:
+            found.append(Strain(resource="files", left=left, floor=floors.files))
+        return found
+
+
+def strains_text(strains: Sequence[Strain]) -> str:
+    """What is short, and by how much, for people."""
+    return ", ".join(_text(strain) for strain in strains)
+
+
+def bytes_text(count: int) -> str:
+    """A number of bytes with a unit."""
+    size, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while size >= 1024 and len(units) > 1:
+        size, units = size / 1024, units[1:]
+    return f"{size:.4g} {units[0]}"
+
+
+def _text(strain: Strain) -> str:
+    if strain.resource == "files":
+        return f"file handles ({strain.left} left, wanted {strain.floor})"
+    where = f" on the disk of {strain.where}" if strain.where else ""
+    sizes = f"{bytes_text(strain.left)} free{where}, wanted {bytes_text(strain.floor)}"
+    return f"{strain.resource} ({sizes})"
+
+
+def _is_short(strain: Strain, before: set[str]) -> bool:
+    floor = strain.floor * RELIEF if strain.resource in before else strain.floor
+    return strain.left < floor
+
+
+def _machine_memory() -> int | None:
+    try:
+        for line in _MEMORY_TOLD.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _group_memory() -> int | None:
+    """What is left of a container's limit; what its files hold in memory can be given back."""
+    try:
+        limit = int((_GROUP / "memory.max").read_text())
+        used = int((_GROUP / "memory.current").read_text())
+        cached = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
+        return limit - used + int(cached.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return None  # no limit ("max"), or none that is known
