@@ -39,7 +39,7 @@ def evolve_agent(agent: AgentState, record: Recorded) -> AgentState:
     if agent.is_ended:
         return agent
     match record.event:
-        case AgentStarted():
+        case AgentStarted() if agent.status == "absent":
             return msgspec.structs.replace(agent, status="running")
         case AgentDraining():
             return msgspec.structs.replace(agent, status="draining")

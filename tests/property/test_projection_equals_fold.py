@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetlog.bus.core import (
+    AgentState,
     Claim,
     Complete,
     Fail,
@@ -22,6 +23,7 @@ from fleetlog.bus.core import (
     Task,
     decide,
     evolve,
+    evolve_agent,
 )
 from fleetlog.bus.core.commands import Cancel, Expire
 from fleetlog.bus.core.decide import AnyCommand
@@ -29,6 +31,9 @@ from fleetlog.bus.queues import Queues
 from fleetlog.projections.store import Store, create_store
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.events import (
+    AgentDraining,
+    AgentLost,
+    AgentStopped,
     Event,
     QueuePaused,
     QueueResumed,
@@ -46,7 +51,7 @@ from fleetlog.schemas.events import (
 )
 from fleetlog.schemas.objects import ObjectRef
 from fleetlog.schemas.specs import TaskSpec, payload_digest
-from tests.unit.projections.histories import FLEET, Expected, Log, fold, make
+from tests.unit.projections.histories import FLEET, Expected, Log, fold, make, started
 from tests.unit.projections.reading import rows
 
 TASKS = 3
@@ -258,6 +263,48 @@ def test_every_column_is_what_the_core_says(
     found = rows(store, f"FROM events WHERE seq >= {world.first}")
     assert {row["seq"] for row in found} == {message.seq for message in world.log.messages}
     assert {r["seq"] for r in found if r["is_violation"] or r["problem"]} == violations
+
+
+agent_words = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from(("started", "draining", "stopped", "lost"))),
+    max_size=12,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(words=agent_words, cuts=st.lists(st.integers(1, 5), min_size=1, max_size=4))
+def test_agents_are_what_the_core_says(
+    store: Store, words: list[tuple[int, str]], cuts: list[int]
+) -> None:
+    log = Log(store.checkpoint.seq + 1)
+    names = [f"a{log.next_seq}-{n}" for n in range(2)]
+    for which, word in words:
+        log.agent(names[which], _agent_event(word))
+    for batch in _cut(log.messages, cuts):
+        store.apply(batch)
+    for name in names:
+        agent = AgentState(id=name)
+        for record in map(open_stored, log.messages):
+            if record.subject is not None and record.subject.id == name:
+                agent = evolve_agent(agent, record)
+        found = rows(store, f"SELECT state, ended_at FROM agents WHERE agent_id = '{name}'")
+        if agent.status == "absent":
+            assert found == []
+        else:
+            assert [row["state"] for row in found] == [agent.status]
+            assert [row["ended_at"] is not None for row in found] == [agent.is_ended]
+
+
+def _agent_event(word: str) -> Event:
+    match word:
+        case "started":
+            return started()
+        case "draining":
+            return make(AgentDraining)
+        case "stopped":
+            return make(AgentStopped)
+        case _:
+            return make(AgentLost, silent_ms=3_100)
 
 
 words = st.lists(

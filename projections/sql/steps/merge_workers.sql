@@ -7,7 +7,7 @@ USING (
         arg_min(j.host, seq) AS host,
         arg_min(j.pid, seq) AS pid,
         arg_min(stored_at, seq) FILTER (WHERE j.type = 'worker.spawned') AS spawned_at,
-        arg_min({'at': stored_at, 'exit_code': j.exit_code, 'signal': j.signal}, seq)
+        arg_min({'at': stored_at, 'exit_code': j.exit_code, 'signal': j.signal, 'reason': j.reason}, seq)
             FILTER (WHERE j.type = 'worker.exited') AS exited,
         count(*) FILTER (WHERE j.type = 'worker.refused') AS refused
     FROM batch
@@ -21,10 +21,11 @@ WHEN MATCHED THEN UPDATE SET
     exited_at = coalesce(w.exited_at, n.exited.at),
     exit_code = CASE WHEN w.exited_at IS NULL THEN n.exited.exit_code ELSE w.exit_code END,
     signal = CASE WHEN w.exited_at IS NULL THEN n.exited.signal ELSE w.signal END,
+    exit_reason = CASE WHEN w.exited_at IS NULL THEN n.exited.reason ELSE w.exit_reason END,
     refused = w.refused + n.refused
 WHEN NOT MATCHED THEN INSERT (
-    agent_id, worker_id, host, pid, spawned_at, exited_at, exit_code, signal, refused
+    agent_id, worker_id, host, pid, spawned_at, exited_at, exit_code, signal, exit_reason, refused
 ) VALUES (
     n.agent_id, n.worker_id, n.host, n.pid, n.spawned_at, n.exited.at, n.exited.exit_code,
-    n.exited.signal, n.refused
+    n.exited.signal, n.exited.reason, n.refused
 )

@@ -8,5 +8,12 @@ CREATE TABLE heartbeats (
     worker_state VARCHAR,
     task_id VARCHAR,
     attempt BIGINT,
-    running BIGINT
+    running BIGINT,
+    output_at TIMESTAMPTZ,
+    input_tokens BIGINT,
+    output_tokens BIGINT,
+    cost_micro_usd BIGINT,
+    rss_bytes BIGINT,
+    cpu_s DOUBLE,
+    crashes BIGINT
 )

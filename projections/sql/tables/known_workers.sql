@@ -7,5 +7,6 @@ CREATE TABLE store.known_workers (
     exited_at TIMESTAMPTZ,
     exit_code BIGINT,
     signal BIGINT,
+    exit_reason VARCHAR,
     refused BIGINT NOT NULL
 )

@@ -13,6 +13,7 @@ SELECT
     w.exited_at,
     w.exit_code,
     w.signal,
-    w.refused
+    w.refused,
+    w.exit_reason
 FROM store.known_workers AS w
 LEFT JOIN store.known_agents AS a USING (agent_id)

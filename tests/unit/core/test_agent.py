@@ -30,6 +30,7 @@ ROWS: dict[str, tuple[list[AnyEvent], str]] = {
     "one that started runs": ([STARTED], "running"),
     "one that drains": ([STARTED, DRAINING], "draining"),
     "one that stopped": ([STARTED, DRAINING, STOPPED], "stopped"),
+    "one that drains does not start again": ([STARTED, DRAINING, STARTED], "draining"),
     "one that was lost": ([STARTED, LOST], "lost"),
     "lost is lost, whatever it says later": ([STARTED, LOST, DRAINING, STOPPED], "lost"),
     "stopped is stopped": ([STARTED, STOPPED, LOST], "stopped"),

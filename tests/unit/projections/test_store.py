@@ -11,6 +11,7 @@ import pytest
 from fleetlog.bus.errors import ProjectionError
 from fleetlog.projections.store import Store, create_store, open_store
 from fleetlog.schemas.beats import Beat, StoredBeat, WorkerBeat
+from fleetlog.schemas.events import Usage
 from tests.unit.projections.histories import FLEET, Log, instant
 from tests.unit.projections.reading import rows
 
@@ -152,15 +153,28 @@ def test_heartbeats_are_a_row_per_worker_and_old_ones_go(store: Store) -> None:
         beat = Beat(agent_id="a1", host="h1", occurred_at=stamp, workers=workers)
         return StoredBeat(stamp, beat)
 
-    busy = WorkerBeat(worker_id="w1", pid=5, state="busy", running=1, task_id="t1", attempt=2)
+    busy = WorkerBeat(
+        worker_id="w1",
+        pid=5,
+        state="busy",
+        running=1,
+        task_id="t1",
+        attempt=2,
+        rss_bytes=5_000_000_000,
+        cpu_s=1.25,
+        usage=Usage(input_tokens=7, cost_micro_usd=1_500_000),
+        output_at=datetime(2026, 1, 1, 0, 20, tzinfo=UTC),
+    )
+    crashed = WorkerBeat(worker_id="w2", state="backing_off", crashes=3)
     store.add_beats([heard(0)])
-    store.add_beats([heard(1200, busy, WorkerBeat(worker_id="w2", state="idle")), heard(1201)])
+    store.add_beats([heard(1200, busy, crashed), heard(1201)])
     found = rows(store, "FROM heartbeats ORDER BY stored_at, worker_id NULLS FIRST")
-    assert [(r["worker_id"], r["worker_state"], r["running"]) for r in found] == [
-        ("w1", "busy", 1),
-        ("w2", "idle", 0),
-        (None, None, None),
+    assert [(r["worker_id"], r["worker_state"], r["running"], r["crashes"]) for r in found] == [
+        ("w1", "busy", 1, 0),
+        ("w2", "backing_off", 0, 3),
+        (None, None, None, None),
     ]
+    assert (found[1]["cost_micro_usd"], found[1]["rss_bytes"]) == (None, None)
     assert found[0] == {
         "agent_id": "a1",
         "host": "h1",
@@ -172,6 +186,13 @@ def test_heartbeats_are_a_row_per_worker_and_old_ones_go(store: Store) -> None:
         "task_id": "t1",
         "attempt": 2,
         "running": 1,
+        "output_at": instant(1_767_226_800_000_000),
+        "input_tokens": 7,
+        "output_tokens": 0,
+        "cost_micro_usd": 1_500_000,
+        "rss_bytes": 5_000_000_000,
+        "cpu_s": 1.25,
+        "crashes": 0,
     }
 
 

@@ -210,7 +210,9 @@ def test_workers_know_how_they_ended(store: Store, is_at_once: bool) -> None:
     for worker in ("w1", "w2", "w3"):
         log.worker("a1", worker, make(WorkerSpawned, host="h1", pid=10))
     log.worker("a2", "w1", make(WorkerSpawned, host="h2", pid=11))
-    log.worker("a1", "w1", make(WorkerExited, host="h1", pid=10, exit_code=3))
+    log.worker(
+        "a1", "w1", make(WorkerExited, host="h1", pid=10, exit_code=3, reason="ended by itself")
+    )
     log.worker("a1", "w2", make(WorkerExited, host="h1", pid=10, signal=9))
     lost = {"task_id": "t", "attempt": 1, "fence": 1, "verb": "completed", "digest": "x"}
     log.worker("a1", "w3", make(WorkerRefused, **lost))
@@ -228,6 +230,7 @@ def test_workers_know_how_they_ended(store: Store, is_at_once: bool) -> None:
         ("lost", None, None, 0),
     ]
     assert [(r["host"], r["pid"]) for r in found] == [("h1", 10)] * 3 + [("h2", 11)]
+    assert [r["exit_reason"] for r in found] == ["ended by itself", None, None, None]
 
 
 def test_every_table_and_column_that_people_see_is_described(store: Store) -> None:
