@@ -1,4 +1,4 @@
-"""The worker processes of one agent: kept at their number, replaced when they die."""
+"""The worker processes of one agent: kept at the number that is wanted, replaced when they die."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -34,7 +34,7 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What kind of pool."""
 
     size: int = 2
-    """Worker processes."""
+    """Worker processes, until `resize` says otherwise."""
     concurrency: int = 1
     """Attempts at once in each."""
     app: str | None = None
@@ -70,6 +70,8 @@ class PoolEvents(Protocol):
 class Slot:
     """The right to run one attempt in a worker."""
 
+    _then: Callable[[], None] | None = None
+
     def __init__(self, pool: WorkerPool, worker: Worker) -> None:
         self.worker = worker
         self._pool = pool
@@ -81,16 +83,22 @@ class Slot:
         """The worker's."""
         return self.worker.worker_id
 
+    def on_release(self, then: Callable[[], None]) -> None:
+        """Has `then` called when the slot is given back; it must not raise."""
+        self._then = then
+
     def release(self) -> None:
         """Gives the slot back; a second time does nothing."""
         if self._is_held:
             self._is_held = False
             self.worker.slots_held -= 1
             self._pool.note_free()
+            if self._then is not None:
+                self._then()
 
 
 class WorkerPool:
-    """Keeps `options.size` worker processes alive while it is open.
+    """Keeps as many worker processes alive as it was told while it is open.
 
     Use it with `async with`, in the task that also leaves it: entering waits until every worker is ready,
     leaving ends them all and leaves no process behind.
@@ -104,6 +112,9 @@ class WorkerPool:
         self._workers: dict[str, Worker] = {}
         self._backing_off: dict[str, WorkerBeat] = {}
         self._spawned_count = 0
+        self._keeper_count = 0
+        self._wanted_count = options.size
+        self._leaving: set[str] = set()
         self._closing = asyncio.Event()
         self._free = asyncio.Event()
         self._handlers: dict[str, bytes] = {}
@@ -118,6 +129,11 @@ class WorkerPool:
     def workers(self) -> tuple[Worker, ...]:
         """The workers that are there, the oldest first."""
         return tuple(self._workers.values())
+
+    @property
+    def wanted_count(self) -> int:
+        """How many workers it keeps, those that are just starting included."""
+        return self._wanted_count
 
     @property
     def free_count(self) -> int:
@@ -165,9 +181,9 @@ class WorkerPool:
         await self._tasks.__aenter__()
         try:
             starts: list[asyncio.Future[None]] = []
-            for _ in range(self._options.size):
+            for _ in range(self._wanted_count):
                 starts.append(start := asyncio.get_running_loop().create_future())
-                self._tasks.create_task(self._keep_one(start))
+                self._keep(start)
             await asyncio.gather(*starts)
         except BaseException:
             await self._shut()
@@ -182,6 +198,30 @@ class WorkerPool:
     ) -> None:
         """Closes the pool."""
         await self._shut()
+
+    def resize(self, count: int, *, leaving: Sequence[str] = ()) -> int:
+        """Starts workers, or ends idle ones, and returns at once.
+
+        Nothing that runs is ended: while too few are idle, more workers than `count` are kept.
+
+        Args:
+            count: how many workers to keep from now on, 1 or more.
+            leaving: those that end first, if they are idle; then the newest.
+
+        Returns:
+            How many it keeps now.
+        """
+        if self._closing.is_set():
+            return self._wanted_count
+        surplus = self._wanted_count - count
+        for worker in self._idle(leaving)[: max(0, surplus)]:
+            self._leaving.add(worker.worker_id)
+            worker.exit()
+            self._wanted_count -= 1
+        self._wanted_count = max(self._wanted_count, count)
+        while self._keeper_count < self._wanted_count:
+            self._keep()
+        return self._wanted_count
 
     async def close(self) -> None:
         """Ends all workers: `Exit`, then SIGTERM, then SIGKILL; returns when none is left. Idempotent."""
@@ -200,9 +240,24 @@ class WorkerPool:
             raise
         await self._tasks.__aexit__(None, None, None)
 
+    def _idle(self, first: Sequence[str]) -> list[Worker]:
+        idle = [each for each in self._workers.values() if each.is_ready and not each.slots_held]
+        idle.reverse()
+        return sorted(idle, key=lambda worker: worker.worker_id not in first)
+
+    def _keep(self, started: asyncio.Future[None] | None = None) -> None:
+        if started is None:
+            # Nobody waits for this one: if it does not come up, that is logged and tried again.
+            started = asyncio.get_running_loop().create_future()
+            started.set_result(None)
+        self._keeper_count += 1
+        self._tasks.create_task(self._keep_one(started))
+
     async def _keep_one(self, started: asyncio.Future[None]) -> None:
         crash_count = 0
         while not self._closing.is_set():
+            if self._keeper_count > self._wanted_count:
+                break
             worker_id, is_crash = await self._live_one(started)
             crash_count = crash_count + 1 if is_crash else 0
             if crash_count > 1:
@@ -213,6 +268,7 @@ class WorkerPool:
                 )
                 await self._pause(delay_s)
                 del self._backing_off[worker_id]
+        self._keeper_count -= 1
 
     async def _pause(self, delay_s: float) -> None:
         try:
@@ -239,6 +295,7 @@ class WorkerPool:
         finally:
             worker.give_up()
             del self._workers[worker.worker_id]
+            self._leaving.discard(worker.worker_id)
         age_s = self._system.clock.monotonic() - born_at
         is_idle = worker.finished_count == 0 and age_s < _HEALTHY_S
         return worker.worker_id, is_idle and not worker.is_end_wanted
@@ -317,6 +374,8 @@ class WorkerPool:
         self._events.on_exited(worker.worker_id, pid, exit_code, number, reason)
 
     def _reason_of(self, worker: Worker, exit_code: int | None) -> str:
+        if worker.worker_id in self._leaving:
+            return "there was nothing for it to do"
         if worker.is_end_wanted:
             return "its agent ended it" if self._closing.is_set() else "ended with an attempt"
         if not isinstance(worker.ready.done() and worker.ready.result(), Ready):

@@ -323,6 +323,47 @@ async def test_workers_that_crash_in_a_row_are_started_more_and_more_slowly(
     assert "3 workers crashed in a row: the next in 0.2 s" in caplog.messages
 
 
+async def test_a_pool_grows_and_only_idle_workers_leave(app: Path) -> None:
+    events = Happenings()
+    async with pool(app, app="pool_app:agent", events=events, times=QUICK) as workers:
+        slot = await workers.acquire()
+        running = Running(slot.worker, command_run("sleep", "60"))
+        async with asyncio.timeout(30):
+            await running.started.wait()
+            assert workers.resize(4) == 4
+            others = {s.worker_id: s for s in [await workers.acquire() for _ in range(3)]}
+        assert (slot.worker_id, set(others)) == ("w1", {"w2", "w3", "w4"})
+        others["w2"].release()
+        others["w3"].release()
+        # Of the two that are idle the one that was named leaves; then the other, although one is wanted.
+        assert workers.resize(3, leaving=("w1", "w2")) == 3
+        assert workers.resize(1) == 2
+        assert workers.free_count == 0
+        async with asyncio.timeout(30):
+            gone = {(await events.exited.get())[0] for _ in range(2)}
+        assert gone == {"w2", "w3"}
+        assert events.reasons == ["there was nothing for it to do"] * 2
+        assert workers.resize(3) == 3
+        assert (await workers.acquire()).worker_id == "w5"
+        assert is_alive(slot.worker.pid or 0)
+        slot.worker.stop(running.run.run_id, "cancel")
+        assert isinstance((await running.done()).outcome, Stopped)
+    assert events.spawned.qsize() == 5
+
+
+async def test_a_worker_that_is_wanted_again_while_it_leaves_gets_a_successor(app: Path) -> None:
+    events = Happenings()
+    async with pool(app, app="pool_app:agent", size=2, events=events, times=QUICK) as workers:
+        assert workers.resize(1) == 1
+        assert workers.resize(2) == 2
+        async with asyncio.timeout(30):
+            held = [await workers.acquire(), await workers.acquire()]
+        assert [slot.worker_id for slot in held] == ["w1", "w3"]
+        assert workers.try_acquire() is None
+    assert workers.resize(5) == 2
+    assert events.spawned.qsize() == 3
+
+
 async def test_closing_ends_what_runs_and_what_does_not_obey(app: Path) -> None:
     async with pool(app, app="pool_app:agent", size=2, times=QUICK) as workers:
         slot, other = await workers.acquire(), await workers.acquire()
