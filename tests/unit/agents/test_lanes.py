@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fleetlog.agents.lanes import LaneOrder
 from fleetlog.bus.offers import Lane
 from fleetlog.schemas.subjects import PRIORITIES
@@ -62,3 +66,54 @@ def test_a_lane_that_was_empty_for_long_is_owed_no_burst() -> None:
     starts(order, {Lane("one", "high")}, 1, 1000)
     low = [most for lanes, most in order.plan(4) if lanes[0].priority == "low"]
     assert low == [1, 4]
+
+
+HIGH = [Lane(queue, "high") for queue in ("one", "two", "three")]
+
+
+@pytest.mark.parametrize("free_count", [1, 2, 3, 8, 50])
+def test_queues_that_all_wait_get_starts_by_their_weights(free_count: int) -> None:
+    order = LaneOrder(HIGH, {"one": 3, "three": 2})
+    started = starts(order, set(HIGH), free_count, 600 // free_count)
+    for end in range(free_count, len(started) + 1, free_count):
+        counts = Counter(lane.queue for lane in started[:end])
+        for queue, weight in (("one", 3), ("two", 1), ("three", 2)):
+            assert abs(counts[queue] - end * weight / 6) <= 1, (end, counts)
+
+
+def test_weights_count_within_each_priority() -> None:
+    order = LaneOrder(LANES, {"one": 3})
+    counts = Counter(starts(order, set(LANES), 1, 6400))
+    for priority in PRIORITIES:
+        one, two = counts[Lane("one", priority)], counts[Lane("two", priority)]
+        assert one == pytest.approx(3 * two, rel=0.02), priority
+    assert counts[Lane("two", "low")] == pytest.approx(100, abs=2)
+
+
+def test_what_a_queue_leaves_others_take() -> None:
+    order = LaneOrder(HIGH, {"one": 9})
+    started = starts(order, {HIGH[1]}, 4, 10)
+    assert Counter(started) == {HIGH[1]: 40}
+
+
+@given(
+    weights=st.tuples(*[st.integers(1, 20)] * 3),
+    free_count=st.integers(1, 40),
+    rounds=st.integers(1, 30),
+)
+def test_a_queue_that_was_empty_for_long_is_owed_one_round(
+    weights: tuple[int, int, int], free_count: int, rounds: int
+) -> None:
+    order = LaneOrder(HIGH, {"one": weights[0], "two": weights[1], "three": weights[2]})
+    starts(order, {HIGH[0]}, free_count, 300)
+    total = sum(weights)
+    most = 3 * max(free_count, total)
+    after = starts(order, set(HIGH), free_count, rounds)
+    for lane, weight in zip(HIGH, weights, strict=True):
+        due = len(after) * weight / total
+        assert abs(after.count(lane) - due) <= most, lane
+
+
+def test_equal_weights_are_no_weights() -> None:
+    plain, equal = LaneOrder(LANES), LaneOrder(LANES, {"one": 7, "two": 7})
+    assert [plain.plan(3) for _ in range(4)] == [equal.plan(3) for _ in range(4)]
