@@ -6,15 +6,19 @@ import asyncio
 import hashlib
 from typing import Any
 
+from fleetlog.agents.strains import strains_text
 from fleetlog.bus.errors import ConflictError
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import entry
 from fleetlog.schemas.envelope import encode
 from fleetlog.schemas.events import (
     AgentDraining,
+    AgentRecovered,
     AgentStarted,
     AgentStopped,
+    AgentStrained,
     Event,
+    Strain,
     TaskEvent,
     WorkerExited,
     WorkerRefused,
@@ -61,6 +65,15 @@ class Recorder:
     def draining(self, reason: str, actor: str | None = None) -> None:
         """It takes nothing new."""
         self._of_agent(AgentDraining(reason=reason, actor=actor, **self._stamp()))
+
+    def strained(self, strains: tuple[Strain, ...]) -> None:
+        """It takes nothing new for its host's sake; nothing is short any more where there is none."""
+        if strains:
+            self._of_agent(
+                AgentStrained(strains=strains, reason=strains_text(strains), **self._stamp())
+            )
+        else:
+            self._of_agent(AgentRecovered(**self._stamp()))
 
     def stopped(self, reason: str) -> None:
         """It has ended in order."""

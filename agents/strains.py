@@ -13,7 +13,6 @@ import msgspec
 from fleetlog.bus.system import Clock
 from fleetlog.schemas.events import Strain
 
-LOOK_S: Final = 2.0
 RELIEF: Final = 1.1
 """So much above the floor it must be again: what wavers around the floor would be told each time."""
 _MEMORY_TOLD: Final = Path("/proc/meminfo")
@@ -30,6 +29,8 @@ class Floors(msgspec.Struct, frozen=True, kw_only=True):
     """Of the machine's memory, or of its control group's if that has less."""
     files: int = 64
     """Of the file handles that the agent may open."""
+    look_s: float = 2.0
+    """How often it looks."""
 
 
 class Gauges(Protocol):
@@ -120,7 +121,7 @@ class StrainWatch:
     async def run(self) -> None:
         """Measures every few seconds, for ever."""
         while True:
-            await self._clock.sleep(LOOK_S)
+            await self._clock.sleep(self._floors.look_s)
             self.look()
 
     def _measure(self) -> list[Strain]:

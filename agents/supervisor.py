@@ -7,10 +7,11 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -18,10 +19,12 @@ from fleetlog.agents.attempts import Attempt, Attempts
 from fleetlog.agents.claims import Claims
 from fleetlog.agents.credential_gate import CredentialGate
 from fleetlog.agents.feeder import Feeder
+from fleetlog.agents.memory_watch import MemoryWatch
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.own_loss import OwnLoss
 from fleetlog.agents.pool import PoolOptions, Slot, WorkerPool
 from fleetlog.agents.recorder import Recorder
+from fleetlog.agents.strains import Floors, Gauges, HostGauges, StrainWatch, strains_text
 from fleetlog.agents.wishes import Wishes
 from fleetlog.agents.worktrees.worktrees import Worktrees
 from fleetlog.bus.agent_requests import DrainRequest, service_of
@@ -32,6 +35,7 @@ from fleetlog.bus.offers import Lane, Offer
 from fleetlog.bus.queues import follow_queues, read_queues
 from fleetlog.bus.rules import load_task
 from fleetlog.schemas.beats import Beat
+from fleetlog.schemas.events import Strain
 from fleetlog.schemas.ids import check_id
 from fleetlog.schemas.subjects import PRIORITIES, guard
 
@@ -70,6 +74,10 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Repositories: each attempt of a command gets a worktree of one of them."""
     data: Path | None = None
     """The fleet's folder on this machine, where the worktrees are."""
+    floors: Floors = Floors()
+    """What it leaves free on its host; with less it takes nothing new."""
+    memory_max_bytes: int | None = None
+    """What one worker may use with all that it started; None: no limit."""
     environ: Mapping[str, str] = {}
     """The environment of which workers and commands see what an allow-list lets through."""
     version: str = ""
@@ -79,8 +87,12 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Supervisor:
     """An agent, one incarnation after the other: whoever was held for lost starts anew under another id."""
 
-    def __init__(self, fleet: Fleet, options: AgentOptions) -> None:
+    def __init__(
+        self, fleet: Fleet, options: AgentOptions, *, gauges: Gauges | None = None
+    ) -> None:
         self._fleet = fleet
+        self._folder = options.data or Path.cwd()
+        self._gauges = gauges or HostGauges(self._folder)
         self._options = options
         self.host = options.host or host_name()
         self.ready = asyncio.Event()
@@ -184,10 +196,19 @@ class Supervisor:
             await self._gate.bind()
             queues = await read_queues(self._fleet.log)
             feeder.pause(queues.paused)
+            strains = StrainWatch(
+                self._gauges,
+                self._options.floors,
+                self._fleet.system.clock,
+                changed=partial(self._on_strains, feeder),
+                folder=self._folder,
+            )
+            strains.look()
             await feeder.bind()
             loops = (
                 *(feeder.run(), self._loss.run(), self._keep_leases(), self._fleet.offers.run()),
-                follow_queues(self._fleet.log, queues, feeder.pause),
+                *(follow_queues(self._fleet.log, queues, feeder.pause), strains.run()),
+                *self._memory_watch(pool),
             )
             async with (
                 background(*loops, self._look_for_ends(), self._gate.run()),
@@ -199,6 +220,20 @@ class Supervisor:
                     await self._give_up(feeder)
                 else:
                     await self._drain(feeder)
+
+    def _on_strains(self, feeder: Feeder, strains: tuple[Strain, ...]) -> None:
+        if strains:
+            logger.warning("takes nothing new: short of %s", strains_text(strains))
+        else:
+            logger.warning("takes tasks again: nothing is short any more")
+        feeder.rest(bool(strains))
+        self._recorder.strained(strains)
+
+    def _memory_watch(self, pool: WorkerPool) -> tuple[Coroutine[Any, Any, None], ...]:
+        max_bytes = self._options.memory_max_bytes
+        if max_bytes is None:
+            return ()
+        return (MemoryWatch(lambda: pool.workers, max_bytes, self._fleet.system.clock).run(),)
 
     async def _give_up(self, feeder: Feeder) -> None:
         """Others have what this incarnation held: its processes end, and what they gave is refused."""

@@ -52,9 +52,15 @@ class WorkerDied(FleetlogError):
         signal: the signal that ended it.
     """
 
-    def __init__(self, worker_id: str, exit_code: int | None, signal_number: int | None) -> None:
+    def __init__(
+        self,
+        worker_id: str,
+        exit_code: int | None,
+        signal_number: int | None,
+        why: str | None = None,
+    ) -> None:
         how = f"exit code {exit_code}" if signal_number is None else signal_name(signal_number)
-        super().__init__(f"worker {worker_id} ended with {how} while the attempt ran in it")
+        super().__init__(why or f"worker {worker_id} ended with {how} while the attempt ran in it")
         self.exit_code = exit_code
         self.signal = signal_number
 
@@ -138,6 +144,7 @@ class Worker:
         """Nothing of it is left."""
         self.is_end_wanted = False
         """Someone asked `kill` or `exit`."""
+        self._why: str | None = None
         self._mark = mark
         self._clock = clock
         self._times = times
@@ -207,7 +214,7 @@ class Worker:
             FrameTooLarge: the arguments are too large; nothing ran.
         """
         if self.is_ended:
-            raise WorkerDied(self.worker_id, *self.exit_status())
+            raise WorkerDied(self.worker_id, *self.exit_status(), self._why)
         self.wire.send(run)
         attempt = _Attempt(run, on_output, on_started, on_alive, on_artifact)
         self._attempts[run.run_id] = attempt
@@ -222,6 +229,18 @@ class Worker:
         """Ends the process and all that it started: SIGTERM, after the grace SIGKILL. See `wait_ended`."""
         self.is_end_wanted = True
         self._kill()
+
+    def put_down(self, why: str) -> None:
+        """Ends the process and all that it started at once, through the fault of what runs in it.
+
+        Args:
+            why: what its attempts are told instead of the signal.
+        """
+        logger.error("%s", why)
+        self._why = why
+        self.is_ending = True
+        for pgid in (*self._pgids(), *([] if self.pid is None else [self.pid])):
+            signal_group(pgid, signal.SIGKILL)
 
     def exit(self) -> None:
         """Asks the process to end in order; it is killed if it does not."""
@@ -272,7 +291,8 @@ class Worker:
             self.ready.set_result(None)
         for attempt in self._attempts.values():
             if not attempt.done.done():
-                attempt.done.set_exception(WorkerDied(self.worker_id, *self.exit_status()))
+                death = WorkerDied(self.worker_id, *self.exit_status(), self._why)
+                attempt.done.set_exception(death)
                 # Nobody may wait for it any more; then it is not an error that nobody looked.
                 attempt.done.exception()
         self._attempts.clear()

@@ -21,6 +21,17 @@ from fleetlog.cli.agent_clis import (
 from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
 from fleetlog.cli.health import HealthOption
+from fleetlog.cli.host_limits import (
+    DISK_FLOOR_DEFAULT,
+    FILES_FLOOR_DEFAULT,
+    MEMORY_FLOOR_DEFAULT,
+    DiskFloorOption,
+    FilesFloorOption,
+    MemoryFloorOption,
+    MemoryLimitOption,
+    floors_of,
+    memory_limit_of,
+)
 from fleetlog.cli.inputs import labels_of
 from fleetlog.cli.options import WorktreeOption, absolute_paths
 from fleetlog.cli.role import Role, run_role
@@ -82,6 +93,10 @@ def agent(  # noqa: PLR0913 - one parameter per option
         str,
         typer.Option(metavar="NAME", help="This host's name.", show_default="the machine's"),
     ] = "",
+    disk_floor: DiskFloorOption = DISK_FLOOR_DEFAULT,
+    memory_floor: MemoryFloorOption = MEMORY_FLOOR_DEFAULT,
+    files_floor: FilesFloorOption = FILES_FLOOR_DEFAULT,
+    memory_limit: MemoryLimitOption = None,
     health: HealthOption = None,
 ) -> None:
     """Run tasks on this host.
@@ -89,6 +104,9 @@ def agent(  # noqa: PLR0913 - one parameter per option
     Takes tasks of its queues, and of its own queue `host-<name>`, whenever a worker is free. Any number of
     agents may serve the same queues. SIGTERM or Ctrl-C drains: nothing new is taken, running tasks finish or
     are given back, exit code 0; a second signal ends it at once. It reconnects by itself.
+
+    While its host is short of disk, memory or file handles it takes nothing new, says so (`fleetlog agent
+    list`), and goes on by itself when there is more; a floor of 0 looks at none of it.
 
     Agent CLIs such as claude run with the login of whoever runs the agent; with --credential claude=key they
     get the keys of its environment (ANTHROPIC_API_KEY) instead.
@@ -120,6 +138,8 @@ def agent(  # noqa: PLR0913 - one parameter per option
         host=check_id(host, "host") if host else "",
         worktrees=absolute_paths(worktree),
         data=settings.data,
+        floors=floors_of(disk_floor, memory_floor, files_floor),
+        memory_max_bytes=memory_limit_of(memory_limit),
         environ=child_environment({}),
         version=metadata.version("fleetlog"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,3 +136,54 @@ def test_all_of_many_is_asked_for(cli: CommandLine, fleet: str) -> None:
         assert ran.code == 2
         assert "would drain 2 agents" in ran.err
         assert {row["state"] for row in cli("agent", "list", "--json").value} == {"running"}
+
+
+def test_a_strained_agent_takes_nothing_and_is_shown(cli: CommandLine, fleet: str) -> None:
+    args = ("--workers", "1", "--host", fleet, "--disk-floor", "9000T")
+    with (cli.data / f"{fleet}.log").open("ab") as log:
+        process = cli.start("agent", *args, stdout=log, stderr=log)
+    try:
+        while not [row for row in on(cli, fleet) if row["state"] == "strained"]:
+            assert process.poll() is None  # until its first beat
+        [seen] = on(cli, fleet)
+        [strain] = seen["strains"]
+        assert (strain["resource"], strain["floor"]) == ("disk", 9000 * 1024**4)
+        assert "is short of disk (" in cli("agent", "list").err
+        assert "takes nothing new: short of disk" in cli("status").out
+        task_id = cli("run", "--queue", f"host-{fleet}", "--", "true").out.strip()
+        doctor = {check["name"]: check for check in cli.run("doctor", "--json").value}
+        assert doctor["agents"]["level"] == "warning"
+        assert "take nothing new" in doctor["agents"]["found"]
+        sql = f"SELECT state, strains FROM agents WHERE host = '{fleet}'"
+        [row] = cli("sql", "--fresh", "--format", "json", sql).value
+        assert (row["state"], row["strains"][0]["resource"]) == ("strained", "disk")
+        assert cli("task", "show", task_id, "--json").value["state"] == "queued"
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def test_a_task_that_takes_too_much_memory_has_crashed_with_a_clear_error(
+    cli: CommandLine, fleet: str
+) -> None:
+    code = "import time; kept = b'x' * (500 * 1024 * 1024); time.sleep(60)"
+    with agent(cli, fleet, "--memory-limit", "300M"):
+        args = ("run", "--queue", f"host-{fleet}", "--max-attempts", "1", "--wait")
+        ran = cli.run(*args, "--wait-timeout", "50s", "--", sys.executable, "-c", code)
+        assert ran.code == 1
+        assert "(crash)" in ran.err
+        assert "--memory-limit" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--disk-floor", "lots"), "is not a size, such as 512M"),
+        (("--memory-limit", "0"), "leave it out for no limit"),
+        (("--memory-floor", "1X"), "is not a size"),
+    ],
+)
+def test_sizes_are_checked(nowhere: CommandLine, args: tuple[str, ...], says: str) -> None:
+    ran = nowhere.run("agent", *args)
+    assert ran.code == 2
+    assert says in ran.err
