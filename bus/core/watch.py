@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-SILENCE_S: Final = 3.0
-"""Three beats: an agent that says nothing for longer is lost."""
+SILENCE_S: Final = 3.5
+"""Three beats, and half a one for their way: an agent that says nothing for longer is lost."""
 GAP_S: Final = 2.0
 """When our own beats come back further apart, the path was broken and the silence of others says nothing."""
 GRACE_S: Final = 6.0

@@ -63,7 +63,7 @@ def test_nobody_is_lost_without_three_silent_seconds_in_which_the_watcher_heard_
 
 
 @given(st.lists(st.floats(0.0, GAP_S), min_size=1, max_size=40))
-def test_an_agent_that_went_silent_is_lost_at_the_first_own_beat_behind_three_seconds(
+def test_an_agent_that_went_silent_is_lost_at_the_first_own_beat_behind_three_missed_ones(
     gaps: list[float],
 ) -> None:
     watch = Watch()
