@@ -15,7 +15,7 @@ def coordinator(ctx: typer.Context, *, health: HealthOption = None) -> None:
     """Do what time brings, and what lost agents leave.
 
     Offers delayed and retried tasks when their time has come, and lets those expire that did not start in time.
-    Notices agents that were silent for three seconds, and offers their tasks again. Start it on two hosts: one
+    Notices agents that were silent for three beats, and offers their tasks again. Start it on two hosts: one
     is active, the other takes over within seconds. Without any, tasks that wait for nothing run all the same.
     `fleetlog up` starts one.
 
