@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,10 @@ from fleetlog.bus.system import Clock
 
 _POLL_S: Final = 0.02
 _PROC: Final = Path("/proc")
+_LOOKS: Final = 3
+"""How often it is looked again because of processes that show no environment; some never show one."""
+_KERNEL_THREAD: Final = 0x0020_0000
+"""`PF_KTHREAD` of the flags in `/proc/PID/stat`."""
 
 
 def signal_group(pgid: int, number: int) -> bool:
@@ -49,36 +54,79 @@ async def _climb(
         signal_group(pgid, signal.SIGKILL)
 
 
-def kill_marked(mark: str) -> int:
-    """Kills every process that was started with `mark` (`NAME=value`) in its environment; answers how many.
+def kill_marked(mark: str) -> None:
+    """Kills every process that was started with `mark` (`NAME=value`) in its environment, at once.
 
     Finds those that left their process group. Only where there is a `/proc`; elsewhere it does nothing.
     """
+    for _ in range(_LOOKS):
+        if not any(_kill_marked(mark, oldest=0)):
+            return
+        time.sleep(_POLL_S)
+
+
+async def sweep(
+    mark: str, kin: Iterable[Kin], clock: Clock, timeout_s: float, *, oldest: int = 0
+) -> bool:
+    """Kills what bears the mark and what is left of `kin`; answers whether nothing of it was left in time.
+
+    Args:
+        mark: `NAME=value`, as in `kill_marked`.
+        kin: more that shall end.
+        clock: for the time.
+        timeout_s: how long it may take.
+        oldest: the first process that may bear the mark; those with a smaller id are older, and need no look.
+    """
+    kin = tuple(kin)
+    give_up_at = clock.monotonic() + timeout_s
+    looks_in_doubt = 0
+    while clock.monotonic() < give_up_at:
+        killed, in_doubt = _kill_marked(mark, oldest=oldest)
+        if not killed + _kill(kin):
+            looks_in_doubt += 1
+            if not in_doubt or looks_in_doubt == _LOOKS:
+                return True
+        await clock.sleep(_POLL_S)
+    return False
+
+
+def _kill_marked(mark: str, *, oldest: int) -> tuple[int, int]:
+    """How many it killed, and of how many it could not see whether they bear the mark.
+
+    In the middle of its start a process shows no environment for a moment.
+    """
     needle = mark.encode() + b"\0"
-    count = 0
+    killed = in_doubt = 0
+    oldest = 0 if _have_ids_begun_anew(oldest) else oldest
     for folder in _PROC.glob("[0-9]*"):
-        if int(folder.name) == os.getpid():
+        pid = int(folder.name)
+        if pid == os.getpid() or pid < oldest:
             continue
         try:
             environment = (folder / "environ").read_bytes()
             if environment.startswith(needle) or b"\0" + needle in environment:
-                os.kill(int(folder.name), signal.SIGKILL)
-                count += 1
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+            elif not environment and _is_starting(folder):
+                in_doubt += 1
         except OSError:
             # It ended meanwhile, or is another user's.
             continue
-    return count
+    return killed, in_doubt
 
 
-async def sweep(mark: str, kin: Iterable[Kin], clock: Clock, timeout_s: float) -> bool:
-    """Kills what bears the mark and what is left of `kin`; answers whether nothing of it was left in time."""
-    kin = tuple(kin)
-    give_up_at = clock.monotonic() + timeout_s
-    while kill_marked(mark) + _kill(kin):
-        if clock.monotonic() >= give_up_at:
-            return False
-        await clock.sleep(_POLL_S)
-    return True
+def _is_starting(folder: Path) -> bool:
+    """Whether a process without an environment may get one: it is alive, and not the kernel's own."""
+    fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    return fields[0] not in "ZX" and not int(fields[6]) & _KERNEL_THREAD
+
+
+def _have_ids_begun_anew(since: int) -> bool:
+    """Whether the newest process has a smaller id than that."""
+    try:
+        return int((_PROC / "loadavg").read_text().split()[-1]) < since
+    except OSError:
+        return True
 
 
 Kin = tuple[int, int]

@@ -28,7 +28,7 @@ from fleetlog.agents.frames import (
     Used,
     to_supervisor_decoder,
 )
-from fleetlog.agents.groups import end_groups, kill_marked, signal_group, signal_name
+from fleetlog.agents.groups import end_groups, signal_group, signal_name, sweep
 from fleetlog.agents.wire import Wire
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.system import Clock, Process
@@ -311,7 +311,7 @@ class Worker:
             signal_group(self.pid, signal.SIGKILL)
         await end_groups(self._pgids(), self._clock, self._times.grace_s)
         if self.exit_status() != (0, None):
-            kill_marked(self._mark)
+            await sweep(self._mark, (), self._clock, self._times.grace_s)
 
     def _pgids(self) -> list[int]:
         return [pgid for attempt in self._attempts.values() for pgid in attempt.pgids]

@@ -142,7 +142,6 @@ class AgentCliExecutor:
                 argv=[program, *self._argv(args, prompt_file)],
                 environ=environ,
                 stdin=b"" if self._wants_file else args.prompt.encode("utf-8", "replace"),
-                has_no_survivors=True,
             )
             conversation = Conversation(
                 attempt,
@@ -180,7 +179,6 @@ class AgentCliExecutor:
             argv=[program, *self._profile.preflight],
             environ=environ,
             stdin=b"",
-            has_no_survivors=True,
         )
         said = Tail(_PREFLIGHT_CHARS_MAX)
         asking = Program(attempt, launch, stop_s=SETTLED_STOP_S)

@@ -48,8 +48,6 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """All of its environment; `attempt_environment` has what it must hold."""
     stdin: bytes
     """What it reads."""
-    has_no_survivors: bool = False
-    """What left its group ends with it even when it was not told to stop."""
 
 
 class Program:
@@ -75,8 +73,8 @@ class Program:
     ) -> int:
         """Runs it to its end; answers its exit code, negative for a signal.
 
-        What the takers get are lines, or pieces of lines too long to hold. When this returns, its group is
-        gone, and so is what left the group if it was stopped or `has_no_survivors`.
+        What the takers get are lines, or pieces of lines too long to hold. When this returns, nothing of it is
+        left, in its group or not.
 
         Raises:
             OSError: it cannot be started.
@@ -106,10 +104,6 @@ class Program:
     def _mark(self) -> str:
         return f"{_MARK}={self._launch.environ[_MARK]}"
 
-    @property
-    def _is_swept(self) -> bool:
-        return self._launch.has_no_survivors or self._ending is not None
-
     async def _stop(self, pid: int, stop_s: float) -> None:
         # Before the first signal: afterwards those whose parent has ended can't be told from strangers.
         self._kin |= descendants(pid)
@@ -135,12 +129,11 @@ class Program:
             self._process = None
             if self._ending is not None:
                 self._ending.cancel()
-            if not self._is_swept:
+            else:
                 # Children left in the background may hold the pipes: they get a moment, not for ever.
                 await asyncio.wait(pumps, timeout=_PIPES_S)
             await end_groups([process.pid], clock, _LEFTOVERS_S)
-            if self._is_swept:
-                await sweep(self._mark, self._kin, clock, _SWEEP_S)
+            await sweep(self._mark, self._kin, clock, _SWEEP_S, oldest=process.pid)
             while (await asyncio.wait(pumps, timeout=_PIPES_S))[1]:
                 if not any(pipe.is_held_up for pipe in pipes):
                     break

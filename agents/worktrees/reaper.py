@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -11,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from fleetlog.agents.groups import kill_marked
+from fleetlog.agents.groups import sweep
 from fleetlog.agents.worktrees.git import Git, GitFailed
 from fleetlog.agents.worktrees.making import MARK
 from fleetlog.agents.worktrees.records import Saved, Tree, TreeRecords
@@ -29,7 +28,6 @@ REAP_S: Final = 300.0
 """How often an agent looks."""
 _END_S: Final = 2.0
 _POLL_S: Final = 0.02
-_CLEAN_MIN: Final = 2
 _LOCK_S: Final = 2.0
 _OWN_LOCKS: Final = ("index.lock", "HEAD.lock")
 
@@ -190,18 +188,8 @@ class Reaper:
             path.unlink(missing_ok=True)
 
     async def _end_processes(self, tree: Tree) -> None:
-        give_up_at = self._clock.monotonic() + _END_S
-        # None found must be said twice: for a moment of its exec a process shows no environment at all.
-        clean_count = 0
-        while True:
-            killed = await asyncio.to_thread(kill_marked, f"{MARK}={tree.path}")
-            clean_count = 0 if killed else clean_count + 1
-            if clean_count == _CLEAN_MIN:
-                return
-            if self._clock.monotonic() > give_up_at:
-                logger.warning("worktree %s: processes of its attempt will not end", tree.id)
-                return
-            await self._clock.sleep(_POLL_S)
+        if not await sweep(f"{MARK}={tree.path}", (), self._clock, _END_S):
+            logger.warning("worktree %s: processes of its attempt will not end", tree.id)
 
 
 def _identity_of(path: Path) -> tuple[int, int] | None:
