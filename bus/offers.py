@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -38,6 +39,15 @@ class Offer(msgspec.Struct, frozen=True):
     """Where to say what became of it."""
 
 
+class Backlog(msgspec.Struct, frozen=True):
+    """Offers of a lane that nobody has been given yet."""
+
+    count: int
+    """How many, 1 or more."""
+    oldest_at: datetime
+    """When the server stored the first of them."""
+
+
 class Offers(Protocol):
     """The offers of a set of lanes."""
 
@@ -62,6 +72,14 @@ class Offers(Protocol):
 
     def expect(self, lane: Lane, count: int, expires_s: float) -> None:
         """Asks for up to `count` offers that come within `expires_s`; they arrive by the callback of `bind`."""
+        ...
+
+    async def backlog(self, lane: Lane) -> Backlog | None:
+        """What waits in a lane that was bound; None when nothing does. What was given back does not count.
+
+        Raises:
+            TransportError: the server does not answer, or the lane's consumer is gone.
+        """
         ...
 
     def ack(self, ack_subject: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -15,7 +16,7 @@ from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
 from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import EventLog
-from fleetlog.bus.offers import Lane, Offer
+from fleetlog.bus.offers import Backlog, Lane, Offer
 from fleetlog.schemas import subjects
 
 logger = logging.getLogger("fleetlog.bus")
@@ -23,6 +24,7 @@ logger = logging.getLogger("fleetlog.bus")
 ACK_WAIT_S: Final = 30.0
 TAKE_TIMEOUT_S: Final = 2.0
 _CONSUMER_NOT_FOUND: Final = 10014
+_MESSAGE_NOT_FOUND: Final = 10037
 _NS: Final = 1_000_000_000
 _SETTLED: Final = frozenset({"completed", "failed", "cancelled", "expired"})
 
@@ -35,8 +37,22 @@ class _ConsumerConfig(msgspec.Struct, frozen=True):
     max_ack_pending: int = 0
 
 
+class _Delivered(msgspec.Struct, frozen=True):
+    stream_seq: int = 0
+
+
 class _Consumer(msgspec.Struct, frozen=True):
     config: _ConsumerConfig
+    delivered: _Delivered = _Delivered()
+    num_pending: int = 0
+
+
+class _Message(msgspec.Struct, frozen=True):
+    time: datetime
+
+
+class _Found(msgspec.Struct, frozen=True):
+    message: _Message
 
 
 class _Asking:
@@ -110,6 +126,25 @@ class JetStreamOffers:
         asking = self._asking[lane]
         request = {"batch": count, "expires": int(expires_s * _NS)}
         self._ask(asking, asking.watch_inbox, request)
+
+    async def backlog(self, lane: Lane) -> Backlog | None:
+        """See `Offers`."""
+        consumer = await self._connection.ask(self._info(_durable(lane)), None, _Consumer)
+        if not consumer.num_pending:
+            return None
+        question = {
+            "seq": consumer.delivered.stream_seq + 1,
+            "next_by_subj": consumer.config.filter_subject,
+        }
+        try:
+            found = await self._connection.ask(
+                f"$JS.API.STREAM.MSG.GET.{self._stream}", question, _Found
+            )
+        except ApiRefusal as refusal:
+            if refusal.error.err_code == _MESSAGE_NOT_FOUND:
+                return None
+            raise
+        return Backlog(consumer.num_pending, found.message.time)
 
     def ack(self, ack_subject: str) -> None:
         """See `Offers`."""
@@ -192,14 +227,15 @@ class JetStreamOffers:
 
     async def _find(self, name: str) -> _ConsumerConfig | None:
         try:
-            found = await self._connection.ask(
-                f"$JS.API.CONSUMER.INFO.{self._stream}.{name}", None, _Consumer
-            )
+            found = await self._connection.ask(self._info(name), None, _Consumer)
         except ApiRefusal as refusal:
             if refusal.error.err_code == _CONSUMER_NOT_FOUND:
                 return None
             raise
         return found.config
+
+    def _info(self, name: str) -> str:
+        return f"$JS.API.CONSUMER.INFO.{self._stream}.{name}"
 
     async def _create(self, name: str, wanted: _ConsumerConfig, first: int) -> _ConsumerConfig:
         config = msgspec.structs.asdict(wanted) | {

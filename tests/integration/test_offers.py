@@ -19,7 +19,7 @@ from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.fleet import Fleet, open_fleet
-from fleetlog.bus.offers import Lane, Offer
+from fleetlog.bus.offers import Backlog, Lane, Offer
 from fleetlog.schemas.events import TaskClaimed
 from fleetlog.schemas.specs import TaskSpec
 
@@ -50,6 +50,21 @@ async def bind(fleet: Fleet, *lanes: Lane) -> Arrivals:
 async def submit(fleet: Fleet, count: int) -> list[str]:
     submitted = await Client(fleet).submit_many([TaskSpec(handler="h")] * count)
     return [each.task_id for each in submitted]
+
+
+async def test_the_backlog_is_what_nobody_was_given_and_how_old_it_is(opened: Fleet) -> None:
+    await submit(opened, 1)  # before the lane has a consumer
+    await bind(opened, LANE, Lane("other", "normal"))
+    await submit(opened, 3)
+    stored = [record.stored_at for record in await history(opened)]
+    before = await opened.offers.backlog(LANE)
+    assert before is not None
+    assert (before.count, before.oldest_at) == (4, stored[0])
+    await take(opened, 3)
+    assert await opened.offers.backlog(LANE) == Backlog(1, stored[3])
+    await take(opened, 1)
+    assert await opened.offers.backlog(LANE) is None
+    assert await opened.offers.backlog(Lane("other", "normal")) is None
 
 
 async def test_take_brings_what_waits_and_no_more(opened: Fleet) -> None:
