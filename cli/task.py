@@ -21,9 +21,10 @@ from fleetlog.cli.inputs import labels_of
 from fleetlog.cli.lazy import plain_typer
 from fleetlog.cli.options import JsonOption, WaitTimeoutOption, seconds_to_wait
 from fleetlog.cli.outputs import follow_output, write_output
+from fleetlog.cli.refused_results import refused_line, refused_results
 from fleetlog.cli.rendering import write_json
 from fleetlog.cli.tables import write_table
-from fleetlog.cli.task_history import describe, task_fields
+from fleetlog.cli.task_history import attempts_of, describe, task_fields
 from fleetlog.cli.task_list import Wanted, list_sql
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import check_id
@@ -83,7 +84,8 @@ def list_tasks(  # noqa: PLR0913 - one parameter per option
 def show(ctx: typer.Context, task: TaskArgument, *, is_json: JsonOption = False) -> None:
     """Show a task: its state, its attempts and all its events.
 
-    It says what a task waits for. It reads the log itself, so that what it shows is never old.
+    It says what a task waits for, and lists results that came from workers which had lost it. It reads the log
+    itself, so that what it shows is never old.
 
     Example: fleetlog task show 06f1k3s8zq4v5w6x7y8z9a0b1c
     """
@@ -243,10 +245,14 @@ async def _show(ctx: typer.Context, task_id: str, *, is_json: bool) -> None:
         queue = None
         if task.status == "queued" and task.spec is not None:
             queue = await queue_state(log, task.spec.queue)
+        attempts = attempts_of(history.events, task.id)
+        refused = await refused_results(log, task.id, attempts)
         if is_json:
-            write_json(task_fields(history, log.now(), queue))
+            write_json(task_fields(history, log.now(), queue) | {"refused": refused})
         else:
             typer.echo(describe(history, log.now(), queue))
+            for row in refused:
+                typer.echo(refused_line(row))
 
 
 async def _output(

@@ -14,6 +14,8 @@ from fleetlog.bus.core import Claim, Complete
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.bus.rules import Decided, after, execute, load_task
+from fleetlog.cli.refused_results import refused_line, refused_results
+from fleetlog.cli.task_history import attempts_of
 from fleetlog.schemas.events import TerminalEvent, WorkerRefused
 
 
@@ -49,11 +51,17 @@ async def test_a_result_without_its_lease_is_refused_and_shown_as_refused(
             (refused,) = await wait_for(opened, "WorkerRefused")
         log = await history(opened)
         outcome = await task.result("5s")
+        attempts = attempts_of((await Client(opened).get(task.task_id)).events, task.task_id)
+        listed = await refused_results(opened.log, task.task_id, attempts)
     assert outcome.result == "theirs"
     assert sum(isinstance(r.event, TerminalEvent) for r in log) == 1
     assert isinstance(refused.event, WorkerRefused)
     assert refused.subject is not None
     assert refused.subject.id == stale.agent_id
+    (row,) = listed
+    assert (row.attempt, row.fence, row.verb) == (1, claim.seq, "completed")
+    assert (row.agent_id, row.refused_at) == (stale.agent_id, refused.stored_at)
+    assert "completed of attempt 1, from " in refused_line(row)
     assert (refused.event.task_id, refused.event.fence, refused.event.attempt) == (
         task.task_id,
         claim.seq,
