@@ -115,7 +115,7 @@ class Coordinator:
             len(self._unsettled.tasks),
             self.violation_count,
             len(self._unsettled.agents),
-            self.lookout.lease.holder,
+            self.lookout.office.holder,
         )
         yield msgspec.json.encode(state)
 

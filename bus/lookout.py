@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from fleetlog.bus.core.lease import Lease
+from fleetlog.bus.core.office import Office
 from fleetlog.bus.core.watch import Silence, Watch
 from fleetlog.bus.errors import TransportError
 from fleetlog.bus.fleet import Fleet
@@ -21,7 +21,7 @@ BEAT_S: Final = 0.5
 
 
 class Lookout:
-    """Keeps the lease, and says which agents are lost while it is ours.
+    """Holds the office or waits for it, and says which agents are lost while it is ours.
 
     Args:
         fleet: whose agents.
@@ -36,10 +36,10 @@ class Lookout:
         self.host = platform.node().split(".")[0]
         self.watch = Watch()
         """The agents that shall be listened to."""
-        self.lease = Lease(self.coordinator_id, self._clock.monotonic())
+        self.office = Office(self.coordinator_id, self._clock.monotonic())
         """Whether we act."""
         self.active = asyncio.Event()
-        """Set while the lease is ours."""
+        """Set while the office is ours."""
         self._silences: dict[str, Silence] = {}
         self._has_silences = asyncio.Event()
 
@@ -51,12 +51,12 @@ class Lookout:
             yield
 
     async def run(self) -> None:
-        """Beats while the lease is ours, and takes it when it is free."""
+        """Beats while the office is ours, and takes it when it is free."""
         await self._learn()
         while True:
-            if self._fleet.link.is_connected and self.lease.look(self._clock.monotonic()):
+            if self._fleet.link.is_connected and self.office.look(self._clock.monotonic()):
                 if not self.active.is_set():
-                    logger.info("this coordinator is the active one, term %d", self.lease.term)
+                    logger.info("this coordinator is the active one, term %d", self.office.term)
                     self.watch.pardon()
                     self.active.set()
                 await self._beat()
@@ -70,8 +70,8 @@ class Lookout:
         return found
 
     def resign(self) -> None:
-        """Gives the lease back, if it is ours."""
-        if self.lease.is_ours:
+        """Gives the office up, if it is ours."""
+        if self.office.is_ours:
             self._publish(is_active=False)
 
     async def _learn(self) -> None:
@@ -99,7 +99,7 @@ class Lookout:
             coordinator_id=self.coordinator_id,
             host=self.host,
             occurred_at=self._clock.now(),
-            term=self.lease.term,
+            term=self.office.term,
             is_active=is_active,
         )
         self._fleet.beats.publish(beat)
@@ -110,7 +110,7 @@ class Lookout:
             self.watch.hear(beat.agent_id, at)
         elif beat.coordinator_id != self.coordinator_id:
             self._hear_coordinator(beat, at)
-        elif self.lease.is_ours:
+        elif self.office.is_ours:
             self.watch.hear_self(at)
             self._silences = {silence.agent_id: silence for silence in self.watch.lost(at)}
             if self._silences:
@@ -119,8 +119,8 @@ class Lookout:
     def _hear_coordinator(self, beat: CoordinatorBeat, at: float) -> None:
         if not self._has_rivals:
             return
-        self.lease.hear(beat.coordinator_id, beat.term, at, is_active=beat.is_active)
-        if self.active.is_set() and not self.lease.is_ours:
+        self.office.hear(beat.coordinator_id, beat.term, at, is_active=beat.is_active)
+        if self.active.is_set() and not self.office.is_ours:
             logger.info("coordinator %s on %s is active, this one stands by", *_who(beat))
             self.active.clear()
 

@@ -13,7 +13,7 @@ from support.fleets import agent, coordinator, history, wait_for
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client
 from fleetlog.bus.coordinator import ask_coordinator
-from fleetlog.bus.core.lease import LEASE_S
+from fleetlog.bus.core.office import SILENT_MAX_S
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fleet import open_fleet
 from fleetlog.bus.log import entry
@@ -104,7 +104,7 @@ async def test_a_standby_takes_over_at_once_when_the_active_one_stops(
             state = await ask_coordinator(client.fleet.services, 5.0)
             assert state.active_id == active.lookout.coordinator_id
             await stack.aclose()
-            async with asyncio.timeout(LEASE_S - 1):
+            async with asyncio.timeout(SILENT_MAX_S - 1):
                 await standby.lookout.active.wait()
             await client.submit(call("noop"), delay="1ms")
             await wait_for(client.fleet, "TaskQueued", 2)

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetlog.bus.core.lease import LEASE_S, Lease
+from fleetlog.bus.core.office import SILENT_MAX_S, Office
 from fleetlog.bus.core.watch import GAP_S, GRACE_S, SILENCE_S, Watch
 
 AGENTS = ("a1", "a2", "a3")
@@ -114,42 +114,42 @@ def test_of_several_coordinators_one_is_left_active_once_they_hear_each_other(
 ) -> None:
     ids = ("c1", "c2", "c3")
     at = 0.0
-    leases = [Lease(name, at) for name in ids]
+    offices = [Office(name, at) for name in ids]
 
     def beat(who: int) -> None:
-        if leases[who].look(at):
-            for lease in leases:
-                lease.hear(ids[who], leases[who].term, at, is_active=True)
+        if offices[who].look(at):
+            for office in offices:
+                office.hear(ids[who], offices[who].term, at, is_active=True)
 
     for turn in turns:
         at += turn.passes_s
         if turn.is_hearing:
             beat(turn.who)
         else:
-            leases[turn.who].look(at)
+            offices[turn.who].look(at)
     for _ in range(30):
         at += 0.5
         for who in range(3):
             beat(who)
-    assert sum(lease.is_ours for lease in leases) == 1
-    assert len({lease.holder for lease in leases}) == 1
+    assert sum(office.is_ours for office in offices) == 1
+    assert len({office.holder for office in offices}) == 1
 
 
-def test_a_standby_takes_over_when_the_lease_ends_and_not_before() -> None:
-    active, standby = Lease("c1", 0.0), Lease("c2", 0.0)
+def test_a_standby_takes_over_when_it_was_silent_for_long_and_not_before() -> None:
+    active, standby = Office("c1", 0.0), Office("c2", 0.0)
     assert active.look(0.0)
     standby.hear("c1", active.term, 0.0, is_active=True)
     taken_at = None
     for tick in range(1, 20):
         if standby.look(tick / 2) and taken_at is None:
             taken_at = tick / 2
-    assert taken_at == LEASE_S
+    assert taken_at == SILENT_MAX_S
     active.hear("c2", standby.term, 10.0, is_active=True)
     assert not active.look(10.0)
 
 
-def test_a_lease_that_is_given_back_is_taken_at_once_but_not_if_another_one_has_it() -> None:
-    standby = Lease("c2", 0.0)
+def test_an_office_that_is_given_up_is_taken_at_once_but_not_if_another_one_has_it() -> None:
+    standby = Office("c2", 0.0)
     standby.hear("c1", 4, 0.0, is_active=True)
     standby.hear("c0", 3, 0.1, is_active=False)
     assert not standby.look(0.2)
@@ -160,8 +160,8 @@ def test_a_lease_that_is_given_back_is_taken_at_once_but_not_if_another_one_has_
     assert standby.is_ours
 
 
-def test_a_standby_that_was_paused_listens_for_a_whole_lease_before_it_takes_over() -> None:
-    standby = Lease("c2", 0.0)
+def test_a_standby_that_was_paused_listens_for_as_long_before_it_takes_over() -> None:
+    standby = Office("c2", 0.0)
     standby.hear("c1", 1, 0.0, is_active=True)
     assert not standby.look(0.5)
     assert not standby.look(60.0)

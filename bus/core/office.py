@@ -1,16 +1,16 @@
-"""`Lease`: which of several coordinators acts. Nothing relies on it: two that act at once do the same acts."""
+"""`Office`: which of several coordinators acts. Nothing relies on it: two that act at once do the same acts."""
 
 from __future__ import annotations
 
 from typing import Final
 
-LEASE_S: Final = 3.0
+SILENT_MAX_S: Final = 3.0
 """When the active one was silent for so long, another one takes over."""
 PAUSE_S: Final = 1.5
-"""Who looks less often has itself been away: it listens for a whole lease before it takes over."""
+"""Who looks less often has itself been away: it listens for that long before it takes over."""
 
 
-class Lease:
+class Office:
     """One coordinator's view. All instants are of its own monotonic clock.
 
     The active one says so in every beat, with its term. Who takes over counts one further. Of two that are
@@ -18,7 +18,7 @@ class Lease:
 
     Args:
         own_id: whose view.
-        at: now; the lease is free from then on, as long as nobody is heard.
+        at: now; the office is free from then on, as long as nobody is heard.
     """
 
     def __init__(self, own_id: str, at: float) -> None:
@@ -36,19 +36,19 @@ class Lease:
         return self.holder == self._own_id
 
     def hear(self, coordinator_id: str, term: int, at: float, *, is_active: bool) -> None:
-        """A beat of a coordinator; one that is not active has just given the lease back."""
+        """A beat of a coordinator; one that is not active has just resigned."""
         if coordinator_id == self._own_id:
             return
         if (term, coordinator_id) < (self.term, self.holder or ""):
             return  # it yields when it hears of the other one
         self.term = term
         self.holder = coordinator_id if is_active else None
-        self._free_at = at + LEASE_S if is_active else at
+        self._free_at = at + SILENT_MAX_S if is_active else at
 
     def look(self, at: float) -> bool:
-        """Takes the lease if it is free; answers whether it is ours. Call it several times a second."""
+        """Takes the office if it is free; answers whether it is ours. Call it several times a second."""
         if at - self._looked_at > PAUSE_S:
-            self._free_at = max(self._free_at, at + LEASE_S)
+            self._free_at = max(self._free_at, at + SILENT_MAX_S)
         self._looked_at = at
         if not self.is_ours and at >= self._free_at:
             self.holder = self._own_id
