@@ -286,6 +286,8 @@ def demonstrate(fleet: Fleet) -> None:
     )
     fleet.sql(AGENT_CLIS)
 
+    victim_id = kill_a_worker(fleet)
+
     heading("Submitted again with its key, the knocking task is the same task. Now we wait for it.")
     fleet.run(*knock, "--wait")
     heading("So is the hopeless one. It ends as failed, and a script sees exit code 1.")
@@ -305,15 +307,41 @@ def demonstrate(fleet: Fleet) -> None:
     fleet.sql(ATTEMPTS.format(task_id=knock_id))
     heading("and what the handler found: the longest functions, out of the tasks' results.")
     fleet.sql(LONGEST)
-    verify(fleet, knock_id, nowhere_id)
+    verify(fleet, knock_id, nowhere_id, victim_id)
 
 
-def verify(fleet: Fleet, knock_id: str, nowhere_id: str) -> None:
+def kill_a_worker(fleet: Fleet) -> str:
+    """A worker dies in the middle of a task; answers the task, which another one has finished."""
+    heading("A worker process is killed in the middle of a task. It costs time, not the task.")
+    command = ("fleetlog", "run", "--key", "survivor")
+    work = ("--", "sh", "-c", "sleep 3; echo survived")
+    task_id = fleet.run(*command, *work).strip()
+    pid = worker_of(fleet, task_id)
+    _say(f"\n$ kill -9 {pid}", BOLD)
+    os.kill(pid, signal.SIGKILL)
+    fleet.run(*command, "--wait", *work)
+    fleet.sql(ATTEMPTS.format(task_id=task_id))
+    return task_id
+
+
+def worker_of(fleet: Fleet, task_id: str) -> int:
+    """The process id of the worker that runs a task, as `fleetlog status` knows it from its agent's beat."""
+    give_up_at = time.monotonic() + COMMAND_TIMEOUT_S
+    while time.monotonic() < give_up_at:
+        for agent in fleet.ask("fleetlog", "status", "--json")["agents"]:
+            for worker in agent["workers"]:
+                if worker.get("task_id") == task_id:
+                    return int(worker["pid"])
+    raise Unexpected(f"no worker ever ran task {task_id}")
+
+
+def verify(fleet: Fleet, knock_id: str, nowhere_id: str, victim_id: str) -> None:
     """Raises `Unexpected` unless every outcome is what it should be."""
     rows = fleet.ask("fleetlog", "sql", "--fresh", "--format", "json", STATES)
     found = {row["task_id"]: (row["state"], row["attempts"]) for row in rows}
     expected = dict.fromkeys(found, ("completed", 1))
     expected |= {knock_id: ("completed", 3), nowhere_id: ("failed", 2)}
+    expected[victim_id] = ("completed", 2)
     limited = [row["task_id"] for row in rows if row["handler"] == "claude" and row["attempts"] > 1]
     _check(len(limited) == 1, f"one prompt meets a limit, not {len(limited)}")
     expected[limited[0]] = ("completed", 2)
