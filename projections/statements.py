@@ -23,7 +23,7 @@ RELATIONS: Final = (
     *("intervals/waits", "intervals/shifts", "intervals/stints"),
     *("views/queue_depth", "views/throughput_by_minute", "views/success_rate", "views/latency"),
     *("views/speedup", "views/cost", "views/queue_history", "views/utilization"),
-    "views/credentials",
+    *("views/credentials", "views/queue_scalings"),
 )
 """Under `sql`, in the order of creation: a view stands after those it reads. `intervals` are what views count
 times by, in the schema `store`."""

@@ -268,13 +268,15 @@ class AgentStarted(Event, tag="agent.started", frozen=True, kw_only=True):
     queues: tuple[str, ...]
     """What it serves, its own `host-<name>` queue included."""
     workers: int
-    """How many worker processes it keeps."""
+    """How many worker processes it keeps; the least, if it has a most."""
     concurrency: int
     """How many async handlers run at once in one worker."""
     labels: dict[str, str] = {}
     """What it offers, for matching."""
     handlers: dict[str, msgspec.Raw] = {}
     """The JSON Schema of each Python handler's arguments."""
+    workers_max: int | None = None
+    """The most worker processes it keeps when much waits; None: always `workers`."""
 
 
 class AgentDraining(Event, tag="agent.draining", frozen=True, kw_only=True):
@@ -380,6 +382,23 @@ class QueueResumed(Event, tag="queue.resumed", frozen=True, kw_only=True):
     """Tasks of the queue are taken again."""
 
 
+class QueueScaled(Event, tag="queue.scaled", frozen=True, kw_only=True):
+    """An agent keeps more workers from now on, or fewer; the queue is the one of which most waited last."""
+
+    agent_id: str
+    """Whose workers."""
+    host: str
+    """Where."""
+    workers_before: int
+    """How many it kept."""
+    workers_after: int
+    """How many it keeps now."""
+    waiting: int = 0
+    """Offers that waited, in all its queues."""
+    oldest_wait_ms: int = 0
+    """How long the oldest of them had waited."""
+
+
 TaskEvent = (
     TaskHeld
     | TaskQueued
@@ -396,7 +415,7 @@ TerminalEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskExpired
 AgentEvent = (
     AgentStarted | AgentDraining | AgentStrained | AgentRecovered | AgentStopped | AgentLost
 )
-QueueEvent = QueuePaused | QueueResumed
+QueueEvent = QueuePaused | QueueResumed | QueueScaled
 WorkerEvent = WorkerSpawned | WorkerExited | WorkerRefused
 CredentialEvent = CredentialPaused | CredentialResumed
 AnyEvent = TaskEvent | AgentEvent | WorkerEvent | QueueEvent | CredentialEvent
@@ -407,7 +426,7 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
         *(TaskHeld, TaskQueued, TaskClaimed, TaskRetried, TaskReturned, TaskCompleted, TaskFailed),
         *(TaskCancelled, TaskExpired, TaskCancelRequested),
         *(AgentStarted, AgentDraining, AgentStrained, AgentRecovered, AgentStopped, AgentLost),
-        *(QueuePaused, QueueResumed),
+        *(QueuePaused, QueueResumed, QueueScaled),
         *(WorkerSpawned, WorkerExited, WorkerRefused),
         *(CredentialPaused, CredentialResumed),
     )

@@ -37,6 +37,7 @@ from fleetlog.schemas.events import (
     Event,
     QueuePaused,
     QueueResumed,
+    QueueScaled,
     TaskCancelled,
     TaskCancelRequested,
     TaskClaimed,
@@ -308,7 +309,9 @@ def _agent_event(word: str) -> Event:
 
 
 words = st.lists(
-    st.tuples(st.integers(0, 1), st.sampled_from(("paused", "resumed", "unknown", "misplaced"))),
+    st.tuples(
+        st.integers(0, 1), st.sampled_from(("paused", "resumed", "scaled", "unknown", "misplaced"))
+    ),
     max_size=12,
 )
 
@@ -344,6 +347,9 @@ def _say_of_queue(log: Log, name: str, word: str) -> None:
             log.queue(name, make(QueuePaused, **who))
         case "resumed":
             log.queue(name, make(QueueResumed, actor="bob"))
+        case "scaled":
+            workers = {"workers_before": 1, "workers_after": 2}
+            log.queue(name, make(QueueScaled, agent_id="a", host="h", reason="why", **workers))
         case "unknown":
             log.raw(f"queue.{name}.scaled", b'{"type":"queue.scaled","id":"e","v":1}')
         case _:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from fleetlog.bus.core.queues import QueueState, evolve_queue
 from fleetlog.schemas.envelope import Recorded, UnknownEvent
-from fleetlog.schemas.events import Event, QueuePaused, QueueResumed
+from fleetlog.schemas.events import Event, QueuePaused, QueueResumed, QueueScaled
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -46,8 +46,16 @@ def test_a_resumed_queue_remembers_its_pause() -> None:
 
 
 def test_what_is_not_understood_moves_the_version_alone() -> None:
-    state = fold(paused("one"), UnknownEvent(type="queue.scaled", why="new"))
+    state = fold(paused("one"), UnknownEvent(type="queue.painted", why="new"))
     assert (state.is_paused, state.version, state.seq) == (True, 2, 1)
+
+
+def test_more_workers_are_no_word_about_a_pause() -> None:
+    scaled = QueueScaled(
+        id="s", occurred_at=T0, agent_id="a", host="h", workers_before=1, workers_after=2
+    )
+    state = fold(paused("one"), scaled)
+    assert (state.is_paused, state.version, state.seq, state.reason) == (True, 2, 1, "one")
 
 
 def test_an_event_that_was_seen_changes_nothing() -> None:

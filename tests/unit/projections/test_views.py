@@ -12,6 +12,8 @@ from fleetlog.schemas.events import (
     AgentRecovered,
     AgentStopped,
     AgentStrained,
+    QueuePaused,
+    QueueScaled,
     Strain,
     TaskCompleted,
     TaskFailed,
@@ -231,6 +233,27 @@ def test_workers_know_how_they_ended(store: Store, is_at_once: bool) -> None:
     ]
     assert [(r["host"], r["pid"]) for r in found] == [("h1", 10)] * 3 + [("h2", 11)]
     assert [r["exit_reason"] for r in found] == ["ended by itself", None, None, None]
+
+
+def test_queue_scalings_say_how_many_workers_and_why(store: Store) -> None:
+    log = Log()
+    grown = {"workers_before": 2, "workers_after": 9, "waiting": 7, "oldest_wait_ms": 600}
+    log.queue("gpu", make(QueueScaled, agent_id="a", host="h", reason="all were busy", **grown))
+    log.queue("gpu", make(QueuePaused))
+    fewer = {"workers_before": 9, "workers_after": 8}
+    log.queue("gpu", make(QueueScaled, agent_id="a", host="h", reason="idle", **fewer))
+    log.raw("queue.gpu.scaled", b'{"type":"queue.scaled","id":"e","v":1,"waiting":"many"}')
+    apply_one_by_one(store, log)
+    columns = "workers_before, workers_after, waiting, oldest_wait_ms, reason"
+    found = rows(store, f"SELECT {columns} FROM queue_scalings ORDER BY seq")
+    assert [tuple(row.values()) for row in found[:2]] == [
+        (2, 9, 7, 600, "all were busy"),
+        (9, 8, 0, 0, "idle"),
+    ]
+    [who] = rows(
+        store, "SELECT DISTINCT queue, agent_id, host FROM queue_scalings WHERE host IS NOT NULL"
+    )
+    assert tuple(who.values()) == ("gpu", "a", "h")
 
 
 def test_every_table_and_column_that_people_see_is_described(store: Store) -> None:
