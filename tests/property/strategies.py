@@ -201,6 +201,33 @@ OTHER_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         host=st.none() | TEXT,
     ),
     events.CredentialResumed: st.builds(events.CredentialResumed, **_STAMP),
+    events.QueuePaused: st.builds(events.QueuePaused, **_STAMP),
+    events.QueueResumed: st.builds(events.QueueResumed, **_STAMP),
+    events.QueueScaled: st.builds(
+        events.QueueScaled,
+        **_STAMP,
+        agent_id=TOKEN,
+        host=TEXT,
+        workers_before=COUNT,
+        workers_after=COUNT,
+        waiting=WILD_INT,
+        oldest_wait_ms=WILD_INT,
+    ),
+    events.AgentStrained: st.builds(
+        events.AgentStrained,
+        **_STAMP,
+        strains=st.lists(
+            st.builds(
+                events.Strain,
+                resource=st.sampled_from(["disk", "memory", "files"]),
+                left=WILD_INT,
+                floor=WILD_INT,
+                where=st.none() | TEXT,
+            ),
+            max_size=2,
+        ).map(tuple),
+    ),
+    events.AgentRecovered: st.builds(events.AgentRecovered, **_STAMP),
 }
 EVENTS = st.one_of(*TASK_EVENTS.values(), *OTHER_EVENTS.values())
 UNKNOWN = st.builds(UnknownEvent, st.none() | TEXT, TEXT)
