@@ -16,7 +16,8 @@ from fleetlog.schemas.events import Strain
 RELIEF: Final = 1.1
 """So much above the floor it must be again: what wavers around the floor would be told each time."""
 _MEMORY_TOLD: Final = Path("/proc/meminfo")
-_GROUP: Final = Path("/sys/fs/cgroup")
+_GROUPS: Final = Path("/sys/fs/cgroup")
+_OWN_GROUP: Final = Path("/proc/self/cgroup")
 _OWN_FILES: Final = Path("/proc/self/fd")
 
 
@@ -137,6 +138,17 @@ class StrainWatch:
         return found
 
 
+def group_memory(folder: Path) -> int | None:
+    """What is left of a control group's limit; what its files hold in memory can be given back."""
+    try:
+        limit = int((folder / "memory.max").read_text())
+        used = int((folder / "memory.current").read_text())
+        held = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return limit - used + int(held.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return None  # no limit ("max"), or none that is known
+
+
 def strains_text(strains: Sequence[Strain]) -> str:
     """What is short, and by how much, for people."""
     return ", ".join(_text(strain) for strain in strains)
@@ -174,11 +186,12 @@ def _machine_memory() -> int | None:
 
 
 def _group_memory() -> int | None:
-    """What is left of a container's limit; what its files hold in memory can be given back."""
+    """What is left in this process's control group, or in one above it that has less."""
     try:
-        limit = int((_GROUP / "memory.max").read_text())
-        used = int((_GROUP / "memory.current").read_text())
-        cached = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
-        return limit - used + int(cached.get("inactive_file", 0))
-    except (OSError, ValueError):
-        return None  # no limit ("max"), or none that is known
+        # Version 2: one line, "0::/path". Source: cgroups(7)
+        own = _OWN_GROUP.read_text().strip().rpartition("::")[2].lstrip("/")
+    except OSError:
+        return None
+    folders = (_GROUPS / own, *(_GROUPS / own).parents)
+    known = [group_memory(each) for each in folders if each.is_relative_to(_GROUPS)]
+    return min((each for each in known if each is not None), default=None)

@@ -119,6 +119,14 @@ def test_drain_with_restart_brings_it_back_in_the_same_process(
         assert [each["pid"] for each in pids] == [process.pid] * 2
 
 
+def test_an_agent_that_up_keeps_comes_back_too(cli: CommandLine) -> None:
+    [seen] = [row for row in cli("agent", "list", "--json").value if row["state"] == "running"]
+    args = ("agent", "drain", seen["agent_id"], "--restart", "--wait", "--wait-timeout", "50s")
+    [row] = cli(*args, "--json").value
+    assert row["new_agent_id"] != seen["agent_id"]
+    cli("run", "--wait", "--wait-timeout", "50s", "--", "true")
+
+
 def test_whom_nobody_knows_is_refused(cli: CommandLine) -> None:
     ran = cli.run("agent", "drain", "none-such")
     assert ran.code == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetlog.agents.strains import Floors, HostGauges, bytes_text, strains_text
+from fleetlog.agents.strains import Floors, HostGauges, bytes_text, group_memory, strains_text
 from fleetlog.cli.host_limits import (
     DISK_FLOOR_DEFAULT,
     FILES_FLOOR_DEFAULT,
@@ -57,3 +57,13 @@ def test_this_machine_is_measured(tmp_path: Path) -> None:
     if Path("/proc/meminfo").exists():
         assert (gauges.memory() or 0) > 0
         assert (gauges.files() or 0) > 0
+
+
+def test_what_is_left_of_a_control_group(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    (tmp_path / "memory.stat").write_text("anon 700\ninactive_file 150\n")
+    assert group_memory(tmp_path) == 250
+    (tmp_path / "memory.max").write_text("max\n")
+    assert group_memory(tmp_path) is None
+    assert group_memory(tmp_path / "none") is None
