@@ -241,10 +241,10 @@ class Coordinator:
     async def _lose_agents(self) -> None:
         await self.ready.wait()
         while True:
-            for silence in await self.lookout.lost():
-                agent = self._unsettled.agents.get(silence.agent_id)
-                if agent is not None:
-                    await self._lose(agent, silence)
+            lost = await self.lookout.lost()
+            known = ((self._unsettled.agents.get(each.agent_id), each) for each in lost)
+            # All at once: an append that has to wait must not make another one's evidence old.
+            await asyncio.gather(*(self._lose(agent, each) for agent, each in known if agent))
 
     async def _lose(self, agent: AgentState, silence: Silence) -> None:
         event = AgentLost(

@@ -18,6 +18,8 @@ from fleetlog.schemas.beats import Beat, CoordinatorBeat
 logger = logging.getLogger("fleetlog.coordinator")
 
 BEAT_S: Final = 0.5
+ANSWER_S: Final = 1.0
+"""A leader that takes longer is as good as none."""
 
 
 class Lookout:
@@ -40,8 +42,7 @@ class Lookout:
         """Whether we act."""
         self.active = asyncio.Event()
         """Set while the office is ours."""
-        self._silences: dict[str, Silence] = {}
-        self._has_silences = asyncio.Event()
+        self._is_anyone_lost = asyncio.Event()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -64,10 +65,12 @@ class Lookout:
 
     async def lost(self) -> list[Silence]:
         """Waits until agents are lost, and names them; again with every own beat, until they are dismissed."""
-        await self._has_silences.wait()
-        self._has_silences.clear()
-        found, self._silences = list(self._silences.values()), {}
-        return found
+        while True:
+            await self._is_anyone_lost.wait()
+            self._is_anyone_lost.clear()
+            # Asked anew: whoever calls this may have been busy for long, and then it is no longer true.
+            if lost := self.watch.lost(self._clock.monotonic()):
+                return lost
 
     def resign(self) -> None:
         """Gives the office up, if it is ours."""
@@ -88,7 +91,7 @@ class Lookout:
         # Only behind a word of the log's leader: while there is none, nothing can be written, and agents of the
         # server that went may still be looking for another one.
         try:
-            async with asyncio.timeout(BEAT_S):
+            async with asyncio.timeout(ANSWER_S):
                 await self._fleet.log.end()
         except (TransportError, TimeoutError):
             return
@@ -112,9 +115,8 @@ class Lookout:
             self._hear_coordinator(beat, at)
         elif self.office.is_ours:
             self.watch.hear_self(at)
-            self._silences = {silence.agent_id: silence for silence in self.watch.lost(at)}
-            if self._silences:
-                self._has_silences.set()
+            if self.watch.lost(at):
+                self._is_anyone_lost.set()
 
     def _hear_coordinator(self, beat: CoordinatorBeat, at: float) -> None:
         if not self._has_rivals:

@@ -16,11 +16,13 @@ from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.bus.log import entry
+from fleetlog.schemas.beats import Beat, WorkerBeat
 from fleetlog.schemas.events import (
     AgentLost,
     AgentStarted,
     TaskClaimed,
     TaskReturned,
+    Usage,
     WorkerRefused,
 )
 from fleetlog.schemas.subjects import Subject, guard
@@ -136,6 +138,32 @@ async def test_what_a_dead_coordinator_owed_is_done_by_the_next_one(
     await hold_for_lost(opened, claim.event.agent_id)
     async with agent(server.target, fleet), coordinator(server.target, fleet):
         assert (await task.result("20s")).attempts == 2
+
+
+async def test_what_a_lost_attempt_had_used_is_taken_from_its_agents_last_beat(
+    server: EmbeddedServer, fleet: str, opened: Fleet
+) -> None:
+    client = Client(opened)
+    usage = Usage(input_tokens=10, cost_micro_usd=2_500_000)
+    async with process_of("agent", server.target, fleet) as doomed:
+        task = await client.submit(call("nap", seconds=600))
+        await wait_for(opened, "TaskClaimed")
+        await doomed.kill()
+    last = WorkerBeat(worker_id="w1", state="busy", task_id=task.task_id, attempt=1, usage=usage)
+    other = WorkerBeat(worker_id="w2", state="busy", task_id=task.task_id, attempt=7)
+    opened.beats.publish(
+        Beat(
+            agent_id=doomed.role_id,
+            host="h",
+            occurred_at=opened.log.now(),
+            workers=(other, last),
+        )
+    )
+    await hold_for_lost(opened, doomed.role_id)
+    async with coordinator(server.target, fleet):
+        (returned,) = await wait_for(opened, "TaskReturned")
+    assert isinstance(returned.event, TaskReturned)
+    assert returned.event.usage == usage
 
 
 async def test_a_task_that_goes_down_with_three_agents_has_failed(
