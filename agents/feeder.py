@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
-from fleetlog.agents.lanes import LaneOrder
+from fleetlog.agents.lanes import LaneOrder, QueueShare
 from fleetlog.agents.pool import Slot, WorkerPool
 from fleetlog.bus.offers import Lane, Offer, Offers
 from fleetlog.bus.system import Clock
+from fleetlog.schemas.subjects import PRIORITIES
 
 WATCH_S: Final = 5.0
 
@@ -30,13 +32,14 @@ class _Watch:
 class Feeder:
     """Asks the lanes by priority for as many offers as there are free slots.
 
-    Lanes found empty get a standing request each; only lanes without one are asked again. Lanes of a paused
-    queue, and all of them while the agent rests, are asked for nothing; what still arrives goes back.
+    Lanes found empty get a standing request each; only lanes without one are asked again. Lanes of a queue that
+    is paused or has all it may run, and all of them while the agent rests, are asked for nothing; what still
+    arrives goes back.
 
     Args:
         offers: where they come from.
         pool: where they go.
-        lanes: which to serve.
+        queues: which to serve, and what part of the agent each may have.
         start: takes an offer and a slot, and owns both from then on.
         adopt: answers whether an offer belongs to an attempt that runs here already, and takes it if so.
         clock: for the standing requests.
@@ -46,7 +49,7 @@ class Feeder:
         self,
         offers: Offers,
         pool: WorkerPool,
-        lanes: Sequence[Lane],
+        queues: Mapping[str, QueueShare],
         *,
         start: Callable[[Offer, Slot], None],
         adopt: Callable[[Offer], bool],
@@ -54,18 +57,56 @@ class Feeder:
     ) -> None:
         self._offers = offers
         self._pool = pool
-        self._order = LaneOrder(lanes)
-        self._lanes = tuple(lanes)
+        self._lanes = tuple(Lane(queue, priority) for queue in queues for priority in PRIORITIES)
+        self._order = LaneOrder(
+            self._lanes,
+            {name: share.weight for name, share in queues.items()},
+            is_asked=self._is_asked,
+        )
         self._start = start
         self._adopt = adopt
         self._clock = clock
-        self._watches = {lane: _Watch() for lane in lanes}
+        self._watches = {lane: _Watch() for lane in self._lanes}
         self._open = self._watches
         """Those that may be asked."""
         self._paused: frozenset[str] = frozenset()
+        self._room = {
+            name: share.running_max
+            for name, share in queues.items()
+            if share.running_max is not None
+        }
+        """How many attempts more each queue with a limit may have."""
+        self._shut: frozenset[str] = frozenset()
+        """Queues that are paused or have no room."""
+        self._bounced: dict[int, Offer] = {}
         self._wake = asyncio.Event()
         self._is_draining = False
         self._is_closed = False
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """All that it serves."""
+        return tuple(dict.fromkeys(lane.queue for lane in self._lanes))
+
+    @property
+    def is_draining(self) -> bool:
+        """It starts nothing more."""
+        return self._is_draining
+
+    @property
+    def is_resting(self) -> bool:
+        """It takes nothing for now."""
+        return self._is_closed
+
+    @property
+    def open_lanes(self) -> tuple[Lane, ...]:
+        """Those from which it would take offers if slots were free."""
+        return tuple(self._open)
+
+    @property
+    def bounced(self) -> tuple[Offer, ...]:
+        """What had to go back for want of a slot since there was one the last time."""
+        return tuple(self._bounced.values())
 
     async def bind(self) -> None:
         """Makes ready; call before `run`."""
@@ -78,8 +119,9 @@ class Feeder:
 
     def pause(self, queues: frozenset[str]) -> None:
         """Takes nothing more from these queues, and again from all others."""
-        self._paused = queues
-        self._reopen()
+        if queues != self._paused:
+            self._paused = queues
+            self._reopen()
 
     def rest(self, is_resting: bool) -> None:  # noqa: FBT001 - the one thing it says
         """Takes nothing more from any queue until it is told otherwise."""
@@ -95,6 +137,8 @@ class Feeder:
 
     async def _sweep(self) -> None:
         """Asks every lane that has no standing request, in order, while something is free."""
+        if self._bounced:
+            self._bounced.clear()
         for lanes, most in self._order.plan(self._pool.free_count):
             for lane in lanes:
                 count = min(most, self._pool.free_count)
@@ -104,9 +148,10 @@ class Feeder:
 
     async def _ask(self, lane: Lane, count: int) -> int:
         """Places up to `count` offers of a lane; answers how many there were."""
-        watch = self._open.get(lane)
-        if watch is None or watch.stands(self._clock.monotonic()):
+        if not self._is_asked(lane):
             return 0
+        if self._room:
+            count = min(count, self._room.get(lane.queue, count))
         found = await self._offers.take(lane, count)
         for offer in found:
             self._place(offer)
@@ -114,9 +159,15 @@ class Feeder:
             self._watch(lane)
         return len(found)
 
+    def _is_asked(self, lane: Lane) -> bool:
+        watch = self._open.get(lane)
+        return watch is not None and not watch.stands(self._clock.monotonic())
+
     def _watch(self, lane: Lane) -> None:
         watch = self._watches[lane]
         watch.left = max(1, self._pool.free_count)
+        if self._room:
+            watch.left = min(watch.left, self._room.get(lane.queue, watch.left))
         watch.until = self._clock.monotonic() + WATCH_S - 0.5
         self._offers.expect(lane, watch.left, WATCH_S)
 
@@ -137,15 +188,18 @@ class Feeder:
                 return
 
     def _reopen(self) -> None:
+        self._sort_out()
+        self._lost()
+
+    def _sort_out(self) -> None:
+        full = (queue for queue, room in self._room.items() if not room)
+        self._shut = self._paused.union(full)
         if self._is_closed:
             self._open = {}
         else:
             self._open = {
-                lane: watch
-                for lane, watch in self._watches.items()
-                if lane.queue not in self._paused
+                lane: watch for lane, watch in self._watches.items() if lane.queue not in self._shut
             }
-        self._lost()
 
     def _lost(self) -> None:
         for watch in self._watches.values():
@@ -163,11 +217,31 @@ class Feeder:
     def _place(self, offer: Offer) -> bool:
         if self._adopt(offer):
             return True
-        is_taken = not (self._is_closed or (self._paused and offer.lane.queue in self._paused))
+        is_taken = not (self._is_closed or (self._shut and offer.lane.queue in self._shut))
         slot = self._pool.try_acquire() if is_taken else None
         if slot is None:
             self._offers.nak(offer.ack_subject)
+            if is_taken:
+                self._bounced[offer.seq] = offer
             return False
+        if self._room and offer.lane.queue in self._room:
+            self._fill(offer.lane.queue, slot)
         self._order.note_start(offer.lane)
         self._start(offer, slot)
         return True
+
+    def _fill(self, queue: str, slot: Slot) -> None:
+        self._room[queue] -= 1
+        slot.on_release(partial(self._empty, queue))
+        if not self._room[queue]:
+            self._sort_out()
+
+    def _empty(self, queue: str) -> None:
+        self._room[queue] += 1
+        if self._room[queue] > 1:
+            return
+        self._sort_out()
+        for lane, watch in self._watches.items():
+            if lane.queue == queue:
+                watch.left = 0
+        self._wake.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -29,11 +29,19 @@ class LaneOrder:
     Args:
         lanes: which there are.
         weights: of queues, where it is not 1.
+        is_asked: whether a lane will be asked now; one that was just found empty needs no share.
     """
 
-    def __init__(self, lanes: Sequence[Lane], weights: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        weights: Mapping[str, int] | None = None,
+        *,
+        is_asked: Callable[[Lane], bool] = lambda _: True,
+    ) -> None:
         self._lanes = list(lanes)
-        self._deficits = _deficits(lanes, weights or {})
+        self._fair = _fair(lanes, weights or {})
+        self._is_asked = is_asked
         self._turn = 0
         self._starts_since = dict.fromkeys(STARTS_PER_TURN, 0)
 
@@ -52,16 +60,16 @@ class LaneOrder:
         rest = ((self._of(priority), free_count) for priority in PRIORITIES)
         steps = [(lanes, most) for lanes, most in owed if lanes and most]
         for lanes, most in rest:
-            if lanes and (deficit := self._deficits.get(lanes[0].priority)) is not None:
-                steps += [((lane,), share) for lane, share in deficit.shares(most)]
+            if lanes and (fair := self._fair.get(lanes[0].priority)) is not None:
+                steps += [((lane,), share) for lane, share in fair.shares(most, self._is_asked)]
             if lanes and most:
                 steps.append((lanes, most))
         return steps
 
     def note_start(self, lane: Lane) -> None:
         """Counts a start for the turns of the others."""
-        if self._deficits and (deficit := self._deficits.get(lane.priority)) is not None:
-            deficit.note_start(lane)
+        if self._fair and (fair := self._fair.get(lane.priority)) is not None:
+            fair.note_start(lane)
         for priority in self._starts_since:
             if priority == lane.priority:
                 self._starts_since[priority] = 0
@@ -71,59 +79,57 @@ class LaneOrder:
                 self._starts_since[priority] = min(self._starts_since[priority] + 1, limit)
 
     def _of(self, priority: Priority) -> tuple[Lane, ...]:
-        if priority in self._deficits:
-            return self._deficits[priority].order()
+        if priority in self._fair:
+            return self._fair[priority].order()
         lanes = tuple(lane for lane in self._lanes if lane.priority == priority)
         first = self._turn % len(lanes) if lanes else 0
         return lanes[first:] + lanes[:first]
 
 
-class _Deficit:
-    """Deficit round robin among the queues of one priority.
+class _Fair:
+    """Shares starts among the queues of one priority by their weights.
 
-    Each start adds to every queue's deficit its weight, and takes the sum of all weights from the queue that
-    started. Who lacks most is next.
+    Each start costs its queue 1/weight, and who has paid least is next. So a queue that is empty takes nothing
+    from the proportion of the others, which a deficit that grows with everybody's starts would.
     """
 
     def __init__(self, weights: Mapping[Lane, int]) -> None:
-        self._weights = weights
-        self._total = sum(weights.values())
-        self._lacks = dict.fromkeys(weights, 0)
-        self._most = self._total
+        self._costs = {lane: 1 / weight for lane, weight in weights.items()}
+        self._round = sum(weights.values())
+        self._paid = dict.fromkeys(weights, 0.0)
+        self._burst = self._round
 
     def order(self) -> tuple[Lane, ...]:
-        """The lanes, first what lacks most."""
-        return tuple(sorted(self._lacks, key=lambda lane: -self._lacks[lane]))
+        """The lanes, first who has paid least."""
+        return tuple(sorted(self._paid, key=self._paid.__getitem__))
 
-    def shares(self, count: int) -> list[tuple[Lane, int]]:
-        """Whose the next `count` starts are, if all wait."""
-        self._most = max(count, self._total)
-        lacks, shares = dict(self._lacks), dict.fromkeys(self.order(), 0)
+    def shares(self, count: int, is_asked: Callable[[Lane], bool]) -> list[tuple[Lane, int]]:
+        """Whose the next `count` starts are, if all that are asked wait."""
+        self._burst = max(count, self._round)
+        paid = dict(self._paid)
+        shares = dict.fromkeys(filter(is_asked, self.order()), 0)
+        if not shares:
+            return []
         for _ in range(count):
-            lane = max(shares, key=lambda each: lacks[each])
+            lane = min(shares, key=paid.__getitem__)
             shares[lane] += 1
-            self._count(lacks, lane)
+            paid[lane] += self._costs[lane]
         return [(lane, share) for lane, share in shares.items() if share]
 
     def note_start(self, lane: Lane) -> None:
         """Counts it."""
-        self._count(self._lacks, lane)
-        # A queue that was empty is owed one round when it fills, not a burst; neither is it owed for ever.
-        limit = self._most * self._total
-        for each, lack in self._lacks.items():
-            self._lacks[each] = max(-limit, min(lack, limit))
-
-    def _count(self, lacks: dict[Lane, int], started: Lane) -> None:
-        for lane, weight in self._weights.items():
-            lacks[lane] += weight
-        lacks[started] -= self._total
+        self._paid[lane] += self._costs[lane]
+        # A queue that was empty is owed one round when it fills, not all that it did not take.
+        for other, cost in self._costs.items():
+            least = self._paid[lane] - self._burst * cost
+            self._paid[other] = max(self._paid[other], least)
 
 
-def _deficits(lanes: Sequence[Lane], weights: Mapping[str, int]) -> dict[Priority, _Deficit]:
+def _fair(lanes: Sequence[Lane], weights: Mapping[str, int]) -> dict[Priority, _Fair]:
     """Where all weigh the same, taking turns does it, and costs less."""
-    found: dict[Priority, _Deficit] = {}
+    found: dict[Priority, _Fair] = {}
     for priority in PRIORITIES:
         of_lanes = {lane: weights.get(lane.queue, 1) for lane in lanes if lane.priority == priority}
         if len(set(of_lanes.values())) > 1:
-            found[priority] = _Deficit(of_lanes)
+            found[priority] = _Fair(of_lanes)
     return found

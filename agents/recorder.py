@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from typing import Any
 
+from fleetlog.agents.scaling import Change
 from fleetlog.agents.strains import strains_text
 from fleetlog.bus.errors import ConflictError
 from fleetlog.bus.fleet import Fleet
@@ -18,6 +19,7 @@ from fleetlog.schemas.events import (
     AgentStopped,
     AgentStrained,
     Event,
+    QueueScaled,
     Strain,
     TaskEvent,
     WorkerExited,
@@ -78,6 +80,21 @@ class Recorder:
     def stopped(self, reason: str) -> None:
         """It has ended in order."""
         self._of_agent(AgentStopped(reason=reason, **self._stamp()))
+
+    def scaled(self, queue: str, change: Change) -> None:
+        """It keeps more workers from now on, or fewer."""
+        event = QueueScaled(
+            agent_id=self._agent_id,
+            host=self._host,
+            workers_before=change.before,
+            workers_after=change.after,
+            waiting=change.waiting_count,
+            oldest_wait_ms=round(change.oldest_wait_s * 1000),
+            reason=change.why,
+            **self._stamp(),
+        )
+        subject = Subject(self._fleet.name, "queue", queue, verb_of(event))
+        self._queue.put_nowait((subject, event))
 
     def on_spawned(self, worker_id: str, pid: int) -> None:
         """See `PoolEvents`."""

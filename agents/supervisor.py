@@ -18,12 +18,15 @@ import msgspec
 from fleetlog.agents.attempts import Attempt, Attempts
 from fleetlog.agents.claims import Claims
 from fleetlog.agents.credential_gate import CredentialGate
+from fleetlog.agents.elasticity import Elasticity
 from fleetlog.agents.feeder import Feeder
+from fleetlog.agents.lanes import QueueShare
 from fleetlog.agents.memory_watch import MemoryWatch
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.own_loss import OwnLoss
 from fleetlog.agents.pool import PoolOptions, Slot, WorkerPool
 from fleetlog.agents.recorder import Recorder
+from fleetlog.agents.scaling import ScalingRule
 from fleetlog.agents.strains import Floors, Gauges, HostGauges, StrainWatch, strains_text
 from fleetlog.agents.wishes import Wishes
 from fleetlog.agents.worktrees.worktrees import Worktrees
@@ -31,13 +34,13 @@ from fleetlog.bus.agent_requests import DrainRequest, service_of
 from fleetlog.bus.background import background, first_of
 from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.fleet import Fleet
-from fleetlog.bus.offers import Lane, Offer
+from fleetlog.bus.offers import Offer
 from fleetlog.bus.queues import follow_queues, read_queues
 from fleetlog.bus.rules import load_task
 from fleetlog.schemas.beats import Beat
 from fleetlog.schemas.events import Strain
 from fleetlog.schemas.ids import check_id
-from fleetlog.schemas.subjects import PRIORITIES, guard
+from fleetlog.schemas.subjects import guard
 
 logger = logging.getLogger("fleetlog.agents")
 
@@ -52,8 +55,14 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     queues: tuple[str, ...] = ("default",)
     """Which queues it serves, besides its own `host-<name>`."""
+    shares: Mapping[str, QueueShare] = {}
+    """What part of the agent a queue may have; by default an equal one, without a limit."""
     workers: int = 2
-    """How many worker processes."""
+    """How many worker processes; the least, if there is a most."""
+    workers_max: int | None = None
+    """The most worker processes, when much waits; None: always `workers`."""
+    idle_s: float = 60.0
+    """A worker above the least that has nothing to do for so long ends."""
     concurrency: int = 1
     """How many attempts at once in each."""
     app: str | None = None
@@ -176,10 +185,10 @@ class Supervisor:
             concurrency=self._options.concurrency,
             labels=self._options.labels,
             handlers={name: msgspec.Raw(schema) for name, schema in pool.handlers.items()},
+            workers_max=self._options.workers_max,
         )
 
     async def _serve(self, pool: WorkerPool, stop: asyncio.Event) -> None:
-        lanes = [Lane(queue, priority) for queue in self._queues() for priority in PRIORITIES]
         async with asyncio.TaskGroup() as running:
 
             def start(offer: Offer, slot: Slot) -> None:
@@ -188,7 +197,7 @@ class Supervisor:
             feeder = Feeder(
                 self._fleet.offers,
                 pool,
-                lanes,
+                {name: self._options.shares.get(name, QueueShare()) for name in self._queues()},
                 start=start,
                 adopt=self._attempts.adopt,
                 clock=self._fleet.system.clock,
@@ -208,7 +217,7 @@ class Supervisor:
             loops = (
                 *(feeder.run(), self._loss.run(), self._keep_leases(), self._fleet.offers.run()),
                 *(follow_queues(self._fleet.log, queues, feeder.pause), strains.run()),
-                *self._memory_watch(pool),
+                *(*self._memory_watch(pool), *self._elasticity(pool, feeder)),
             )
             async with (
                 background(*loops, self._look_for_ends(), self._gate.run()),
@@ -228,6 +237,20 @@ class Supervisor:
             logger.warning("takes tasks again: nothing is short any more")
         feeder.rest(bool(strains))
         self._recorder.strained(strains)
+
+    def _elasticity(
+        self, pool: WorkerPool, feeder: Feeder
+    ) -> tuple[Coroutine[Any, Any, None], ...]:
+        options = self._options
+        if options.workers_max is None:
+            return ()
+        rule = ScalingRule(
+            workers_min=options.workers,
+            workers_max=options.workers_max,
+            concurrency=options.concurrency,
+            idle_s=options.idle_s,
+        )
+        return (Elasticity(rule, self._fleet, pool, feeder, self._recorder).run(),)
 
     def _memory_watch(self, pool: WorkerPool) -> tuple[Coroutine[Any, Any, None], ...]:
         max_bytes = self._options.memory_max_bytes

@@ -81,6 +81,13 @@ def test_queues_that_all_wait_get_starts_by_their_weights(free_count: int) -> No
             assert abs(counts[queue] - end * weight / 6) <= 1, (end, counts)
 
 
+def test_an_empty_queue_takes_nothing_from_the_proportion_of_the_others() -> None:
+    for free_count in (1, 2, 7):
+        order = LaneOrder(HIGH, {"one": 3}, is_asked=lambda lane: lane != HIGH[2])
+        counts = Counter(starts(order, set(HIGH[:2]), free_count, 400))
+        assert counts[HIGH[0]] == pytest.approx(300 * free_count, abs=free_count + 3)
+
+
 def test_weights_count_within_each_priority() -> None:
     order = LaneOrder(LANES, {"one": 3})
     counts = Counter(starts(order, set(LANES), 1, 6400))
