@@ -15,6 +15,7 @@ from fleetlog.schemas.events import Strain
 
 RELIEF: Final = 1.1
 """So much above the floor it must be again: what wavers around the floor would be told each time."""
+_DISK_FLOOR: Final = 256 * 1024 * 1024
 _MEMORY_TOLD: Final = Path("/proc/meminfo")
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_GROUP: Final = Path("/proc/self/cgroup")
@@ -24,8 +25,8 @@ _OWN_FILES: Final = Path("/proc/self/fd")
 class Floors(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent leaves free on its host; 0 for whatever there is."""
 
-    disk_bytes: int = 256 * 1024 * 1024
-    """On the disk of its folder."""
+    disk_bytes: int | None = None
+    """On the disk of its folder; None: 256 MiB, or a twentieth of the disk where that is less."""
     memory_bytes: int = 128 * 1024 * 1024
     """Of the machine's memory, or of its control group's if that has less."""
     files: int = 64
@@ -34,11 +35,19 @@ class Floors(msgspec.Struct, frozen=True, kw_only=True):
     """How often it looks."""
 
 
+class Disk(msgspec.Struct, frozen=True, kw_only=True):
+    """A disk, in bytes."""
+
+    size: int
+    free: int
+    """For this user."""
+
+
 class Gauges(Protocol):
     """Looks at the machine; what can't be known is None."""
 
-    def disk(self) -> int | None:
-        """Bytes free for this user on the disk of the agent's folder."""
+    def disk(self) -> Disk | None:
+        """The disk of the agent's folder."""
         ...
 
     def memory(self) -> int | None:
@@ -60,13 +69,14 @@ class HostGauges:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def disk(self) -> int | None:
+    def disk(self) -> Disk | None:
         """See `Gauges`."""
         for folder in (self._folder, *self._folder.parents):
             try:
-                return shutil.disk_usage(folder).free
+                usage = shutil.disk_usage(folder)
             except OSError:
                 continue
+            return Disk(size=usage.total, free=usage.free)
         return None
 
     def memory(self) -> int | None:
@@ -128,9 +138,9 @@ class StrainWatch:
     def _measure(self) -> list[Strain]:
         gauges, floors = self._gauges, self._floors
         found: list[Strain] = []
-        if floors.disk_bytes and (left := gauges.disk()) is not None:
-            where = str(self._folder)
-            found.append(Strain(resource="disk", left=left, floor=floors.disk_bytes, where=where))
+        if floors.disk_bytes != 0 and (disk := gauges.disk()) is not None:
+            floor, where = _disk_floor(floors, disk), str(self._folder)
+            found.append(Strain(resource="disk", left=disk.free, floor=floor, where=where))
         if floors.memory_bytes and (left := gauges.memory()) is not None:
             found.append(Strain(resource="memory", left=left, floor=floors.memory_bytes))
         if floors.files and (left := gauges.files()) is not None:
@@ -168,6 +178,12 @@ def _text(strain: Strain) -> str:
     where = f" on the disk of {strain.where}" if strain.where else ""
     sizes = f"{bytes_text(strain.left)} free{where}, wanted {bytes_text(strain.floor)}"
     return f"{strain.resource} ({sizes})"
+
+
+def _disk_floor(floors: Floors, disk: Disk) -> int:
+    if floors.disk_bytes is not None:
+        return floors.disk_bytes
+    return min(_DISK_FLOOR, disk.size // 20)
 
 
 def _is_short(strain: Strain, before: set[str]) -> bool:

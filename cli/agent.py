@@ -22,7 +22,6 @@ from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
 from fleetlog.cli.health import HealthOption
 from fleetlog.cli.host_limits import (
-    DISK_FLOOR_DEFAULT,
     FILES_FLOOR_DEFAULT,
     MEMORY_FLOOR_DEFAULT,
     DiskFloorOption,
@@ -34,6 +33,14 @@ from fleetlog.cli.host_limits import (
 )
 from fleetlog.cli.inputs import labels_of
 from fleetlog.cli.options import WorktreeOption, absolute_paths
+from fleetlog.cli.pool_options import (
+    IDLE_DEFAULT,
+    IdleOption,
+    QueuesOption,
+    WorkersOption,
+    shares_of,
+    workers_of,
+)
 from fleetlog.cli.role import Role, run_role
 from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
@@ -46,18 +53,9 @@ GRACE_DEFAULT = "15s"
 def agent(  # noqa: PLR0913 - one parameter per option
     ctx: typer.Context,
     *,
-    queue: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="QUEUE", help="A queue to serve; may be repeated.", show_default="default"
-        ),
-    ] = None,
-    workers: Annotated[
-        int,
-        typer.Option(
-            min=1, metavar="N", help="Worker processes to keep.", show_default="one per CPU"
-        ),
-    ] = os.cpu_count() or 1,
+    queue: QueuesOption = None,
+    workers: WorkersOption = None,
+    shrink_after: IdleOption = IDLE_DEFAULT,
     concurrency: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="Async handlers that run at once in each worker."),
@@ -93,7 +91,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
         str,
         typer.Option(metavar="NAME", help="This host's name.", show_default="the machine's"),
     ] = "",
-    disk_floor: DiskFloorOption = DISK_FLOOR_DEFAULT,
+    disk_floor: DiskFloorOption = None,
     memory_floor: MemoryFloorOption = MEMORY_FLOOR_DEFAULT,
     files_floor: FilesFloorOption = FILES_FLOOR_DEFAULT,
     memory_limit: MemoryLimitOption = None,
@@ -117,6 +115,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
 
     Examples:
       fleetlog agent --app fleet:agent --workers 8
+      fleetlog agent --workers 2-16 --queue default --queue gpu:max=2,weight=3
       fleetlog agent --queue shop --worktree ~/src/shop
       fleetlog --url nats://hub:4222 agent --queue gpu --queue default
       fleetlog agent --credential claude=key
@@ -125,9 +124,14 @@ def agent(  # noqa: PLR0913 - one parameter per option
         return
     settings = settings_of(ctx)
     drain_s = parse_duration(drain, "drain") / 1000
+    shares = shares_of(queue)
+    workers_min, workers_max = workers_of(workers or str(os.cpu_count() or 1))
     options = AgentOptions(
-        queues=tuple(check_id(name, "queue") for name in queue or ("default",)),
-        workers=workers,
+        queues=tuple(shares),
+        shares=shares,
+        workers=workers_min,
+        workers_max=workers_max,
+        idle_s=parse_duration(shrink_after, "shrink-after") / 1000,
         concurrency=concurrency,
         app=_check_app(app),
         labels=labels_of(label),

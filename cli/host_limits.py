@@ -15,8 +15,12 @@ _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _DEFAULTS: Final = Floors()
 
 DiskFloorOption = Annotated[
-    str,
-    typer.Option(metavar="SIZE", help="With less free on the disk of --data it takes nothing new."),
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="With less free on the disk of --data it takes nothing new.",
+        show_default="256M, or a twentieth of the disk where that is less",
+    ),
 ]
 MemoryFloorOption = Annotated[
     str, typer.Option(metavar="SIZE", help="With less memory free it takes nothing new.")
@@ -34,19 +38,18 @@ MemoryLimitOption = Annotated[
     ),
 ]
 
-DISK_FLOOR_DEFAULT: Final = "256M"
 MEMORY_FLOOR_DEFAULT: Final = "128M"
 FILES_FLOOR_DEFAULT: Final = _DEFAULTS.files
 
 
-def floors_of(disk: str, memory: str, files: int) -> Floors:
+def floors_of(disk: str | None, memory: str, files: int) -> Floors:
     """What the options say; 0 looks at none of it.
 
     Raises:
         InvalidInput: a size is none.
     """
     return Floors(
-        disk_bytes=size_of(disk, "disk-floor"),
+        disk_bytes=None if disk is None else size_of(disk, "disk-floor"),
         memory_bytes=size_of(memory, "memory-floor"),
         files=files,
     )

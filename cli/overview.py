@@ -78,6 +78,10 @@ class AgentSeen(msgspec.Struct, frozen=True, kw_only=True):
     """Of fleetlog."""
     strains: tuple[Strain, ...] = ()
     """What its host has too little of."""
+    workers_min: int = 0
+    """How many workers it keeps; the least, if there is a most."""
+    workers_max: int | None = None
+    """The most workers, when much waits; None: always `workers_min`."""
 
     @property
     def busy(self) -> int:
@@ -258,10 +262,19 @@ def _seen(
         queues=started.queues,
         heard_at=heard.stored_at if heard is not None else None,
         workers=heard.beat.workers if heard is not None else (),
-        slots=started.workers * started.concurrency,
+        slots=_slots(started, heard),
+        workers_min=started.workers,
+        workers_max=started.workers_max,
         version=started.version,
         strains=strains,
     )
+
+
+def _slots(started: AgentStarted, heard: StoredBeat | None) -> int:
+    workers = started.workers
+    if started.workers_max is not None and heard is not None:
+        workers = max(workers, len(heard.beat.workers))
+    return workers * started.concurrency
 
 
 def _state(beat: Beat, strains: tuple[Strain, ...]) -> Literal["running", "strained", "draining"]:

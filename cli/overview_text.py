@@ -55,12 +55,19 @@ def _agents_text(agents: tuple[AgentSeen, ...]) -> str:
     for agent in agents:
         lines.append(
             f"agent        {agent.agent_id} on {one_line(agent.host)}, {agent.state},"
-            f" queues {', '.join(agent.queues)}"
+            f"{_pool_text(agent)} queues {', '.join(agent.queues)}"
         )
         if agent.strains:
             lines.append(f"  takes nothing new: short of {strains_text(agent.strains)}")
         lines += [f"  {_worker_text(worker)}" for worker in agent.workers]
     return "\n".join(lines)
+
+
+def _pool_text(agent: AgentSeen) -> str:
+    if agent.workers_max is None:
+        return ""
+    count = sum(worker.state != "stopping" for worker in agent.workers)
+    return f" workers {count} of {agent.workers_min}-{agent.workers_max},"
 
 
 def _worker_text(worker: WorkerBeat) -> str:

@@ -33,6 +33,7 @@ from fleetlog.cli.agent_clis import CredentialsOption, ProfilesOption, agent_cli
 from fleetlog.cli.keeper import Keeper, Role
 from fleetlog.cli.lifeline import Lifeline
 from fleetlog.cli.options import WorktreeOption, absolute_paths
+from fleetlog.cli.pool_options import WorkersOption, workers_of
 from fleetlog.cli.server_keeper import keep_server
 from fleetlog.cli.stop_signals import StopSignals
 
@@ -44,8 +45,8 @@ _STOPPING: Final = f"stopping; running tasks have {AGENT_DRAIN_S:g} s, Ctrl-C ag
 class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What `fleetlog up` was asked for, beside the settings."""
 
-    workers: int
-    """How many worker processes its agent keeps."""
+    workers: str
+    """How many worker processes its agent keeps, as `--workers` has it."""
     app: str | None = None
     """`module:agent` with the handlers; None for commands only."""
     agent_clis: tuple[str, ...] = ()
@@ -65,9 +66,7 @@ def up(  # noqa: PLR0913 - one parameter per option
     data: Annotated[
         Path | None, typer.Option(help="Folder of the log, the views and the server's files.")
     ] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Worker processes.", show_default="one per CPU")
-    ] = os.cpu_count() or 1,
+    workers: WorkersOption = None,
     app: Annotated[
         str | None, typer.Option(metavar="MODULE:AGENT", help="Your handlers, such as fleet:agent.")
     ] = None,
@@ -103,6 +102,8 @@ def up(  # noqa: PLR0913 - one parameter per option
         raise typer.BadParameter("--ephemeral makes its own folder: leave out --data")
     if ephemeral and worktree:
         raise typer.BadParameter("--worktree needs a folder that stays: leave out --ephemeral")
+    workers = workers or str(os.cpu_count() or 1)
+    workers_of(workers)
     plain = load_settings()
     with _data_folder(data, is_ephemeral=ephemeral) as folder:
         settings = load_settings(Overrides(data=folder, durability=durability, port=port, url=""))
@@ -124,7 +125,7 @@ def fleet_roles(options: UpOptions) -> tuple[Role, ...]:
     command = (sys.executable, "-m", "fleetlog.cli")
     app = ("--app", options.app) if options.app is not None else ()
     trees = (word for path in options.worktrees for word in ("--worktree", str(path)))
-    own = ("--workers", str(options.workers), *app, *options.agent_clis, *trees)
+    own = ("--workers", options.workers, *app, *options.agent_clis, *trees)
     agent = (*command, "agent", *own)
     cleaner = Role(name="cleaner", argv=(sys.executable, "-m", "fleetlog.cli.cleaner"))
     return (

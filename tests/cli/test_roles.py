@@ -130,6 +130,8 @@ def _end_at_once(bare: CommandLine, tmp_path: Path) -> None:
         (["--label", "x"], "label 'x' is not NAME=VALUE"),
         (["--drain", "soon"], "drain 'soon' is not a duration"),
         (["--workers", "0"], "--workers"),
+        (["--workers", "3-2"], "--workers '3-2' is not a number of workers"),
+        (["--queue", "gpu:most=2"], "--queue 'gpu:most=2' is not understood at 'most=2'"),
     ],
     ids=" ".join,
 )

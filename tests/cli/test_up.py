@@ -80,7 +80,7 @@ roles = tuple(
 )
 try:
     settings = load_settings(Overrides(data=Path(data), url=""))
-    options = UpOptions(workers=1, exports=("export X=1",))
+    options = UpOptions(workers="1", exports=("export X=1",))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_up(settings, options, roles=roles))
 except FleetlogError as error:
@@ -314,7 +314,7 @@ async def test_stop_by_a_signal_returns(tmp_path: Path) -> None:
 
     settings = Settings(data=tmp_path)
     sleeper = Role(name="sleeper", argv=("sleep", "600"))
-    options = UpOptions(workers=1, app="fleet:agent", notes=("first of all",))
+    options = UpOptions(workers="1", app="fleet:agent", notes=("first of all",))
     await run_up(settings, options, roles=(sleeper,), say=say)
     assert said[0] == "first of all"
     assert "fleetlog submit --wait HANDLER" in said[1]
@@ -334,17 +334,17 @@ def test_ephemeral_does_not_go_with_worktrees(tmp_path: Path) -> None:
 
 
 def test_agent_is_given_the_repositories(tmp_path: Path) -> None:
-    roles = fleet_roles(UpOptions(workers=1, worktrees=(tmp_path / "a b", tmp_path)))
+    roles = fleet_roles(UpOptions(workers="1", worktrees=(tmp_path / "a b", tmp_path)))
     argv = roles[-1].argv
     assert argv[-4:] == ("--worktree", str(tmp_path / "a b"), "--worktree", str(tmp_path))
 
 
 def test_agent_gets_the_options_and_more_time_than_its_drain() -> None:
-    *_, agent = fleet_roles(UpOptions(workers=3, app="fleet:agent"))
+    *_, agent = fleet_roles(UpOptions(workers="3", app="fleet:agent"))
     assert agent.argv[3:] == ("agent", "--workers", "3", "--app", "fleet:agent")
     assert agent.drain_s > 30
 
 
 def test_ephemeral_fleet_has_a_cleaner_that_ends_last() -> None:
-    names = [role.name for role in fleet_roles(UpOptions(workers=1, is_ephemeral=True))]
+    names = [role.name for role in fleet_roles(UpOptions(workers="1", is_ephemeral=True))]
     assert names == ["cleaner", "coordinator", "projector", "agent"]

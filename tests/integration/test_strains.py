@@ -13,7 +13,7 @@ import pytest
 from support.fleets import agent as plain_agent
 from support.fleets import first_of, options, wait_for
 
-from fleetlog.agents.strains import Floors
+from fleetlog.agents.strains import Disk, Floors
 from fleetlog.agents.supervisor import Supervisor
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client
@@ -30,8 +30,8 @@ class Dials:
     def __init__(self) -> None:
         self.left = {"disk": 1000, "memory": 1000, "files": 1000}
 
-    def disk(self) -> int | None:
-        return self.left["disk"]
+    def disk(self) -> Disk | None:
+        return Disk(size=1_000_000, free=self.left["disk"])
 
     def memory(self) -> int | None:
         return self.left["memory"]

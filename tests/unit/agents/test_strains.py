@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from fleetlog.agents.strains import Floors, HostGauges, bytes_text, group_memory, strains_text
+from fleetlog.agents.strains import (
+    Disk,
+    Floors,
+    HostGauges,
+    StrainWatch,
+    bytes_text,
+    group_memory,
+    strains_text,
+)
+from fleetlog.bus.system import SystemClock
 from fleetlog.cli.host_limits import (
-    DISK_FLOOR_DEFAULT,
     FILES_FLOOR_DEFAULT,
     MEMORY_FLOOR_DEFAULT,
     floors_of,
@@ -16,6 +24,8 @@ from fleetlog.cli.host_limits import (
 )
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.events import Strain
+
+MIB = 1024 * 1024
 
 
 def test_strains_say_what_where_and_how_much() -> None:
@@ -47,16 +57,57 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 
 def test_the_options_defaults_are_the_agents() -> None:
-    said = floors_of(DISK_FLOOR_DEFAULT, MEMORY_FLOOR_DEFAULT, FILES_FLOOR_DEFAULT)
+    said = floors_of(None, MEMORY_FLOOR_DEFAULT, FILES_FLOOR_DEFAULT)
     assert said == Floors()
 
 
 def test_this_machine_is_measured(tmp_path: Path) -> None:
     gauges = HostGauges(tmp_path / "not" / "there" / "yet")
-    assert (gauges.disk() or 0) > 0
+    disk = gauges.disk()
+    assert disk is not None
+    assert 0 < disk.free <= disk.size
     if Path("/proc/meminfo").exists():
         assert (gauges.memory() or 0) > 0
         assert (gauges.files() or 0) > 0
+
+
+class _Shown:
+    """Gauges that know of a disk only."""
+
+    def __init__(self, size: int, free: int) -> None:
+        self._disk = Disk(size=size, free=free)
+
+    def disk(self) -> Disk | None:
+        return self._disk
+
+    def memory(self) -> int | None:
+        return None
+
+    def files(self) -> int | None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("floor", "size", "free", "short_of"),
+    [
+        (None, 1024 * MIB, 52 * MIB, None),
+        (None, 1024 * MIB, 51 * MIB, 1024 * MIB // 20),
+        (None, 10**15, 256 * MIB, None),
+        (None, 10**15, 255 * MIB, 256 * MIB),
+        (300 * MIB, 1024 * MIB, 299 * MIB, 300 * MIB),
+        (0, 1024 * MIB, 0, None),
+    ],
+)
+def test_what_is_left_on_a_disk_depends_on_its_size_unless_said(
+    floor: int | None, size: int, free: int, short_of: int | None
+) -> None:
+    said: list[tuple[Strain, ...]] = []
+    floors = Floors(disk_bytes=floor)
+    gauges = _Shown(size, free)
+    StrainWatch(gauges, floors, SystemClock(), changed=said.append, folder=Path("/d")).look()
+    assert [strain.floor for strains in said for strain in strains] == (
+        [] if short_of is None else [short_of]
+    )
 
 
 def test_what_is_left_of_a_control_group(tmp_path: Path) -> None:
