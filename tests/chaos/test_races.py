@@ -8,8 +8,8 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import msgspec
 from support.fleets import TESTS
+from support.targets import text_of
 
 from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.runtime import Target
@@ -49,7 +49,7 @@ async def racers(
         "-m",
         "support.racers",
         role,
-        msgspec.json.encode(target).decode(),
+        text_of(target),
         name,
     ]
     started = [

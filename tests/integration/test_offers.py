@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.fleets import TESTS, agent, history, wait_for
+from support.targets import text_of
 
 from fleetlog.bus.background import background
 from fleetlog.bus.call import call
@@ -162,7 +163,7 @@ async def test_an_agent_that_dies_has_its_task_taken_over_by_redelivery_alone(
         target = msgspec.structs.replace(server.target, store=None)
         doomed = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "support.fleets"),
-            *(msgspec.json.encode(target).decode(), fleet, "1.0"),
+            *(text_of(target), fleet, "1.0"),
             env={**os.environ, "PYTHONPATH": TESTS},
         )
         task = await Client(opened).submit(call("mark", folder=str(tmp_path), seconds=4.0))

@@ -16,6 +16,7 @@ import pytest
 from support.fleets import agent, coordinator, options, wait_for
 from support.mock_clis import agent_environment, claude, executable
 from support.repositories import branches, files_at, git, repository, untouched, worktrees
+from support.targets import target_of, text_of
 from support.workers import until_gone
 
 from fleetlog.agents.supervisor import Supervisor
@@ -359,7 +360,7 @@ class _AgentProcess:
         *,
         concurrency: int = 1,
     ) -> None:
-        target = msgspec.json.encode(server.target, enc_hook=str).decode()
+        target = text_of(server.target)
         self._process = subprocess.Popen(
             (sys.executable, __file__, target, fleet, str(repo), str(tmp_path), str(concurrency)),
             env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
@@ -378,11 +379,8 @@ async def _until_said(client: Client, task_id: str, text: str) -> None:
 
 
 async def _main(target: str, fleet: str, repo: str, folder: str, concurrency: str) -> None:
-    from fleetlog.bus.embedded.runtime import Target
-
     told = given(Path(folder), Path(repo), concurrency=int(concurrency))
-    where = msgspec.json.decode(target, type=Target, dec_hook=lambda kind, text: kind(text))
-    async with agent(where, fleet, ack_wait_s=1.5, **told):
+    async with agent(target_of(target), fleet, ack_wait_s=1.5, **told):
         await asyncio.Event().wait()
 
 

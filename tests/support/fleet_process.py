@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-import msgspec
-
 from fleetlog.bus.embedded.runtime import Target
 from support.fleets import TESTS, agent, coordinator
+from support.targets import target_of, text_of
 
 
 class FleetProcess:
@@ -50,7 +49,7 @@ async def process_of(
     role: Literal["agent", "coordinator"], target: Target, fleet: str, *, workers: int = 1
 ) -> AsyncIterator[FleetProcess]:
     """Starts the role and returns once it is ready; killed at the end of the block."""
-    encoded = msgspec.json.encode(msgspec.structs.replace(target, store=None)).decode()
+    encoded = text_of(target)
     started = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "support.fleet_process", role, encoded, fleet, str(workers)),
         env={**os.environ, "PYTHONPATH": TESTS},
@@ -67,7 +66,7 @@ async def process_of(
 
 
 async def _main(role: str, target: str, fleet: str, workers: str) -> None:
-    decoded = msgspec.json.decode(target, type=Target)
+    decoded = target_of(target)
     if role == "agent":
         async with agent(decoded, fleet, workers=int(workers)) as one:
             await _forever(one.agent_id)

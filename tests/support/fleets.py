@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from fleetlog.agents.supervisor import AgentOptions, Supervisor
 from fleetlog.bus.coordinator import Coordinator
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.schemas.envelope import Recorded, open_stored
+from support.targets import target_of
 
 TESTS = str(Path(__file__).resolve().parent.parent)
 APP = "support.handlers:agent"
@@ -103,7 +102,7 @@ async def wait_for(
 
 
 async def _main(target: str, name: str, ack_wait_s: str) -> None:
-    async with agent(msgspec.json.decode(target, type=Target), name, ack_wait_s=float(ack_wait_s)):
+    async with agent(target_of(target), name, ack_wait_s=float(ack_wait_s)):
         await asyncio.Event().wait()
 
 

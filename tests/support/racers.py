@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 
 import msgspec
@@ -17,6 +16,7 @@ from fleetlog.bus.log import entry
 from fleetlog.bus.rules import subject_of
 from fleetlog.schemas.envelope import open_stored
 from fleetlog.schemas.specs import TaskSpec
+from support.targets import target_of
 
 
 async def claim(target: Target, name: str) -> None:
@@ -68,4 +68,4 @@ async def _stdin() -> asyncio.StreamReader:
 if __name__ == "__main__":
     role, target, name, *rest = sys.argv[1:]
     racer = {"claim": claim, "submit": submit}[role]
-    asyncio.run(racer(msgspec.convert(json.loads(target), Target), name, *rest))
+    asyncio.run(racer(target_of(target), name, *rest))
