@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -53,17 +54,21 @@ async def submit(fleet: Fleet, count: int) -> list[str]:
     return [each.task_id for each in submitted]
 
 
+def assert_same(found: Backlog | None, wanted: Backlog) -> None:
+    # One reader cuts the server's nanoseconds off, another rounds them.
+    assert found is not None
+    assert found.count == wanted.count
+    assert abs(found.oldest_at - wanted.oldest_at) <= timedelta(microseconds=1)
+
+
 async def test_the_backlog_is_what_nobody_was_given_and_how_old_it_is(opened: Fleet) -> None:
     await submit(opened, 1)  # before the lane has a consumer
     await bind(opened, LANE, Lane("other", "normal"))
     await submit(opened, 3)
     stored = [record.stored_at for record in await history(opened)]
-    # The server tells its consumers of what it stored a moment after it has acknowledged it.
-    async with asyncio.timeout(10):
-        while await opened.offers.backlog(LANE) != Backlog(4, stored[0]):
-            pass
+    assert_same(await opened.offers.backlog(LANE), Backlog(4, stored[0]))
     await take(opened, 3)
-    assert await opened.offers.backlog(LANE) == Backlog(1, stored[3])
+    assert_same(await opened.offers.backlog(LANE), Backlog(1, stored[3]))
     await take(opened, 1)
     assert await opened.offers.backlog(LANE) is None
     assert await opened.offers.backlog(Lane("other", "normal")) is None
