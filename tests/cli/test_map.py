@@ -197,7 +197,10 @@ def test_a_bad_line_is_refused_before_anything_of_a_file_is_submitted(
         (["--items", "-", "--label", "map=1"], "the label `map` is given by"),
         (["--items", "-", "--wait-timeout", "1s"], "--wait"),
         (["--items", "-", "--key-field", "z"], "line 1: the item needs a 'z'"),
-        (["--items", "-", "--arg", "a", "--key-prefix", "x" * 2000], "line 1: the task cannot be"),
+        (
+            ["--items", "-", "--arg", "a", "--key-prefix", "x" * 2000],
+            "line 1: a key must have 1 to 1024",
+        ),
         ([], "--items"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else None,
