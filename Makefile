@@ -22,8 +22,9 @@ $(STAMP): requirements-dev.txt pyproject.toml
 demo: $(STAMP) ## run real work through a fleet on this machine and query what happened
 	@$(BIN)/python examples/demo.py
 
+# By file, as most files start servers of their own; most tests wait for processes, so that two at once take half the time.
 test: $(STAMP) ## run the tests, with coverage
-	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage run -m pytest -q -n 2 --dist loadfile
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --skip-empty --fail-under=90
 	$(BIN)/coverage report --skip-covered --skip-empty --fail-under=100 --include='schemas/*,bus/core/*'

@@ -66,6 +66,9 @@ async def save(git: Git, tree: Tree) -> Saved:
     branch, note = await _name(git, tree, state, head)
     if head is None:
         return Saved(head=tree.base, note=trouble, is_whole=trouble is None)
+    if branch is not None and branch != tree.branch:
+        # What was rescued before is the same work under another commit, of another second.
+        head = await tip_of(git, tree, branch) or head
     if head != state.head and branch == tree.branch and state.own is not None:
         # So that a kept worktree shows no changes; of no use to what is saved.
         await git.find("read-tree", head, at=Place(git_dir=state.own))

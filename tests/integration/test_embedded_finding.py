@@ -128,7 +128,10 @@ async def test_unknown_holder_of_the_store_is_never_signalled(tmp_path: Path) ->
 
 @pytest.mark.parametrize("ask", [ask_ps, command_line])
 async def test_command_line_of_a_process_is_known(ask: Callable[[int], Awaitable[str]]) -> None:
-    assert "pytest" in await ask(os.getpid())
+    asleep = await asyncio.create_subprocess_exec("sleep", "61.25")
+    assert "sleep 61.25" in await ask(asleep.pid)
+    asleep.kill()
+    await asleep.wait()
     gone = await asyncio.create_subprocess_exec("true")
     await gone.wait()
     assert await ask(gone.pid) == ""

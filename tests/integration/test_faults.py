@@ -248,6 +248,9 @@ async def test_a_server_that_hangs_counts_as_gone(
     coordinator = Process(cli, "coordinator", "coordinator", cwd=tmp_path)
     try:
         await coordinator.said("the log is read up to")
+        async with asyncio.timeout(30):
+            while not (await do(cli, "log", "tail", "--type", "task.queued", "--json")).value:
+                pass
         os.kill(fresh_server.running.server_pid, signal.SIGSTOP)
         hung = await do(cli, "status")
         assert hung.code == 3

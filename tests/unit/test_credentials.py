@@ -16,7 +16,7 @@ from fleetlog.bus.core.credential import (
 )
 from fleetlog.bus.credentials import load_credential, load_credentials, pause, resume
 from fleetlog.bus.memory_log import MemoryLog
-from fleetlog.schemas.envelope import Recorded
+from fleetlog.schemas.envelope import Recorded, UnknownEvent
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.events import CredentialPaused, CredentialResumed
 from fleetlog.schemas.subjects import credentials
@@ -54,6 +54,13 @@ def test_it_is_paused_until_its_time() -> None:
 def test_an_event_that_was_seen_already_changes_nothing() -> None:
     credential = after(paused(NOW + HOUR), resumed())
     assert evolve_credential(credential, Recorded(1, NOW, None, paused(None))) == credential
+
+
+def test_an_event_that_cannot_be_read_moves_the_version_alone() -> None:
+    credential = after(paused(NOW + HOUR))
+    unread = UnknownEvent("credential.melted", "of a newer version")
+    moved = evolve_credential(credential, Recorded(2, NOW, None, unread))
+    assert (moved.version, moved.pause) == (2, credential.pause)
 
 
 @pytest.mark.parametrize(

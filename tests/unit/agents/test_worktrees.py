@@ -290,6 +290,7 @@ async def test_what_was_rescued_is_rescued_once_and_what_came_since_beside_it(sh
         first = await shop.finish(agent, made, is_kept=True)
     assert first.branch == "fleetlog/t1/1-rescue"
     [tree] = shop.records()
+    await asyncio.sleep(1.1)  # a commit made anew would have another time, and so another name
     again = await shop.reaper().save(tree, is_kept=True)
     assert again.saved is not None
     assert (again.saved.branch, again.saved.head) == (first.branch, first.head)
