@@ -11,10 +11,12 @@ from typing import Final
 import msgspec
 
 from fleetlog.bus.core import AgentState, Lease, Task
+from fleetlog.bus.core.joins import Join
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.log import EventLog
 from fleetlog.bus.objects import Objects
 from fleetlog.bus.unsettled import Unsettled
+from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 logger = logging.getLogger("fleetlog.coordinator")
@@ -33,7 +35,9 @@ class _Head(msgspec.Struct, frozen=True):
     """Of event `seq`, which must be the same in the log that the snapshot is used with."""
     subject: str
     agents: int
-    """So many lines of agents follow, then those of tasks."""
+    """So many lines of agents follow, then"""
+    joins: int
+    """so many of what waits for tasks, then those of tasks."""
 
 
 class Snapshots:
@@ -55,13 +59,22 @@ class Snapshots:
             FleetlogError: it is not stored, and the one before may be gone: the next start takes longer.
         """
         agents = [*unsettled.ended.values(), *unsettled.agents.values()]
+        joins = unsettled.joins.packed()
         tasks = list(unsettled.tasks.values())
         seq, violation_count = unsettled.seq, unsettled.violation_count
         last = await self._log.get(seq)
         if last is None:
             return
-        head = _Head(stamp(), self._log.fleet, seq, last.stored_at_ns, last.subject, len(agents))
-        data = await asyncio.to_thread(_pack, [head, violation_count, *agents, *tasks])
+        head = _Head(
+            stamp(),
+            self._log.fleet,
+            seq,
+            last.stored_at_ns,
+            last.subject,
+            len(agents),
+            len(joins),
+        )
+        data = await asyncio.to_thread(_pack, [head, violation_count, *agents, *joins, *tasks])
         await self._objects.save(NAME, data)
         logger.info("saved a snapshot at event %d: %d tasks, %d bytes", seq, len(tasks), len(data))
 
@@ -96,7 +109,10 @@ class Snapshots:
 
 def stamp() -> str:
     """What this version's states look like."""
-    fields = [kind.__struct_fields__ for kind in (Task, Lease, TaskSpec, Backoff, AgentState)]
+    fields = [
+        kind.__struct_fields__
+        for kind in (Task, Lease, TaskSpec, Backoff, AgentState, Join, FanOutSpec)
+    ]
     return f"{FOLD_VERSION}-{zlib.crc32(repr(fields).encode()):08x}"
 
 
@@ -127,7 +143,9 @@ def _restored(head: _Head, lines: Iterator[bytes]) -> Unsettled:
     unsettled = Unsettled()
     unsettled.violation_count = msgspec.json.decode(next(lines, b""), type=int)
     agent_decoder = msgspec.json.Decoder(AgentState)
+    join_decoder = msgspec.json.Decoder(Join)
     task_decoder = msgspec.json.Decoder(Task)
     agents = [agent_decoder.decode(next(lines, b"")) for _ in range(head.agents)]
-    unsettled.restore(head.seq, map(task_decoder.decode, lines), agents)
+    joins = [join_decoder.decode(next(lines, b"")) for _ in range(head.joins)]
+    unsettled.restore(head.seq, map(task_decoder.decode, lines), agents, joins)
     return unsettled

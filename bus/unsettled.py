@@ -20,8 +20,10 @@ from fleetlog.bus.core import (
     resume,
 )
 from fleetlog.bus.core.decide import AnyCommand
+from fleetlog.bus.core.joins import Join, Joins
 from fleetlog.schemas.envelope import Recorded, Stored, UnknownEvent, open_stored
 from fleetlog.schemas.events import TerminalEvent
+from fleetlog.schemas.subjects import Subject
 
 logger = logging.getLogger("fleetlog.coordinator")
 
@@ -40,6 +42,8 @@ class Unsettled:
         """Those that have not ended."""
         self.ended: dict[str, AgentState] = {}
         """The last that have."""
+        self.joins = Joins(self.tasks)
+        """What waits for other tasks."""
         self.seq = 0
         """The last event that was taken."""
         self.violation_count = 0
@@ -48,22 +52,28 @@ class Unsettled:
         self._owed: dict[str, None] = {}
         self._due: list[tuple[datetime, str, int]] = []
 
-    def restore(self, seq: int, tasks: Iterable[Task], agents: Iterable[AgentState]) -> None:
+    def restore(
+        self, seq: int, tasks: Iterable[Task], agents: Iterable[AgentState], joins: Iterable[Join]
+    ) -> None:
         """Begins with what is known up to event `seq` instead of with nothing."""
         self.seq = seq
         for agent in agents:
             (self.ended if agent.is_ended else self.agents)[agent.id] = agent
         for task in tasks:
             self._keep(Task(id=task.id), task)
+        self.joins.restore(joins)
 
     def take(self, stored: Stored) -> Recorded:
         """Takes the next event of the log."""
         record = open_stored(stored)
         self.seq = record.seq
-        if record.subject is not None and record.subject.kind == "task":
-            self._take_task(record.subject.id, record)
-        elif record.subject is not None and record.subject.kind == "agent":
-            self._take_agent(record.subject.id, record)
+        match record.subject:
+            case Subject(kind="task", id=thing_id):
+                self._take_task(thing_id, record)
+            case Subject(kind="agent", id=thing_id):
+                self._take_agent(thing_id, record)
+            case Subject(kind="barrier", id=thing_id):
+                self._take_barrier(thing_id, record)
         return record
 
     def acts(self, now: datetime, most: int) -> list[tuple[Task, AnyCommand]]:
@@ -91,13 +101,23 @@ class Unsettled:
 
     def next_at(self) -> datetime | None:
         """When something may come due; None when only an event can bring anything."""
-        return self._due[0][0] if self._due else None
+        instants = [self._due[0][0]] if self._due else []
+        if (joins_at := self.joins.next_at()) is not None:
+            instants.append(joins_at)
+        return min(instants, default=None)
 
     def _take_task(self, task_id: str, record: Recorded) -> None:
         before = self.tasks.get(task_id) or Task(id=task_id)
         task = evolve(before, record)
         self._count_violation(before, record)
         self._keep(before, task)
+        self.joins.take_task(before, task, record)
+
+    def _take_barrier(self, barrier_id: str, record: Recorded) -> None:
+        if self.joins.take_barrier(barrier_id, record) or isinstance(record.event, UnknownEvent):
+            return
+        self.violation_count += 1
+        logger.error("event %d is not allowed in the state of barrier %s", record.seq, barrier_id)
 
     def _keep(self, before: Task, task: Task) -> None:
         if task.lease is not before.lease:

@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import Artifact, ObjectRef
 from fleetlog.schemas.specs import TaskSpec
 
@@ -42,6 +43,7 @@ ErrorClass = Literal[
     "billing",  # its credential's account has to be paid for
     "protocol",  # an agent CLI ended without saying how, or in a way that could not be read
     "startup",  # an agent CLI did not come up in time
+    "dependency",  # what it waited for can no longer succeed
     "max_turns",  # an agent CLI took all the turns it was allowed; its session can be resumed
     "max_budget",  # an agent CLI spent all it was allowed; its session can be resumed
 ]
@@ -223,6 +225,9 @@ class TaskCompleted(AttemptEnd, tag="task.completed", frozen=True, kw_only=True)
     """The task's payload digest, so that a key stays taken after its history is trimmed."""
     result_ref: ObjectRef | None = None
     """Where the result is when it is too large for an event; `result` is null then."""
+    fan_out: FanOutSpec | None = None
+    """Instead of a result: the tasks that it leads to. The barrier has the task's id, and what waits for the
+    task's outcome waits for the continuation's."""
 
 
 class TaskFailed(AttemptEnd, tag="task.failed", frozen=True, kw_only=True):
@@ -254,6 +259,49 @@ class TaskExpired(AttemptEnd, tag="task.expired", frozen=True, kw_only=True):
 
 class TaskCancelRequested(Event, tag="task.cancel_requested", frozen=True, kw_only=True):
     """A running task shall end; its agent ends the processes, then the task is cancelled."""
+
+
+class BarrierOpened(Event, tag="barrier.opened", frozen=True, kw_only=True):
+    """Tasks that a barrier waits for, all named at once. One of a task's completion has no such event."""
+
+    fan_out: FanOutSpec
+    """Members, policy and continuation."""
+    digest: str
+    """`plan_digest` of it, so that a key stays taken."""
+    parent_id: str | None = None
+    """The task that waits for it and goes on itself."""
+
+
+class BarrierReleased(Event, tag="barrier.released", frozen=True, kw_only=True):
+    """The barrier's policy is met: its continuation is queued."""
+
+    opened: int
+    """The sequence of the event that holds the fan-out."""
+    expected: int
+    """How many members it has."""
+    settled: int
+    """How many have settled."""
+    succeeded: int
+    """How many have completed."""
+    outcomes: tuple[int, ...] = ()
+    """For each member in order, the sequence of the event that settled it; 0 if it is still open."""
+    outcomes_ref: ObjectRef | None = None
+    """Where these are when they are too many for an event: a JSON array."""
+
+
+class BarrierAbandoned(Event, tag="barrier.abandoned", frozen=True, kw_only=True):
+    """The barrier will not be released; its continuation ends unrun."""
+
+    why: str
+    """`policy`: that can't be met now; `cancelled`: someone ended it; `parent`: nobody waits for it."""
+    error: str
+    """For people, with the names of those that did not complete."""
+    expected: int = 0
+    """How many members it has."""
+    settled: int = 0
+    """How many have settled."""
+    succeeded: int = 0
+    """How many have completed."""
 
 
 class AgentStarted(Event, tag="agent.started", frozen=True, kw_only=True):
@@ -415,16 +463,18 @@ TerminalEvent = TaskCompleted | TaskFailed | TaskCancelled | TaskExpired
 AgentEvent = (
     AgentStarted | AgentDraining | AgentStrained | AgentRecovered | AgentStopped | AgentLost
 )
+BarrierEvent = BarrierOpened | BarrierReleased | BarrierAbandoned
 QueueEvent = QueuePaused | QueueResumed | QueueScaled
 WorkerEvent = WorkerSpawned | WorkerExited | WorkerRefused
 CredentialEvent = CredentialPaused | CredentialResumed
-AnyEvent = TaskEvent | AgentEvent | WorkerEvent | QueueEvent | CredentialEvent
+AnyEvent = TaskEvent | BarrierEvent | AgentEvent | WorkerEvent | QueueEvent | CredentialEvent
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
     str(kind.__struct_config__.tag): kind
     for kind in (
         *(TaskHeld, TaskQueued, TaskClaimed, TaskRetried, TaskReturned, TaskCompleted, TaskFailed),
         *(TaskCancelled, TaskExpired, TaskCancelRequested),
+        *(BarrierOpened, BarrierReleased, BarrierAbandoned),
         *(AgentStarted, AgentDraining, AgentStrained, AgentRecovered, AgentStopped, AgentLost),
         *(QueuePaused, QueueResumed, QueueScaled),
         *(WorkerSpawned, WorkerExited, WorkerRefused),

@@ -14,6 +14,7 @@ KEY_LENGTH_MAX = 1024
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{1,{ID_LENGTH_MAX}}}")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _FIVE_BITS = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
+_BASE_LENGTH_MAX = 100
 ENTROPY_BYTES = 16
 """What an id takes of entropy: five bits of each byte."""
 
@@ -48,6 +49,16 @@ def time_ordered_id(at_ms: int, entropy: bytes) -> str:
 def _time_part(at_ms: int) -> str:
     # Kept for the ids of the same millisecond: a busy agent makes a dozen.
     return "".join(_ALPHABET[(at_ms >> shift) & 31] for shift in range(45, -1, -5))
+
+
+def derived_id(base: str, suffix: str | int) -> str:
+    """The id of a thing that another one leads to: `<base>-<suffix>`, whoever makes it.
+
+    Of a long `base`, such as that of a chain of continuations, its hash, so that chains may go on for ever.
+    """
+    if len(base) > _BASE_LENGTH_MAX:
+        base = "d" + hashlib.sha256(base.encode()).hexdigest()[:32]
+    return f"{base}-{suffix}"
 
 
 def key_id(key: str) -> str:

@@ -77,10 +77,24 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The task that caused this one."""
     args_ref: ObjectRef | None = None
     """Where the arguments are when they are too large for an event; `args` is empty then. Set by the client."""
+    barrier_id: str | None = None
+    """The barrier whose fan-out made this one its member."""
+    continues: str | None = None
+    """The barrier whose continuation this is: held until that is released."""
+    after: tuple[str, ...] = ()
+    """Tasks that must have completed before; if one ends otherwise, this one fails."""
     repo: RepoName | None = None
     """The repository that attempts get worktrees of, by its path on the agent's host or the name of its folder;
     None: the agent's only one, if it has one."""
 
+    @property
+    def waits_for_tasks(self) -> bool:
+        """Whether it is held until other tasks have settled."""
+        return self.continues is not None or bool(self.after)
+
+
+AFTER_MAX: Final = 1000
+"""More tasks to wait for are a fan-out's."""
 
 _Container = dict[str, object] | list[object]
 
@@ -94,11 +108,7 @@ def check_spec(spec: TaskSpec) -> TaskSpec:
     Raises:
         InvalidInput: names the field.
     """
-    check_id(spec.queue, "queue")
-    if isinstance(spec.key, str):
-        key_id(spec.key)
-    if spec.parent_id is not None:
-        check_id(spec.parent_id, "parent id")
+    _check_ids(spec)
     if spec.repo is not None and spec.executor == "python":
         raise InvalidInput("repo is for commands: a Python handler does not run in a worktree")
     if not isinstance(spec.args, msgspec.Raw):
@@ -130,6 +140,23 @@ def check_spec(spec: TaskSpec) -> TaskSpec:
             f"the task cannot be accepted: wrong type of value in {', '.join(changed)}"
         )
     return spec
+
+
+def _check_ids(spec: TaskSpec) -> None:
+    check_id(spec.queue, "queue")
+    if isinstance(spec.key, str):
+        key_id(spec.key)
+    if spec.parent_id is not None:
+        check_id(spec.parent_id, "parent id")
+    for barrier_id in (spec.barrier_id, spec.continues):
+        if barrier_id is not None:
+            check_id(barrier_id, "barrier id")
+    for task_id in spec.after:
+        check_id(task_id, "task id")
+    if len(spec.after) > AFTER_MAX:
+        raise InvalidInput(
+            f"a task waits for at most {AFTER_MAX} others, not {len(spec.after)}: use a fan-out"
+        )
 
 
 def read_json(raw: msgspec.Raw | bytes, what: str) -> object:

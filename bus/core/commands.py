@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fleetlog.schemas.events import AllowanceUse, Usage, WorktreeReport
+from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import Artifact, ObjectRef
 from fleetlog.schemas.specs import TaskSpec
 
@@ -33,6 +34,16 @@ class Submit(Command, frozen=True, kw_only=True):
 
 class Queue(Command, frozen=True, kw_only=True):
     """Offer a held or waiting task whose time has come."""
+
+    is_open: bool = False
+    """The tasks that it waits for let it run."""
+
+
+class GiveUp(Command, frozen=True, kw_only=True):
+    """Fail a held task, as what it waits for can no longer succeed."""
+
+    error: str
+    """For people, with the names of those that did not complete."""
 
 
 class Claim(Command, frozen=True, kw_only=True):
@@ -80,6 +91,8 @@ class Complete(Ending, frozen=True, kw_only=True):
     """One JSON value."""
     result_ref: ObjectRef | None = None
     """Where it is stored when it is too large for an event; `result` is null then."""
+    fan_out: FanOutSpec | None = None
+    """What it leads to, instead of a result."""
 
 
 class Fail(Ending, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from fleetlog.bus.core.commands import (
     Ending,
     Expire,
     Fail,
+    GiveUp,
     Queue,
     RequestCancel,
     Return,
@@ -50,7 +51,9 @@ RefusalCode = Literal[
     "unreadable",  # its first event cannot be understood by this version
 ]
 
-AnyCommand = Submit | Queue | Claim | Complete | Fail | Return | RequestCancel | Cancel | Expire
+AnyCommand = (
+    Submit | Queue | GiveUp | Claim | Complete | Fail | Return | RequestCancel | Cancel | Expire
+)
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -75,6 +78,8 @@ def decide(command: AnyCommand, task: Task, now: datetime) -> TaskEvent | Refusa
             return _submit(command, task, now)
         case Queue():
             return _queue(command, task, now)
+        case GiveUp():
+            return _give_up(command, task, now)
         case Claim():
             return _claim(command, task, now)
         case RequestCancel():
@@ -120,7 +125,8 @@ def _stamp(command: Command, now: datetime) -> dict[str, Any]:
 
 def _submit(command: Submit, task: Task, now: datetime) -> TaskEvent | Refusal:
     if task.status == "absent" and task.version == 0:
-        kind = TaskHeld if command.spec.delay_ms else TaskQueued
+        is_held = command.spec.delay_ms or command.spec.waits_for_tasks
+        kind = TaskHeld if is_held else TaskQueued
         return kind(spec=command.spec, digest=command.digest, **_stamp(command, now))
     if task.status == "absent":
         return Refusal("unreadable", task)
@@ -130,6 +136,8 @@ def _submit(command: Submit, task: Task, now: datetime) -> TaskEvent | Refusal:
 
 def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
     if task.due_at is None or task.due_at > now or task.spec is None or task.digest is None:
+        return Refusal("not_due", task)
+    if task.waits_for_tasks and not command.is_open:
         return Refusal("not_due", task)
     if task.is_cancel_requested:
         return _cancelled(command, task, now)
@@ -141,6 +149,18 @@ def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
         losses=task.losses,
         submitted_at=task.submitted_at,
         session_id=task.session_id,
+        **_stamp(command, now),
+    )
+
+
+def _give_up(command: GiveUp, task: Task, now: datetime) -> TaskEvent | Refusal:
+    if not task.waits_for_tasks:
+        return Refusal("not_due", task)
+    return TaskFailed(
+        attempts=task.attempts,
+        error_class="dependency",
+        error=command.error,
+        digest=task.digest,
         **_stamp(command, now),
     )
 
@@ -238,6 +258,7 @@ def _end(
             return TaskCompleted(
                 result=command.result,
                 result_ref=command.result_ref,
+                fan_out=command.fan_out,
                 digest=task.digest,
                 **_ending(command, task, now),
             )

@@ -81,6 +81,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """The terminal event, once settled."""
 
     @property
+    def waits_for_tasks(self) -> bool:
+        """It is held until other tasks have settled; once they have, it never is again."""
+        return self.status == "held" and self.spec is not None and self.spec.waits_for_tasks
+
+    @property
     def is_settled(self) -> bool:
         """No event can change it any more."""
         return self.status in SETTLED
