@@ -8,13 +8,21 @@ from collections.abc import Iterable
 import msgspec
 
 from fleetlog.bus.core import Refusal, RequestCancel
+from fleetlog.bus.errors import ConflictError, TaskNotFound
 from fleetlog.bus.fleet import Fleet
+from fleetlog.bus.log import entry
 from fleetlog.bus.outcomes import Outcome, as_error, outcome_of
 from fleetlog.bus.rules import Decided, execute, load_task
 from fleetlog.schemas.envelope import open_stored
-from fleetlog.schemas.events import TerminalEvent
+from fleetlog.schemas.events import (
+    BarrierAbandoned,
+    BarrierOpened,
+    TaskCompleted,
+    TerminalEvent,
+    verb_of,
+)
 from fleetlog.schemas.ids import check_id
-from fleetlog.schemas.subjects import tasks
+from fleetlog.schemas.subjects import Subject, guard, tasks
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +47,12 @@ async def cancel_task(
     """
     check_id(task_id, "task id")
     command = RequestCancel(id=fleet.system.new_id(), reason=reason, actor=actor)
-    decided = await execute(fleet.log, command, await load_task(fleet.log, task_id))
+    task = await load_task(fleet.log, task_id)
+    if isinstance(task.outcome, TaskCompleted) and task.outcome.fan_out is not None:
+        # What it led to is still it: the end of the barrier ends its members and its continuation.
+        if await abandon(fleet, task_id, reason=reason, actor=actor):
+            return Asked()
+    decided = await execute(fleet.log, command, task)
     if isinstance(decided, Decided):
         lease = decided.task.lease
         fleet.hints.publish(task_id, decided.seq, to=lease.agent_id if lease else None)
@@ -47,6 +60,46 @@ async def cancel_task(
             return Asked(outcome=outcome_of(task_id, decided.event))
         return Asked()
     return _refused(decided)
+
+
+async def abandon(
+    fleet: Fleet, barrier_id: str, *, reason: str | None = None, actor: str | None = None
+) -> bool:
+    """Ends a barrier that is open: its members' cancels follow. Answers False if it has ended already.
+
+    Raises:
+        TaskNotFound: there is no such barrier.
+    """
+    check_id(barrier_id, "barrier id")
+    command_id = fleet.system.new_id()
+    while True:
+        last = await fleet.log.last(guard(fleet.name, "barrier", barrier_id))
+        if last is None and not await _has_fanned_out(fleet, barrier_id):
+            raise TaskNotFound(
+                f"there is no barrier {barrier_id}; `fleetlog barrier list` shows what there is"
+            )
+        if last is not None and not isinstance(open_stored(last).event, BarrierOpened):
+            return False
+        event = BarrierAbandoned(
+            id=command_id,
+            occurred_at=fleet.log.now(),
+            why="cancelled",
+            error=reason or "it was cancelled",
+            reason=reason,
+            actor=actor,
+        )
+        subject = Subject(fleet.name, "barrier", barrier_id, verb_of(event))
+        try:
+            seq = await fleet.log.append(entry(subject, last.seq if last is not None else 0, event))
+        except ConflictError:
+            continue
+        fleet.hints.publish(barrier_id, seq)
+        return True
+
+
+async def _has_fanned_out(fleet: Fleet, task_id: str) -> bool:
+    outcome = (await load_task(fleet.log, task_id)).outcome
+    return isinstance(outcome, TaskCompleted) and outcome.fan_out is not None
 
 
 def _refused(refusal: Refusal) -> Asked:

@@ -5,41 +5,55 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Unpack
+from functools import partial
+from typing import TypeVar, Unpack
 
 import msgspec
 
-from fleetlog.bus.cancelling import cancel_task
+from fleetlog.bus.cancelling import abandon, cancel_task
 from fleetlog.bus.core import Refusal, Submit, Task, decide, evolve
 from fleetlog.bus.embedded.runtime import Target, resolve_target
 from fleetlog.bus.errors import (
     AlreadySettled,
     ConflictError,
     HandlerUnknown,
+    KeyTaken,
     PublishUnknown,
     TaskNotFound,
     Unavailable,
 )
+from fleetlog.bus.fan_out import FanOut
+from fleetlog.bus.fanning_out import make_members, store_plan
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.bus.handler_catalog import HandlerCatalog
 from fleetlog.bus.log import entry
 from fleetlog.bus.objects import ref_of
-from fleetlog.bus.outcomes import History, Outcome, as_error, outcome_of, with_result
+from fleetlog.bus.outcomes import (
+    History,
+    Outcome,
+    as_error,
+    barrier_outcome,
+    outcome_of,
+    with_result,
+)
 from fleetlog.bus.rules import Decided, execute, fold, subject_of
 from fleetlog.bus.settings import Overrides, Settings, load_settings
 from fleetlog.bus.submit_options import Duration, SubmitOptions, seconds_of, with_options
 from fleetlog.bus.system import System
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.events import TerminalEvent
+from fleetlog.schemas.events import BarrierOpened, TaskCompleted, TerminalEvent, verb_of
+from fleetlog.schemas.fan_outs import FanOutSpec, plan_digest
 from fleetlog.schemas.ids import check_id, key_id
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 from fleetlog.schemas.specs import NO_ARGS, TaskSpec, check_spec, payload_digest
-from fleetlog.schemas.subjects import guard
+from fleetlog.schemas.subjects import Subject, guard
 
 logger = logging.getLogger("fleetlog.bus")
+
+T = TypeVar("T")
 
 IN_FLIGHT_MAX = 4000
 """Submits of one stream that wait for the log's answer."""
@@ -73,6 +87,35 @@ class Submitted:
 
     def __repr__(self) -> str:
         return f"<task {self.task_id} at {self.seq}{' (duplicate)' if self.is_duplicate else ''}>"
+
+
+class FannedOut:
+    """A fan-out that the log has accepted."""
+
+    def __init__(
+        self, client: Client, barrier_id: str, seq: int, plan: FanOutSpec, *, is_duplicate: bool
+    ) -> None:
+        self.barrier_id = barrier_id
+        self.seq = seq
+        self.task_ids = [member.task_id for member in plan.members]
+        """The members', in order."""
+        self.continuation_id = plan.then.task_id if plan.then is not None else None
+        self.is_duplicate = is_duplicate
+        self._client = client
+
+    async def result(self, timeout: Duration | None = None) -> Outcome:
+        """The continuation's outcome; without one, how the barrier ended. See `Client.result`."""
+        if self.continuation_id is not None:
+            return await self._client.result(self.continuation_id, timeout)
+        async with asyncio.timeout(seconds_of(timeout)):
+            return await self._client.barrier_end(self.barrier_id)
+
+    async def cancel(self, *, reason: str | None = None, actor: str | None = None) -> None:
+        """Ends it: open members are cancelled, the continuation does not run."""
+        await abandon(self._client.fleet, self.barrier_id, reason=reason, actor=actor)
+
+    def __repr__(self) -> str:
+        return f"<fan-out {self.barrier_id} of {len(self.task_ids)} at {self.seq}>"
 
 
 class Client:
@@ -197,6 +240,50 @@ class Client:
         stream = self.submit_stream(specs, in_flight_max=in_flight_max, is_checked=is_checked)
         return [submitted async for submitted in stream]
 
+    async def fan_out(
+        self,
+        fan_out: FanOut,
+        *,
+        key: str | None = None,
+        timeout_s: float | None = None,
+        is_checked: bool = False,
+    ) -> FannedOut:
+        """Submits many tasks at once, with one that runs when they have settled.
+
+        All of it is named in one event: when this returns, all of it will happen, whoever dies.
+
+        Args:
+            fan_out: members, policy and continuation.
+            key: an idempotency key of the caller's; the same key submitted again is the same fan-out.
+            timeout_s: how long to wait for the log's answer; None for as long as it takes.
+            is_checked: see `submit`.
+
+        Raises:
+            InvalidInput: something in it is not allowed; nothing was written.
+            TaskNotFound: a member named by its id is not there; nothing was written.
+            KeyTaken: the key belongs to another fan-out.
+            LogFull, HandlerUnknown, PublishUnknown: see `submit`.
+        """
+        barrier_id = key_id(key) if key is not None else self.fleet.system.new_id()
+        plan = fan_out.plan(barrier_id)
+        await self._check_plan(plan, is_checked=is_checked)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._open(barrier_id, plan)
+        except TimeoutError as error:
+            raise PublishUnknown(
+                f"no answer within {timeout_s:g} s: fan-out {barrier_id} may or may not have been accepted."
+                " Submit it again with the same key; that is safe"
+            ) from error
+
+    async def barrier_end(self, barrier_id: str) -> Outcome:
+        """Waits until a barrier has been released or abandoned: completed, without a result, or failed.
+
+        Raises:
+            TaskNotFound: there is no such barrier.
+        """
+        return await self._wait(barrier_id, lambda: self._barrier_end(barrier_id))
+
     async def check(self, spec: TaskSpec) -> None:
         """Refuses what `submit` would refuse with `is_checked`; nothing is written.
 
@@ -222,16 +309,82 @@ class Client:
             ObjectLost: see `outcome`.
             TimeoutError: it has not settled within `timeout`; it goes on.
         """
+        follows: str | None = check_id(task_id, "task id")
+        async with asyncio.timeout(seconds_of(timeout)):
+            while True:
+                current = follows
+                is_follower = current != task_id
+                look = partial(self._settled, current, is_follower=is_follower)
+                settled = await self._wait(current, look)
+                if (fan_out := _fan_out_of(settled)) is None:
+                    outcome = outcome_of(task_id, settled)
+                    break
+                if fan_out.then is None:
+                    ended = await self.barrier_end(current)
+                    outcome = msgspec.structs.replace(ended, task_id=task_id)
+                    break
+                follows = fan_out.then.task_id
+            if not is_fetched:
+                return outcome
+            return await self._wait(task_id, partial(with_result, outcome, self.fleet.objects))
+
+    async def _settled(self, task_id: str, *, is_follower: bool = False) -> TerminalEvent | None:
+        """The task's terminal event; a follower is not there as long as nobody has made it."""
+        last = await self.fleet.log.last(guard(self.fleet.name, "task", task_id))
+        if last is None and not is_follower:
+            raise self._not_found(task_id)
+        event = open_stored(last).event if last is not None else None
+        return event if isinstance(event, TerminalEvent) else None
+
+    async def _barrier_end(self, barrier_id: str) -> Outcome | None:
+        last = await self.fleet.log.last(guard(self.fleet.name, "barrier", barrier_id))
+        event = open_stored(last).event if last is not None else None
+        return barrier_outcome(barrier_id, event)
+
+    async def _check_plan(self, plan: FanOutSpec, *, is_checked: bool) -> None:
+        for member in (*plan.members, *((plan.then,) if plan.then is not None else ())):
+            if member.spec is None:
+                await self._settled(member.task_id)
+            elif is_checked:
+                await self._check(member.spec, member.task_id)
+
+    async def _open(self, barrier_id: str, plan: FanOutSpec) -> FannedOut:
+        digest = plan_digest(plan)
+        small = await store_plan(self.fleet.objects, plan)
+        event = BarrierOpened(
+            id=self.fleet.system.new_id(),
+            occurred_at=self.fleet.log.now(),
+            fan_out=small,
+            digest=digest,
+        )
+        await self.fleet.room.check(small)
+        subject = Subject(self.fleet.name, "barrier", barrier_id, verb_of(event))
+        try:
+            seq = await self.fleet.log.append(entry(subject, 0, event))
+        except ConflictError:
+            return await self._opened_before(barrier_id, plan, digest)
+        await make_members(self.fleet, barrier_id, plan)
+        return FannedOut(self, barrier_id, seq, plan, is_duplicate=False)
+
+    async def _opened_before(self, barrier_id: str, plan: FanOutSpec, digest: str) -> FannedOut:
+        stored = await self.fleet.log.read_thing(guard(self.fleet.name, "barrier", barrier_id))
+        first = open_stored(stored[0]).event
+        if not isinstance(first, BarrierOpened) or first.digest != digest:
+            raise KeyTaken(
+                f"fan-out {barrier_id} exists with other members or another continuation: use another key,"
+                f" or see `fleetlog barrier show {barrier_id}`"
+            )
+        return FannedOut(self, barrier_id, stored[0].seq, plan, is_duplicate=True)
+
+    async def _wait(self, about: str, look: Callable[[], Awaitable[T | None]]) -> T:
+        """What `look` gives, tried again with each hint about a thing, through restarts of the server."""
         changed = asyncio.Event()
-        async with (
-            asyncio.timeout(seconds_of(timeout)),
-            self.fleet.hints.listen(task_id, lambda _id, _seq: changed.set()),
-        ):
+        async with self.fleet.hints.listen(about, lambda _id, _seq: changed.set()):
             while True:
                 changed.clear()
                 try:
-                    if (outcome := await self.outcome(task_id, is_fetched=is_fetched)) is not None:
-                        return outcome
+                    if (found := await look()) is not None:
+                        return found
                 except Unavailable as error:
                     if self.fleet.link.is_connected:
                         logger.warning(
@@ -253,15 +406,18 @@ class Client:
             TaskNotFound: there is no such task.
             ObjectLost: it completed, but its stored result is missing or damaged.
         """
-        check_id(task_id, "task id")
-        last = await self.fleet.log.last(guard(self.fleet.name, "task", task_id))
-        if last is None:
-            raise self._not_found(task_id)
-        event = open_stored(last).event
-        if isinstance(event, TerminalEvent):
-            outcome = outcome_of(task_id, event)
-            return await with_result(outcome, self.fleet.objects) if is_fetched else outcome
-        return None
+        current = check_id(task_id, "task id")
+        if (settled := await self._settled(current)) is None:
+            return None
+        while (fan_out := _fan_out_of(settled)) is not None:
+            if fan_out.then is None:
+                ended = await self._barrier_end(current)
+                return ended and msgspec.structs.replace(ended, task_id=task_id)
+            current = fan_out.then.task_id
+            if (settled := await self._settled(current, is_follower=True)) is None:
+                return None
+        outcome = outcome_of(task_id, settled)
+        return await with_result(outcome, self.fleet.objects) if is_fetched else outcome
 
     async def cancel(
         self, task_id: str, *, reason: str | None = None, actor: str | None = None
@@ -387,6 +543,10 @@ class Client:
                 raise InvalidInput("give a key or a task id, not both")
             return key_id(spec.key)
         return check_id(task_id, "task id") if task_id is not None else self.fleet.system.new_id()
+
+
+def _fan_out_of(event: TerminalEvent) -> FanOutSpec | None:
+    return event.fan_out if isinstance(event, TaskCompleted) else None
 
 
 async def _each(specs: Iterable[TaskSpec] | AsyncIterable[TaskSpec]) -> AsyncIterator[TaskSpec]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.watch import Silence
 from fleetlog.bus.errors import ConflictError, FleetlogError, TransportError, Unavailable
 from fleetlog.bus.fleet import Fleet
+from fleetlog.bus.joining import Joiner
 from fleetlog.bus.log import entry
 from fleetlog.bus.lookout import Lookout
 from fleetlog.bus.rules import subject_of
@@ -34,6 +36,7 @@ logger = logging.getLogger("fleetlog.coordinator")
 ACTS_MAX: Final = 1000
 """Appends in one go."""
 AGAIN_S: Final = 1.0
+READ_LOOK_S: Final = 0.02
 SNAPSHOT_EVENTS: Final = 50_000
 """After so many events a snapshot is saved."""
 SNAPSHOT_S: Final = 300.0
@@ -87,6 +90,7 @@ class Coordinator:
         self._saved_seq = 0
         self._saved_at = self._clock.monotonic()
         self._wake = asyncio.Event()
+        self._folded = asyncio.Event()
         self.lookout = Lookout(fleet, has_rivals=has_rivals)
         """Hears agents and other coordinators."""
         self.ready = asyncio.Event()
@@ -100,7 +104,10 @@ class Coordinator:
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set."""
         async with self.lookout.open():
-            loops = (self._fold(), self._act(), self._lose_agents(), self._keep_snapshots())
+            loops = (
+                *(self._fold(), self._act(), self._join()),
+                *(self._lose_agents(), self._keep_snapshots()),
+            )
             async with (
                 background(*loops, self.lookout.run()),
                 self._fleet.services.serve(SERVICE, self._describe),
@@ -130,6 +137,7 @@ class Coordinator:
             if not self.ready.is_set() and self._unsettled.seq >= end:
                 self._catch_up()
             self._wake.set()
+            self._folded.set()
 
     async def _restore(self) -> None:
         restored = await self._snapshots.load()
@@ -198,6 +206,28 @@ class Coordinator:
             else:
                 await self._pause()
 
+    async def _join(self) -> None:
+        """Like `_act`, for what waits for sets of tasks: what of it has to wait holds up nothing else."""
+        await self.ready.wait()
+        joins = self._unsettled.joins
+        joiner = Joiner(self._fleet, joins, self._read_to, self._folded.set)
+        async with asyncio.TaskGroup() as acting:
+            while True:
+                await self.lookout.active.wait()
+                self._folded.clear()
+                acts = joins.acts(self._fleet.log.now(), ACTS_MAX)
+                for act in acts:
+                    acting.create_task(joiner.do(act))
+                if acts:
+                    await asyncio.sleep(0)
+                else:
+                    await self._until(self._folded, joins.next_at())
+
+    async def _read_to(self, seq: int) -> None:
+        """Until the fold has taken event `seq`."""
+        while self._unsettled.seq < seq:
+            await self._fleet.system.clock.sleep(READ_LOOK_S)
+
     async def _try(self, task: Task, command: AnyCommand) -> None:
         is_loss = isinstance(command, Return) and task.lease is not None
         try:
@@ -265,11 +295,14 @@ class Coordinator:
 
     async def _pause(self) -> None:
         """Until something is folded, or the first instant comes."""
+        await self._until(self._wake, self._unsettled.next_at())
+
+    async def _until(self, event: asyncio.Event, instant: datetime | None) -> None:
         delay_s: float | None = None
-        if (instant := self._unsettled.next_at()) is not None:
+        if instant is not None:
             delay_s = max(0.0, (instant - self._fleet.log.now()).total_seconds())
         try:
             async with asyncio.timeout(delay_s):
-                await self._wake.wait()
+                await event.wait()
         except TimeoutError:
             pass

@@ -9,9 +9,12 @@ import msgspec
 from fleetlog.bus.core import Refusal, Task, evolve, permits
 from fleetlog.bus.errors import AlreadySettled, KeyTaken, Refused, TaskNotFound
 from fleetlog.bus.objects import Objects
-from fleetlog.schemas.envelope import Recorded
+from fleetlog.schemas.envelope import Recorded, UnknownEvent
 from fleetlog.schemas.events import (
+    AnyEvent,
     AttemptEnd,
+    BarrierAbandoned,
+    BarrierReleased,
     TaskCompleted,
     TaskExpired,
     TaskFailed,
@@ -98,6 +101,17 @@ def outcome_of(task_id: str, event: TerminalEvent) -> Outcome:
         attempts=event.attempts,
         result_ref=result_ref,
     )
+
+
+def barrier_outcome(barrier_id: str, event: AnyEvent | UnknownEvent | None) -> Outcome | None:
+    """How a barrier has ended, by its last event; None while it has not."""
+    if isinstance(event, BarrierReleased):
+        return Outcome(task_id=barrier_id, state="completed")
+    if isinstance(event, BarrierAbandoned):
+        state = "failed" if event.why == "policy" else "cancelled"
+        error_class = "dependency" if event.why == "policy" else "cancelled"
+        return Outcome(task_id=barrier_id, state=state, error=event.error, error_class=error_class)
+    return None
 
 
 async def with_result(outcome: Outcome, objects: Objects) -> Outcome:

@@ -53,16 +53,17 @@ def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
 
 
 def _limit_ms(value: Duration, what: str) -> int:
-    found = _milliseconds(value, what)
+    found = milliseconds_of(value, what)
     if found < 0 or (found == 0 and what != "delay"):
         raise InvalidInput(f"{what} {value!r} leaves no time: give a longer one, such as 30s")
     return found
 
 
-def _milliseconds(value: Duration, what: str) -> int:
+def milliseconds_of(value: Duration, what: str) -> int:
+    """A duration in milliseconds; `what` names it in errors."""
     return parse_duration(value, what) if isinstance(value, str) else round(value * 1000)
 
 
 def seconds_of(value: Duration | None) -> float | None:
     """A time-out in seconds; None for none."""
-    return None if value is None else _milliseconds(value, "timeout") / 1000
+    return None if value is None else milliseconds_of(value, "timeout") / 1000

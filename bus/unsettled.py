@@ -101,10 +101,7 @@ class Unsettled:
 
     def next_at(self) -> datetime | None:
         """When something may come due; None when only an event can bring anything."""
-        instants = [self._due[0][0]] if self._due else []
-        if (joins_at := self.joins.next_at()) is not None:
-            instants.append(joins_at)
-        return min(instants, default=None)
+        return self._due[0][0] if self._due else None
 
     def _take_task(self, task_id: str, record: Recorded) -> None:
         before = self.tasks.get(task_id) or Task(id=task_id)

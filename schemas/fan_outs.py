@@ -35,6 +35,8 @@ class Member(msgspec.Struct, frozen=True, omit_defaults=True):
     """Derived from the barrier's id, or from its key; or that of a task that is there already."""
     spec: TaskSpec | None = None
     """The whole task, with `barrier_id` and `parent_id`; None for one that is there already."""
+    digest: str = ""
+    """`payload_digest` of the spec, from before large arguments were taken out of it."""
 
 
 class FanOutSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,18 +56,13 @@ class FanOutSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What becomes of members that are open when it has ended."""
     deadline_ms: PositiveMs | None = None
     """From opened on; then members that are open are cancelled, and the policy decides."""
-    then: TaskSpec | None = None
-    """The continuation, with `continues`; None: nothing follows."""
+    then: Member | None = None
+    """The continuation, its spec with `continues`; None: nothing follows."""
 
 
 def member_id(barrier_id: str, position: int, spec: TaskSpec) -> str:
     """The id of the member at a position, counted from 1."""
     return key_id(spec.key) if spec.key is not None else derived_id(barrier_id, position)
-
-
-def continuation_id(barrier_id: str) -> str:
-    """The id of a barrier's continuation."""
-    return derived_id(barrier_id, "then")
 
 
 def needed_count(plan: FanOutSpec) -> int:
@@ -137,10 +134,9 @@ def plan_digest(plan: FanOutSpec) -> str:
     """22 characters that are the same for the same fan-out: its members' payloads, policy and continuation."""
     hashed = hashlib.sha256(f"{plan.policy}\0{plan.quorum}".encode())
     for member in plan.members:
-        what = payload_digest(member.spec) if member.spec is not None else ""
-        hashed.update(f"\0{member.task_id}\0{what}".encode())
+        hashed.update(f"\0{member.task_id}\0{member.digest}".encode())
     if plan.then is not None:
-        hashed.update(f"\0then\0{payload_digest(plan.then)}".encode())
+        hashed.update(f"\0{plan.then.task_id}\0{plan.then.digest}".encode())
     return urlsafe_b64encode(hashed.digest()[:16]).decode().rstrip("=")
 
 
@@ -158,18 +154,19 @@ def _member(
     spec = msgspec.structs.replace(
         member, barrier_id=barrier_id, parent_id=member.parent_id or parent_id
     )
-    return Member(member_id(barrier_id, position, member), spec)
+    return Member(member_id(barrier_id, position, member), spec, payload_digest(member))
 
 
-def _continuation(barrier_id: str, then: TaskSpec | None, parent_id: str | None) -> TaskSpec | None:
+def _continuation(barrier_id: str, then: TaskSpec | None, parent_id: str | None) -> Member | None:
     if then is None:
         return None
     check_spec(then)
     if then.key is not None:
         raise InvalidInput("a continuation can't have a key: its id is its barrier's")
-    return msgspec.structs.replace(
+    spec = msgspec.structs.replace(
         then, continues=barrier_id, parent_id=then.parent_id or parent_id
     )
+    return Member(derived_id(barrier_id, "then"), spec, payload_digest(then))
 
 
 def _check_distinct(members: Sequence[Member]) -> None:

@@ -27,7 +27,7 @@ from fleetlog.schemas.events import (
     TerminalEvent,
     verb_of,
 )
-from fleetlog.schemas.fan_outs import FanOutSpec, Member, continuation_id
+from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.specs import TaskSpec
 
 PATIENCE_MS: Final = 1_000
@@ -73,7 +73,7 @@ class Join(msgspec.Struct, kw_only=True):
     """What is waited for, a task's id or a barrier's name, and its slot."""
     own: set[str] = set()
     """Of these, what the fan-out made: only that is cancelled with it."""
-    unseen: dict[str, TaskSpec | None] = {}
+    unseen: dict[str, Member] = {}
     """Members of which nothing is known yet."""
     followers: dict[str, None] = {}
     """What open slots were handed on to long ago, so that the log must be asked."""
@@ -94,7 +94,7 @@ class Join(msgspec.Struct, kw_only=True):
     @property
     def then_id(self) -> str | None:
         """Its continuation's id."""
-        return continuation_id(self.id) if self.plan.then is not None else None
+        return self.plan.then.task_id if self.plan.then is not None else None
 
     @property
     def is_cancelling(self) -> bool:
@@ -118,8 +118,7 @@ class MakeTask(msgspec.Struct, frozen=True):
     """Append the first event of a member or of a continuation, which its writer has not."""
 
     join: Join
-    task_id: str
-    spec: TaskSpec
+    member: Member
 
 
 class LookAt(msgspec.Struct, frozen=True):
@@ -246,7 +245,7 @@ class Joins:
         """The task's outcome, from the log or from a look at a task that the fold does not hold."""
         fan_out = event.fan_out if isinstance(event, TaskCompleted) else None
         if fan_out is not None:
-            follower = continuation_id(task_id) if fan_out.then else barrier_name(task_id)
+            follower = fan_out.then.task_id if fan_out.then else barrier_name(task_id)
             self._hand_on(task_id, follower)
             return
         what = verb_of(event)
@@ -337,7 +336,7 @@ class Joins:
         for slot, member in enumerate(members):
             task = self._tasks.get(member.task_id)
             if task is None:
-                join.unseen[member.task_id] = member.spec
+                join.unseen[member.task_id] = member
             self._await(join, member.task_id, slot, is_own=_is_own(join, task))
         if join.unseen:
             self._wake(instant_after(join.stirred_at, PATIENCE_MS), join)
@@ -455,11 +454,11 @@ class Joins:
         if now < patient_until:
             self._wake(patient_until, join)
         is_making = join.status == "open" or not join.is_cancelling
-        for task_id, spec in list(join.unseen.items()):
-            if spec is None:
+        for task_id, member in list(join.unseen.items()):
+            if member.spec is None:
                 yield LookAt(join, task_id, is_member=True)
             elif now >= patient_until and is_making:
-                yield MakeTask(join, task_id, spec)
+                yield MakeTask(join, member)
             elif now >= patient_until:
                 self._close(join, task_id)  # it will never be: who was to make it has had its time
 
@@ -495,7 +494,7 @@ class Joins:
         patient_until = instant_after(join.stirred_at, PATIENCE_MS)
         if now >= patient_until or join.status != "open":
             assert join.plan.then is not None
-            yield MakeTask(join, continuation_id(join.id), join.plan.then)
+            yield MakeTask(join, join.plan.then)
         else:
             self._wake(patient_until, join)
 
@@ -503,7 +502,8 @@ class Joins:
         if join.continuation == "unmade":
             yield from self._continuation(join, now)
         elif join.continuation == "held":
-            task = self._tasks[continuation_id(join.id)]
+            assert join.then_id is not None
+            task = self._tasks[join.then_id]
             yield Tell(join, task, _next_of(join, task))
         if join.is_cancelling:
             yield from self._cancels(join, f"the barrier was {join.status}")
@@ -528,6 +528,12 @@ class Joins:
 def barrier_name(barrier_id: str) -> str:
     """What a barrier is called among the things that are waited for; no task has such an id."""
     return f"barrier {barrier_id}"
+
+
+def barrier_id_of(name: str) -> str | None:
+    """The barrier that a name means; None if it means a task."""
+    kind, _, barrier_id = name.rpartition(" ")
+    return barrier_id if kind == "barrier" else None
 
 
 def _gate_name(task_id: str) -> str:
@@ -568,7 +574,7 @@ def _mark(act: JoinAct) -> object:
     """What makes two acts the same one in the same state."""
     match act:
         case MakeTask():
-            return (type(act), act.task_id)
+            return (type(act), act.member.task_id)
         case LookAt():
             return (type(act), act.name)
         case Tell():
