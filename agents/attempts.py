@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -29,11 +30,13 @@ from fleetlog.agents.worktrees.records import Tree
 from fleetlog.agents.worktrees.worktrees import Lease, Worktrees
 from fleetlog.bus.core import Cancel, Complete, Fail, Refusal, Task, decide
 from fleetlog.bus.errors import ObjectLost, TransportError
+from fleetlog.bus.fanning_out import make_members
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.offers import Offer
 from fleetlog.bus.rules import execute
 from fleetlog.schemas.beats import OutputChunk
 from fleetlog.schemas.events import TerminalEvent
+from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 
 logger = logging.getLogger("fleetlog.agents")
@@ -51,6 +54,7 @@ class Attempt:
     __slots__ = (
         *(
             "ack_subject",
+            "children",
             "ends_at",
             "is_running",
             "kill",
@@ -78,6 +82,7 @@ class Attempt:
         self.touched_at = 0.0
         self.silence_s = math.inf
         self.kill: asyncio.TimerHandle | None = None
+        self.children: Path | None = None
 
     @property
     def fence(self) -> int:
@@ -121,7 +126,7 @@ class Attempts:
         self._claims = claims
         self._recorder = recorder
         self._outflow = outflow
-        self._payloads = Payloads(fleet.objects, fleet.system.clock)
+        self._payloads = Payloads(fleet)
         self._artifacts = ArtifactStore(fleet.objects, fleet.system.clock)
         self._stop_s = stop_s
         self._worktrees = worktrees
@@ -215,6 +220,10 @@ class Attempts:
             if task.spec is not None and task.spec.args_ref is not None:
                 args = await self._prepare(attempt, self._payloads.fetch(task.spec.args_ref))
                 run = msgspec.structs.replace(run, args=args)
+            if task.spec is not None and task.spec.continues is not None:
+                children = self._payloads.write_children(task.spec.continues)
+                attempt.children = await self._prepare(attempt, children)
+                run = msgspec.structs.replace(run, children=str(attempt.children))
             if run.executor != "python" and self._is_worktree_wanted(task):
                 run = await self._prepare(attempt, self._into_worktree(attempt, task, run))
             done = await worker.run(
@@ -236,6 +245,8 @@ class Attempts:
             return endings.of_missing_worktree(self._end(attempt, task), error)
         finally:
             attempt.is_running = False
+            if attempt.children is not None:
+                attempt.children.unlink(missing_ok=True)
             if attempt.kill is not None:
                 attempt.kill.cancel()
         if isinstance(done.outcome, Limited):
@@ -297,6 +308,9 @@ class Attempts:
         await self._outflow.flush(task.id)
         if isinstance(end, Complete) and len(memoryview(end.result)) > INLINE_MAX_BYTES:
             end = await self._payloads.store_result(end)
+        plan = end.fan_out if isinstance(end, Complete) else None
+        if isinstance(end, Complete) and plan is not None:
+            end = await self._payloads.store_plan(end, plan)
         while True:
             try:
                 decided = await execute(self._fleet.log, end, task)
@@ -310,7 +324,16 @@ class Attempts:
         self._fleet.offers.ack(attempt.ack_subject)
         if isinstance(decided.event, TerminalEvent):
             self._fleet.hints.publish(task.id, decided.seq)
+        if plan is not None:
+            await self._make_members(task, plan)
         return True
+
+    async def _make_members(self, task: Task, plan: FanOutSpec) -> None:
+        """What follows from the fan-out that the outcome holds; what this leaves the coordinator does."""
+        try:
+            await make_members(self._fleet, task.id, plan)
+        except TransportError as error:
+            logger.warning("the members of fan-out %s wait for a coordinator: %s", task.id, error)
 
     def _on_refused(self, attempt: Attempt, task: Task, end: Ending) -> None:
         # What it would have been, had the lease still been ours.

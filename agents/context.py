@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+import msgspec
+
+from fleetlog.schemas.children import Child
 
 Emit: TypeAlias = Callable[[Literal["log", "progress"], str, float | None], None]
 """Stream, text, per cent."""
@@ -26,7 +30,7 @@ class Context:
         deadline: when this attempt's time is up, aware UTC; None without a time-out.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that an attempt can have
         self,
         task_id: str,
         *,
@@ -35,6 +39,7 @@ class Context:
         deadline: datetime | None = None,
         emit: Emit | None = None,
         leave: Leave | None = None,
+        children: str | Sequence[Child] = (),
     ) -> None:
         self.task_id = task_id
         self.attempt = attempt
@@ -42,12 +47,24 @@ class Context:
         self.deadline = deadline
         self._emit = emit
         self._leave = leave
+        self._children = children
         self._is_cancelled = False
 
     @property
     def idempotency_key(self) -> str:
         """The same in every attempt of the task and in no other task: give it to what has side effects."""
         return self.task_id
+
+    @property
+    def children(self) -> Sequence[Child]:
+        """For the continuation of a fan-out: its members' outcomes, in the order of the fan-out.
+
+        They are as they were when the barrier was released, the same in every attempt.
+        """
+        if isinstance(self._children, str):
+            lines = Path(self._children).read_bytes().splitlines()
+            self._children = [msgspec.json.decode(line, type=Child) for line in lines]
+        return self._children
 
     @property
     def cancelled(self) -> bool:

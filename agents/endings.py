@@ -25,6 +25,7 @@ from fleetlog.bus.errors import ObjectLost
 from fleetlog.schemas.durations import format_duration
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.events import AllowanceUse
+from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES
 from fleetlog.schemas.specs import read_json
 
@@ -55,6 +56,12 @@ def of_done(end: End, done: Done) -> Ending:
     """
     base = _base(end, done)
     match done.outcome:
+        case Succeeded(_, fan_out) if fan_out is not None:
+            return Complete(
+                result=msgspec.Raw(b"null"),
+                fan_out=msgspec.json.decode(fan_out, type=FanOutSpec),
+                **base,
+            )
         case Succeeded(result):
             return _complete(end, base, result)
         case Cancelled(reason):

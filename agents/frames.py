@@ -51,6 +51,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="run")
     """The last session of an agent CLI that worked on the task."""
     workdir: str | None = None
     """The folder that was made for this attempt, its worktree; None: the agent's own folder."""
+    children: str | None = None
+    """The file with the members' outcomes, for a continuation: a `Child` as JSON in each line."""
     env: dict[str, str] | None = None
     """What its environment has besides, such as the identity of its commits; the task's own goes before."""
 
@@ -136,6 +138,8 @@ class Succeeded(msgspec.Struct, frozen=True, array_like=True, tag="succeeded"):
 
     result: bytes
     """One JSON value, at most `PAYLOAD_MAX_BYTES`."""
+    fan_out: bytes | None = None
+    """Instead of a result: a `FanOutSpec` as JSON."""
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):

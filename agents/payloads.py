@@ -1,16 +1,25 @@
-"""Arguments and results too large for an event, on their way from and to the object store."""
+"""What is too large for an event, on its way from and to the object store, and what a continuation is given."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import Final
+import os
+import tempfile
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
 
 import msgspec
 
+from fleetlog.bus.children import load_children
 from fleetlog.bus.core import Complete
 from fleetlog.bus.errors import TransportError
-from fleetlog.bus.objects import Objects
-from fleetlog.bus.system import Clock
+from fleetlog.bus.fanning_out import store_plan
+from fleetlog.bus.fleet import Fleet
+from fleetlog.schemas.children import Child
+from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import ObjectRef
 
 logger = logging.getLogger("fleetlog.agents")
@@ -18,14 +27,20 @@ logger = logging.getLogger("fleetlog.agents")
 AWAY_S: Final = 60.0
 """So long an attempt waits for an object store that does not answer, before it is given back."""
 PAUSE_S: Final = 1.0
+T = TypeVar("T")
 
 
 class Payloads:
-    """Moves arguments and results, for as long as the store needs to come back."""
+    """Moves them, for as long as log and store need to come back.
 
-    def __init__(self, objects: Objects, clock: Clock) -> None:
-        self._objects = objects
-        self._clock = clock
+    Args:
+        fleet: whose.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._objects = fleet.objects
+        self._clock = fleet.system.clock
 
     async def fetch(self, ref: ObjectRef) -> bytes:
         """The arguments that an event names.
@@ -34,24 +49,50 @@ class Payloads:
             ObjectLost: they are missing or damaged.
             TransportError: the store did not answer for a minute.
         """
-        give_up_at = self._clock.monotonic() + AWAY_S
-        while True:
-            try:
-                return await self._objects.get(ref)
-            except TransportError as error:
-                if self._clock.monotonic() >= give_up_at:
-                    raise
-                logger.warning("arguments wait to be fetched: %s", error)
-            await self._clock.sleep(PAUSE_S)
+        return await self._had(partial(self._objects.get, ref))
+
+    async def write_children(self, barrier_id: str) -> Path:
+        """A file with the outcomes of a barrier's members: a `Child` in each line. The caller removes it.
+
+        Raises:
+            ObjectLost: something of them is missing or damaged.
+            TransportError: log or store did not answer for a minute.
+        """
+        children = await self._had(partial(load_children, self._fleet, barrier_id))
+        return await asyncio.to_thread(_write_lines, children)
 
     async def store_result(self, end: Complete) -> Complete:
         """The same end, its result stored; returns when it is, so that no event names what is not there."""
-        result = bytes(end.result)
+        ref = await self._stored(partial(self._objects.put, bytes(end.result)))
+        return msgspec.structs.replace(end, result=msgspec.Raw(b"null"), result_ref=ref)
+
+    async def store_plan(self, end: Complete, plan: FanOutSpec) -> Complete:
+        """The same end, its fan-out as an event can hold it."""
+        fan_out = await self._stored(partial(store_plan, self._objects, plan))
+        return msgspec.structs.replace(end, fan_out=fan_out)
+
+    async def _had(self, get: Callable[[], Awaitable[T]]) -> T:
+        give_up_at = self._clock.monotonic() + AWAY_S
         while True:
             try:
-                ref = await self._objects.put(result)
-                break
+                return await get()
+            except TransportError as error:
+                if self._clock.monotonic() >= give_up_at:
+                    raise
+                logger.warning("what an attempt needs waits to be fetched: %s", error)
+            await self._clock.sleep(PAUSE_S)
+
+    async def _stored(self, put: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await put()
             except TransportError as error:
                 logger.error("the result of an attempt waits to be stored: %s", error)
             await self._clock.sleep(PAUSE_S)
-        return msgspec.structs.replace(end, result=msgspec.Raw(b"null"), result_ref=ref)
+
+
+def _write_lines(children: list[Child]) -> Path:
+    handle, name = tempfile.mkstemp(prefix="fleetlog-children-", suffix=".jsonl")
+    with os.fdopen(handle, "wb") as file:
+        file.writelines(msgspec.json.encode(child) + b"\n" for child in children)
+    return Path(name)

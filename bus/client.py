@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TypeVar, Unpack
 
 import msgspec
@@ -19,13 +18,11 @@ from fleetlog.bus.errors import (
     AlreadySettled,
     ConflictError,
     HandlerUnknown,
-    KeyTaken,
     PublishUnknown,
     TaskNotFound,
-    Unavailable,
 )
 from fleetlog.bus.fan_out import FanOut
-from fleetlog.bus.fanning_out import make_members, store_plan
+from fleetlog.bus.fanning_out import Opened, open_fan_out
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.bus.handler_catalog import HandlerCatalog
 from fleetlog.bus.log import entry
@@ -34,22 +31,19 @@ from fleetlog.bus.outcomes import (
     History,
     Outcome,
     as_error,
-    barrier_outcome,
-    outcome_of,
-    with_result,
 )
 from fleetlog.bus.rules import Decided, execute, fold, subject_of
 from fleetlog.bus.settings import Overrides, Settings, load_settings
 from fleetlog.bus.submit_options import Duration, SubmitOptions, seconds_of, with_options
 from fleetlog.bus.system import System
+from fleetlog.bus.waiting import Waiting
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.events import BarrierOpened, TaskCompleted, TerminalEvent, verb_of
-from fleetlog.schemas.fan_outs import FanOutSpec, plan_digest
+from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.ids import check_id, key_id
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 from fleetlog.schemas.specs import NO_ARGS, TaskSpec, check_spec, payload_digest
-from fleetlog.schemas.subjects import Subject, guard
+from fleetlog.schemas.subjects import guard
 
 logger = logging.getLogger("fleetlog.bus")
 
@@ -59,10 +53,6 @@ IN_FLIGHT_MAX = 4000
 """Submits of one stream that wait for the log's answer."""
 CONFLICTS_MAX = 200
 """Of these, as many are looked into at once."""
-AGAIN_S = 1.0
-"""How soon it looks again when the log did not answer."""
-POLL_S = 2.0
-"""How often a waiting client looks at the log although no hint came."""
 
 Window = deque[tuple[str, Submit, asyncio.Future[int]]]
 """Submits of one stream, in order, with the log's answers to their appends."""
@@ -92,23 +82,22 @@ class Submitted:
 class FannedOut:
     """A fan-out that the log has accepted."""
 
-    def __init__(
-        self, client: Client, barrier_id: str, seq: int, plan: FanOutSpec, *, is_duplicate: bool
-    ) -> None:
+    def __init__(self, client: Client, barrier_id: str, plan: FanOutSpec, opened: Opened) -> None:
         self.barrier_id = barrier_id
-        self.seq = seq
+        self.seq = opened.seq
         self.task_ids = [member.task_id for member in plan.members]
         """The members', in order."""
         self.continuation_id = plan.then.task_id if plan.then is not None else None
-        self.is_duplicate = is_duplicate
+        self.is_duplicate = opened.is_duplicate
         self._client = client
 
     async def result(self, timeout: Duration | None = None) -> Outcome:
         """The continuation's outcome; without one, how the barrier ended. See `Client.result`."""
+        waiting = self._client.waiting
         if self.continuation_id is not None:
-            return await self._client.result(self.continuation_id, timeout)
+            return await waiting.result(self.continuation_id, timeout, is_follower=True)
         async with asyncio.timeout(seconds_of(timeout)):
-            return await self._client.barrier_end(self.barrier_id)
+            return await waiting.barrier_end(self.barrier_id)
 
     async def cancel(self, *, reason: str | None = None, actor: str | None = None) -> None:
         """Ends it: open members are cancelled, the continuation does not run."""
@@ -124,6 +113,7 @@ class Client:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.handlers = HandlerCatalog(fleet.log)
+        self.waiting = Waiting(fleet)
 
     @staticmethod
     @asynccontextmanager
@@ -266,10 +256,15 @@ class Client:
         """
         barrier_id = key_id(key) if key is not None else self.fleet.system.new_id()
         plan = fan_out.plan(barrier_id)
-        await self._check_plan(plan, is_checked=is_checked)
+        for member in (*plan.members, *filter(None, (plan.then,))):
+            if member.spec is None:
+                await self.waiting.settled(member.task_id)
+            elif is_checked:
+                await self._check(member.spec, member.task_id)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._open(barrier_id, plan)
+                opened = await open_fan_out(self.fleet, barrier_id, plan)
+                return FannedOut(self, barrier_id, plan, opened)
         except TimeoutError as error:
             raise PublishUnknown(
                 f"no answer within {timeout_s:g} s: fan-out {barrier_id} may or may not have been accepted."
@@ -282,7 +277,7 @@ class Client:
         Raises:
             TaskNotFound: there is no such barrier.
         """
-        return await self._wait(barrier_id, lambda: self._barrier_end(barrier_id))
+        return await self.waiting.barrier_end(barrier_id)
 
     async def check(self, spec: TaskSpec) -> None:
         """Refuses what `submit` would refuse with `is_checked`; nothing is written.
@@ -309,91 +304,7 @@ class Client:
             ObjectLost: see `outcome`.
             TimeoutError: it has not settled within `timeout`; it goes on.
         """
-        follows: str | None = check_id(task_id, "task id")
-        async with asyncio.timeout(seconds_of(timeout)):
-            while True:
-                current = follows
-                is_follower = current != task_id
-                look = partial(self._settled, current, is_follower=is_follower)
-                settled = await self._wait(current, look)
-                if (fan_out := _fan_out_of(settled)) is None:
-                    outcome = outcome_of(task_id, settled)
-                    break
-                if fan_out.then is None:
-                    ended = await self.barrier_end(current)
-                    outcome = msgspec.structs.replace(ended, task_id=task_id)
-                    break
-                follows = fan_out.then.task_id
-            if not is_fetched:
-                return outcome
-            return await self._wait(task_id, partial(with_result, outcome, self.fleet.objects))
-
-    async def _settled(self, task_id: str, *, is_follower: bool = False) -> TerminalEvent | None:
-        """The task's terminal event; a follower is not there as long as nobody has made it."""
-        last = await self.fleet.log.last(guard(self.fleet.name, "task", task_id))
-        if last is None and not is_follower:
-            raise self._not_found(task_id)
-        event = open_stored(last).event if last is not None else None
-        return event if isinstance(event, TerminalEvent) else None
-
-    async def _barrier_end(self, barrier_id: str) -> Outcome | None:
-        last = await self.fleet.log.last(guard(self.fleet.name, "barrier", barrier_id))
-        event = open_stored(last).event if last is not None else None
-        return barrier_outcome(barrier_id, event)
-
-    async def _check_plan(self, plan: FanOutSpec, *, is_checked: bool) -> None:
-        for member in (*plan.members, *((plan.then,) if plan.then is not None else ())):
-            if member.spec is None:
-                await self._settled(member.task_id)
-            elif is_checked:
-                await self._check(member.spec, member.task_id)
-
-    async def _open(self, barrier_id: str, plan: FanOutSpec) -> FannedOut:
-        digest = plan_digest(plan)
-        small = await store_plan(self.fleet.objects, plan)
-        event = BarrierOpened(
-            id=self.fleet.system.new_id(),
-            occurred_at=self.fleet.log.now(),
-            fan_out=small,
-            digest=digest,
-        )
-        await self.fleet.room.check(small)
-        subject = Subject(self.fleet.name, "barrier", barrier_id, verb_of(event))
-        try:
-            seq = await self.fleet.log.append(entry(subject, 0, event))
-        except ConflictError:
-            return await self._opened_before(barrier_id, plan, digest)
-        await make_members(self.fleet, barrier_id, plan)
-        return FannedOut(self, barrier_id, seq, plan, is_duplicate=False)
-
-    async def _opened_before(self, barrier_id: str, plan: FanOutSpec, digest: str) -> FannedOut:
-        stored = await self.fleet.log.read_thing(guard(self.fleet.name, "barrier", barrier_id))
-        first = open_stored(stored[0]).event
-        if not isinstance(first, BarrierOpened) or first.digest != digest:
-            raise KeyTaken(
-                f"fan-out {barrier_id} exists with other members or another continuation: use another key,"
-                f" or see `fleetlog barrier show {barrier_id}`"
-            )
-        return FannedOut(self, barrier_id, stored[0].seq, plan, is_duplicate=True)
-
-    async def _wait(self, about: str, look: Callable[[], Awaitable[T | None]]) -> T:
-        """What `look` gives, tried again with each hint about a thing, through restarts of the server."""
-        changed = asyncio.Event()
-        async with self.fleet.hints.listen(about, lambda _id, _seq: changed.set()):
-            while True:
-                changed.clear()
-                try:
-                    if (found := await look()) is not None:
-                        return found
-                except Unavailable as error:
-                    if self.fleet.link.is_connected:
-                        logger.warning(
-                            "the log does not answer, trying again until it does: %s", error
-                        )
-                    await self.fleet.link.wait_connected()
-                    await _wait_for(changed, AGAIN_S)
-                    continue
-                await _wait_for(changed, POLL_S)
+        return await self.waiting.result(task_id, timeout, is_fetched=is_fetched)
 
     async def outcome(self, task_id: str, *, is_fetched: bool = True) -> Outcome | None:
         """The task's outcome, None while it has not settled.
@@ -406,18 +317,7 @@ class Client:
             TaskNotFound: there is no such task.
             ObjectLost: it completed, but its stored result is missing or damaged.
         """
-        current = check_id(task_id, "task id")
-        if (settled := await self._settled(current)) is None:
-            return None
-        while (fan_out := _fan_out_of(settled)) is not None:
-            if fan_out.then is None:
-                ended = await self._barrier_end(current)
-                return ended and msgspec.structs.replace(ended, task_id=task_id)
-            current = fan_out.then.task_id
-            if (settled := await self._settled(current, is_follower=True)) is None:
-                return None
-        outcome = outcome_of(task_id, settled)
-        return await with_result(outcome, self.fleet.objects) if is_fetched else outcome
+        return await self.waiting.outcome(task_id, is_fetched=is_fetched)
 
     async def cancel(
         self, task_id: str, *, reason: str | None = None, actor: str | None = None
@@ -445,7 +345,10 @@ class Client:
         check_id(task_id, "task id")
         stored = await self.fleet.log.read_thing(guard(self.fleet.name, "task", task_id))
         if not stored:
-            raise self._not_found(task_id)
+            raise TaskNotFound(
+                f"there is no task {task_id} in fleet {self.fleet.name};"
+                " `fleetlog task list` shows what there is"
+            )
         task = Task(id=task_id)
         events = tuple(open_stored(one) for one in stored)
         for event in events:
@@ -472,6 +375,8 @@ class Client:
         if is_large := len(memoryview(spec.args)) > INLINE_MAX_BYTES:
             args = bytes(spec.args)
             spec = msgspec.structs.replace(spec, args=NO_ARGS, args_ref=ref_of(args))
+        for other_id in spec.after:
+            await self.waiting.settled(other_id)
         await self.fleet.room.check(spec)
         if is_large and is_stored:
             # Before the event that names it.
@@ -521,11 +426,6 @@ class Client:
                 raise settled
             yield settled
 
-    def _not_found(self, task_id: str) -> TaskNotFound:
-        return TaskNotFound(
-            f"there is no task {task_id} in fleet {self.fleet.name}; `fleetlog task list` shows what there is"
-        )
-
     async def _read(self, task_id: str) -> list[Stored]:
         return await self.fleet.log.read_thing(guard(self.fleet.name, "task", task_id))
 
@@ -545,10 +445,6 @@ class Client:
         return check_id(task_id, "task id") if task_id is not None else self.fleet.system.new_id()
 
 
-def _fan_out_of(event: TerminalEvent) -> FanOutSpec | None:
-    return event.fan_out if isinstance(event, TaskCompleted) else None
-
-
 async def _each(specs: Iterable[TaskSpec] | AsyncIterable[TaskSpec]) -> AsyncIterator[TaskSpec]:
     if isinstance(specs, AsyncIterable):
         async for spec in specs:
@@ -556,11 +452,3 @@ async def _each(specs: Iterable[TaskSpec] | AsyncIterable[TaskSpec]) -> AsyncIte
     else:
         for spec in specs:
             yield spec
-
-
-async def _wait_for(event: asyncio.Event, timeout_s: float) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        pass

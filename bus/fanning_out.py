@@ -10,14 +10,17 @@ import msgspec
 
 from fleetlog.bus.core import Submit, Task, decide
 from fleetlog.bus.core.decide import Refusal
-from fleetlog.bus.errors import ConflictError, ObjectLost
+from fleetlog.bus.errors import ConflictError, KeyTaken, ObjectLost
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import Append, entry
 from fleetlog.bus.objects import Objects, ref_of
 from fleetlog.bus.rules import subject_of
-from fleetlog.schemas.fan_outs import FanOutSpec, Member
+from fleetlog.schemas.envelope import open_stored
+from fleetlog.schemas.events import BarrierOpened, verb_of
+from fleetlog.schemas.fan_outs import FanOutSpec, Member, plan_digest
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 from fleetlog.schemas.specs import NO_ARGS
+from fleetlog.schemas.subjects import Subject, guard
 
 PUTS_MAX: Final = 16
 """Large arguments on their way to the store at once."""
@@ -73,6 +76,58 @@ def first_append(fleet: Fleet, barrier_id: str, member: Member) -> Append:
     event = decide(command, task, fleet.log.now())
     assert not isinstance(event, Refusal)
     return entry(subject_of(fleet.name, task, event), 0, event)
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A fan-out that the log has."""
+
+    seq: int
+    """Of its first event."""
+    is_duplicate: bool
+    """It was there before; nothing was written."""
+
+
+async def open_fan_out(
+    fleet: Fleet, barrier_id: str, plan: FanOutSpec, *, parent_id: str | None = None
+) -> Opened:
+    """Appends the event that names it all, then what follows from it.
+
+    Args:
+        fleet: where.
+        barrier_id: its id.
+        plan: with its members in it.
+        parent_id: the running task that waits for it.
+
+    Raises:
+        KeyTaken: another fan-out has the id.
+        LogFull: the log takes no new tasks.
+    """
+    digest = plan_digest(plan)
+    await fleet.room.check_free()
+    event = BarrierOpened(
+        id=fleet.system.new_id(),
+        occurred_at=fleet.log.now(),
+        fan_out=await store_plan(fleet.objects, plan),
+        digest=digest,
+        parent_id=parent_id,
+    )
+    subject = Subject(fleet.name, "barrier", barrier_id, verb_of(event))
+    try:
+        seq = await fleet.log.append(entry(subject, 0, event))
+    except ConflictError:
+        return await _opened_before(fleet, barrier_id, digest)
+    await make_members(fleet, barrier_id, plan)
+    return Opened(seq, is_duplicate=False)
+
+
+async def _opened_before(fleet: Fleet, barrier_id: str, digest: str) -> Opened:
+    first = open_stored((await fleet.log.read_thing(guard(fleet.name, "barrier", barrier_id)))[0])
+    if not isinstance(first.event, BarrierOpened) or first.event.digest != digest:
+        raise KeyTaken(
+            f"fan-out {barrier_id} exists with other members or another continuation: use another key,"
+            f" or see `fleetlog barrier show {barrier_id}`"
+        )
+    return Opened(first.seq, is_duplicate=True)
 
 
 async def make_members(fleet: Fleet, barrier_id: str, plan: FanOutSpec) -> None:

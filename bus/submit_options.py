@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypedDict, cast
 
 import msgspec
@@ -29,6 +30,7 @@ class SubmitOptions(TypedDict, total=False):
     delay: Duration
     parent_id: str
     repo: str
+    after: Sequence[str]
 
 
 def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
@@ -43,6 +45,8 @@ def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
             fields[f"{name}_ms"] = (
                 None if value is None else _limit_ms(cast("Duration", value), name)
             )
+        elif name == "after":
+            fields[name] = tuple(cast("Sequence[str]", value))
         elif name in SubmitOptions.__annotations__:
             fields[name] = value
         else:

@@ -28,6 +28,7 @@ from fleetlog.agents.frames import (
 )
 from fleetlog.agents.handlers import Handler
 from fleetlog.bus.call import near_names
+from fleetlog.bus.fan_out import FanOut
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES
 
@@ -71,7 +72,7 @@ class PythonExecutor:
         attempt.on_stop(context.cancel)
         work = copy_context()
         return await asyncio.get_running_loop().run_in_executor(
-            self._threads, work.run, _run_plain, handler, arguments
+            self._threads, work.run, _run_plain, handler, arguments, attempt.run
         )
 
 
@@ -89,7 +90,7 @@ async def _run_async(
     try:
         answer = handler.function(**arguments)
         assert inspect.isawaitable(answer)
-        outcome = _read_answer(await answer)
+        outcome = _read_answer(await answer, attempt.run)
     except asyncio.CancelledError:
         if attempt.is_stopping:
             outcome = Stopped()
@@ -104,9 +105,9 @@ async def _run_async(
     return outcome
 
 
-def _run_plain(handler: Handler, arguments: dict[str, object]) -> Outcome:
+def _run_plain(handler: Handler, arguments: dict[str, object], run: Run) -> Outcome:
     try:
-        return _read_answer(handler.function(**arguments))
+        return _read_answer(handler.function(**arguments), run)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary to user code
         return _read_exception(error)
 
@@ -116,7 +117,7 @@ def _settled(outcome: Outcome, attempt: Attempt) -> Outcome:
     if not attempt.is_stopping:
         return outcome
     match outcome:
-        case Succeeded(result) if result != b"null":
+        case Succeeded(result, fan_out) if result != b"null" or fan_out is not None:
             return outcome
         case Cancelled():
             return outcome
@@ -124,7 +125,7 @@ def _settled(outcome: Outcome, attempt: Attempt) -> Outcome:
             return Stopped()
 
 
-def _read_answer(answer: object) -> Outcome:
+def _read_answer(answer: object, run: Run) -> Outcome:
     match answer:
         case Retry(reason=reason, counts=True):
             return Failed("error", clip(reason), delay_ms=answer.after_ms)
@@ -132,8 +133,23 @@ def _read_answer(answer: object) -> Outcome:
             return Deferred(clip(reason), answer.after_ms)
         case Cancel(reason=reason):
             return Cancelled(clip(reason))
+        case FanOut():
+            return _fan_out(answer, run)
         case _:
             return _encode(answer)
+
+
+def _fan_out(answer: FanOut, run: Run) -> Outcome:
+    try:
+        plan = msgspec.json.encode(answer.plan(run.task_id, parent_id=run.task_id))
+    except InvalidInput as error:
+        return _unreadable(f"the handler's fan-out is not allowed: {error}")
+    if len(plan) > PAYLOAD_MAX_BYTES:
+        return _unreadable(
+            f"the handler's fan-out has {len(plan)} bytes, at most {PAYLOAD_MAX_BYTES} are allowed:"
+            " put large arguments into files or a store and pass their names"
+        )
+    return Succeeded(b"null", plan)
 
 
 def _encode(value: object) -> Outcome:
@@ -176,4 +192,5 @@ def _context(attempt: Attempt) -> Context:
         deadline=run.deadline,
         emit=attempt.output.write,
         leave=attempt.leave,
+        children=run.children or (),
     )

@@ -123,6 +123,14 @@ class Room:
             LogFull: the log holds nine tenths of what it may, or its disk is nearly full.
         """
         self._check_size(spec)
+        await self.check_free()
+
+    async def check_free(self) -> None:
+        """Refuses anything new when the log would not take it.
+
+        Raises:
+            LogFull: see `check`.
+        """
         if self._is_old() and self._connection.is_connected:
             async with self._looking:
                 if self._is_old():  # else another one has looked meanwhile

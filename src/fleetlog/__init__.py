@@ -17,16 +17,20 @@ if TYPE_CHECKING:
     from fleetlog.bus.call import call
     from fleetlog.bus.client import Client, Submitted
     from fleetlog.bus.outcomes import Outcome
+    from fleetlog.bus.fan_out import FanOut
     from fleetlog.bus.errors import FleetlogError
     from fleetlog.bus.sync import connect
+    from fleetlog.schemas.children import Child
     from fleetlog.schemas.errors import InvalidInput
     from fleetlog.schemas.specs import TaskSpec
 
 __all__ = [
     "Agent",
     "Cancel",
+    "Child",
     "Client",
     "Context",
+    "FanOut",
     "FleetlogError",
     "InvalidInput",
     "Outcome",
@@ -41,8 +45,10 @@ __all__ = [
 _HOMES = {
     "Agent": "agents.face",
     "Cancel": "agents.answers",
+    "Child": "schemas.children",
     "Client": "bus.client",
     "Context": "agents.context",
+    "FanOut": "bus.fan_out",
     "FleetlogError": "bus.errors",
     "InvalidInput": "schemas.errors",
     "Outcome": "bus.outcomes",

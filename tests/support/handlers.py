@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 from fleetlog.agents.face import Agent, Context, PermanentError, Retry
+from fleetlog.bus.call import call
+from fleetlog.bus.fan_out import FanOut
 
 agent = Agent()
 
@@ -116,3 +118,30 @@ def leave_from_thread(ctx: Context, folder: str) -> None:
     path.write_text("plain")
     ctx.artifact(path)
     ctx.artifact(Path(folder) / "nowhere")
+
+
+@agent.task
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+@agent.task
+def gathered(ctx: Context) -> list[object]:
+    """What a continuation sees: state, result and arguments of each member."""
+    return [[child.state, child.result, child.args] for child in ctx.children]
+
+
+@agent.task
+def split(depth: int, width: int = 2, then: bool = True, fails: bool = False) -> object:
+    """Fans out, again and again, down to `depth`."""
+    if fails and depth == 0:
+        raise PermanentError("at the bottom")
+    if depth == 0:
+        return 1
+    members = [call(split, depth=depth - 1, width=width, fails=fails) for _ in range(width)]
+    return FanOut(members, then=call(total) if then else None)
+
+
+@agent.task
+def total(ctx: Context) -> int:
+    return sum(child.result or 0 for child in ctx.children)
