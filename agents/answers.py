@@ -39,6 +39,10 @@ class PermanentError(Exception):
     """Raise it to fail the task at once: trying again is useless."""
 
 
+class GatherFailed(Exception):
+    """What `ctx.gather` waited for could not be made, or its policy can't be met any more."""
+
+
 def duration_ms(value: str | float, what: str) -> int:
     """Milliseconds of a duration given as text or as seconds.
 

@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -16,9 +17,10 @@ import msgspec
 from fleetlog.agents import endings
 from fleetlog.agents.alarm import Alarm
 from fleetlog.agents.artifacts import NAMED_MAX, ArtifactStore
+from fleetlog.agents.branching import Branching
 from fleetlog.agents.claims import Claims
 from fleetlog.agents.endings import End, Ending, Why
-from fleetlog.agents.frames import ArtifactNamed, Limited, Run
+from fleetlog.agents.frames import ArtifactNamed, Gather, Limited, Run, Spawn
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.payloads import Payloads
 from fleetlog.agents.pool import Slot
@@ -55,6 +57,7 @@ class Attempt:
         *(
             "ack_subject",
             "children",
+            "gathers",
             "ends_at",
             "is_running",
             "kill",
@@ -65,7 +68,7 @@ class Attempt:
             "slot",
             "task",
         ),
-        *("touched_at", "tree", "why"),
+        *("spawns", "touched_at", "tree", "why"),
     )
 
     def __init__(self, offer: Offer, slot: Slot) -> None:
@@ -83,6 +86,8 @@ class Attempt:
         self.silence_s = math.inf
         self.kill: asyncio.TimerHandle | None = None
         self.children: Path | None = None
+        self.gathers: set[asyncio.Future[None]] = set()
+        self.spawns: set[asyncio.Future[None]] = set()
 
     @property
     def fence(self) -> int:
@@ -96,8 +101,8 @@ class Attempt:
 
     @property
     def silent_at(self) -> float:
-        """When it will have been silent for too long."""
-        return self.touched_at + self.silence_s
+        """When it will have been silent for too long; never while it waits for other tasks."""
+        return math.inf if self.gathers else self.touched_at + self.silence_s
 
 
 class Attempts:
@@ -127,6 +132,7 @@ class Attempts:
         self._recorder = recorder
         self._outflow = outflow
         self._payloads = Payloads(fleet)
+        self._branching = Branching(fleet, self._payloads)
         self._artifacts = ArtifactStore(fleet.objects, fleet.system.clock)
         self._stop_s = stop_s
         self._worktrees = worktrees
@@ -200,6 +206,8 @@ class Attempts:
         attempt.task = task
         end = await self._work(attempt, task)
         attempt.slot.release()
+        if attempt.spawns:
+            await asyncio.wait(attempt.spawns)
         if attempt.tree is not None:
             end = await self._with_worktree(attempt, attempt.tree, end)
         if attempt.named and attempt.why != "lost":
@@ -231,6 +239,7 @@ class Attempts:
                 on_output=lambda chunks: self._on_output(attempt, task, chunks),
                 on_alive=lambda: self._touch(attempt),
                 on_artifact=attempt.named.append,
+                on_wish=lambda wish: self._on_wish(attempt, task, wish),
             )
         except WorkerDied as death:
             ran_ms = round((self._fleet.system.clock.monotonic() - started) * 1000)
@@ -245,6 +254,8 @@ class Attempts:
             return endings.of_missing_worktree(self._end(attempt, task), error)
         finally:
             attempt.is_running = False
+            for gather in attempt.gathers:
+                gather.cancel()
             if attempt.children is not None:
                 attempt.children.unlink(missing_ok=True)
             if attempt.kill is not None:
@@ -252,6 +263,26 @@ class Attempts:
         if isinstance(done.outcome, Limited):
             self._claims.gate.limited(done.outcome, task.id)
         return endings.of_done(self._end(attempt, task), done)
+
+    def _on_wish(self, attempt: Attempt, task: Task, wish: Gather | Spawn) -> None:
+        if isinstance(wish, Gather):
+            doing, branches = self._gather(attempt, task, wish), attempt.gathers
+        else:
+            say = partial(self._on_log, attempt, task)
+            doing, branches = self._branching.spawn(task.id, wish, say), attempt.spawns
+        branch = asyncio.ensure_future(doing)
+        branches.add(branch)
+        branch.add_done_callback(branches.discard)
+
+    async def _gather(self, attempt: Attempt, task: Task, wish: Gather) -> None:
+        """Waits for what it gathers; meanwhile another attempt may run in its place, and it is not silent."""
+        attempt.slot.lend()
+        gathered = await self._branching.gather(task.id, wish)
+        attempt.slot.worker.answer(gathered)
+        if len(attempt.gathers) == 1:
+            attempt.slot.retake()
+            self._touch(attempt)
+            self._alarm.by(attempt.touched_at + attempt.silence_s)
 
     async def _prepare(self, attempt: Attempt, preparing: Coroutine[Any, Any, T]) -> T:
         """What must be there before it runs; raises TimeoutError when the attempt was stopped meanwhile."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -10,12 +10,21 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from fleetlog.bus.fan_out import FanOut
+from fleetlog.bus.submit_options import Duration
 from fleetlog.schemas.children import Child
+from fleetlog.schemas.fan_outs import Policy, Stragglers
+from fleetlog.schemas.ids import derived_id, key_id
+from fleetlog.schemas.specs import TaskSpec
 
 Emit: TypeAlias = Callable[[Literal["log", "progress"], str, float | None], None]
 """Stream, text, per cent."""
 Leave: TypeAlias = Callable[[str, str, str | None], None]
 """Folder, name of the file in it, what to call it."""
+
+
+Gather: TypeAlias = Callable[[str, bytes], Awaitable[str]]
+"""Id and plan of a barrier, and the file with its outcomes."""
 
 
 class Context:
@@ -40,6 +49,7 @@ class Context:
         emit: Emit | None = None,
         leave: Leave | None = None,
         children: str | Sequence[Child] = (),
+        gather: Gather | None = None,
     ) -> None:
         self.task_id = task_id
         self.attempt = attempt
@@ -48,6 +58,8 @@ class Context:
         self._emit = emit
         self._leave = leave
         self._children = children
+        self._gather = gather
+        self._gather_count = 0
         self._is_cancelled = False
 
     @property
@@ -62,9 +74,48 @@ class Context:
         They are as they were when the barrier was released, the same in every attempt.
         """
         if isinstance(self._children, str):
-            lines = Path(self._children).read_bytes().splitlines()
-            self._children = [msgspec.json.decode(line, type=Child) for line in lines]
+            self._children = _read_children(Path(self._children))
         return self._children
+
+    async def gather(
+        self,
+        members: Iterable[TaskSpec | str],
+        *,
+        key: str | None = None,
+        policy: Policy = "settled",
+        quorum: int | None = None,
+        deadline: Duration | None = None,
+        stragglers: Stragglers = "cancel",
+    ) -> list[Child]:
+        """Runs other tasks and waits for their outcomes, in order; its worker is free for others meanwhile.
+
+        The tasks belong to this task and this call, the first, second or so on in the handler: when the task is
+        tried again, the call finds what it made before, done or not. So a handler must gather the same in every
+        attempt, or name its calls by `key`. For async handlers only; a plain function returns `FanOut`. The
+        arguments are those of `FanOut`.
+
+        Args:
+            members: from `call(…)`, or ids of tasks that are there already.
+            key: names this call within the task.
+            policy: when it goes on.
+            quorum: how many must have completed, for `quorum`.
+            deadline: after so long, members that are open are cancelled, and the policy decides.
+            stragglers: what becomes of members that are open when it goes on.
+
+        Raises:
+            InvalidInput: something in it is not allowed.
+            GatherFailed: the policy can't be met any more, or another attempt gathered something else here.
+        """
+        if self._gather is None:
+            raise RuntimeError("ctx.gather works in a handler that an agent runs")
+        self._gather_count += 1
+        place = f"g{self._gather_count}" if key is None else f"g-{key_id(key)}"
+        barrier_id = derived_id(self.task_id, place)
+        wanted = FanOut(
+            members, policy=policy, quorum=quorum, deadline=deadline, stragglers=stragglers
+        )
+        plan = wanted.plan(barrier_id, parent_id=self.task_id)
+        return _take_children(await self._gather(barrier_id, msgspec.json.encode(plan)))
 
     @property
     def cancelled(self) -> bool:
@@ -102,3 +153,14 @@ class Context:
     def cancel(self) -> None:
         """Sets `cancelled`; the worker's part, and a test's."""
         self._is_cancelled = True
+
+
+def _take_children(path: str) -> list[Child]:
+    try:
+        return _read_children(Path(path))
+    finally:
+        Path(path).unlink(missing_ok=True)
+
+
+def _read_children(path: Path) -> list[Child]:
+    return [msgspec.json.decode(line, type=Child) for line in path.read_bytes().splitlines()]

@@ -66,6 +66,19 @@ class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
     """Told to nobody but the log."""
 
 
+class Gathered(msgspec.Struct, frozen=True, array_like=True, tag="gathered"):
+    """What an attempt waited for has settled, or will not."""
+
+    run_id: int
+    """Which attempt."""
+    barrier_id: str
+    """Which barrier."""
+    children: str | None
+    """The file with the outcomes, as `Run.children`; whoever reads it removes it."""
+    error: str | None = None
+    """Why there are none."""
+
+
 class Exit(msgspec.Struct, frozen=True, array_like=True, tag="exit"):
     """End the worker: whatever still runs in it is stopped."""
 
@@ -131,6 +144,28 @@ class ArtifactNamed(msgspec.Struct, frozen=True, array_like=True, tag="artifact"
     """What to call it; the file's own name if not given."""
     media_type: str | None = None
     """What kind of file; guessed from its name if not given."""
+
+
+class Gather(msgspec.Struct, frozen=True, array_like=True, tag="gather"):
+    """The attempt waits for other tasks; `Gathered` answers."""
+
+    run_id: int
+    """Which attempt."""
+    barrier_id: str
+    """Its barrier; the same in every attempt of the task."""
+    plan: bytes
+    """A `FanOutSpec` as JSON."""
+
+
+class Spawn(msgspec.Struct, frozen=True, array_like=True, tag="spawn"):
+    """The attempt makes a task of its own, and does not wait for it."""
+
+    run_id: int
+    """Which attempt."""
+    task_id: str
+    """The new task; the same in every attempt."""
+    spec: bytes
+    """A `TaskSpec` as JSON."""
 
 
 class Succeeded(msgspec.Struct, frozen=True, array_like=True, tag="succeeded"):
@@ -225,8 +260,10 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
     """What was said last about each allowance of the attempt's credential."""
 
 
-ToWorker = Run | Stop | Exit
-ToSupervisor = Ready | Broken | Started | Output | Alive | Used | ArtifactNamed | Done
+ToWorker = Run | Stop | Exit | Gathered
+ToSupervisor = (
+    Ready | Broken | Started | Output | Alive | Used | ArtifactNamed | Gather | Spawn | Done
+)
 
 to_worker_decoder: Final = msgspec.msgpack.Decoder(list[ToWorker])
 to_supervisor_decoder: Final = msgspec.msgpack.Decoder(list[ToSupervisor])

@@ -63,12 +63,12 @@ class Payloads:
 
     async def store_result(self, end: Complete) -> Complete:
         """The same end, its result stored; returns when it is, so that no event names what is not there."""
-        ref = await self._stored(partial(self._objects.put, bytes(end.result)))
+        ref = await self.insist(partial(self._objects.put, bytes(end.result)))
         return msgspec.structs.replace(end, result=msgspec.Raw(b"null"), result_ref=ref)
 
     async def store_plan(self, end: Complete, plan: FanOutSpec) -> Complete:
         """The same end, its fan-out as an event can hold it."""
-        fan_out = await self._stored(partial(store_plan, self._objects, plan))
+        fan_out = await self.insist(partial(store_plan, self._objects, plan))
         return msgspec.structs.replace(end, fan_out=fan_out)
 
     async def _had(self, get: Callable[[], Awaitable[T]]) -> T:
@@ -82,12 +82,13 @@ class Payloads:
                 logger.warning("what an attempt needs waits to be fetched: %s", error)
             await self._clock.sleep(PAUSE_S)
 
-    async def _stored(self, put: Callable[[], Awaitable[T]]) -> T:
+    async def insist(self, put: Callable[[], Awaitable[T]]) -> T:
+        """Does what must be done, however long log or store do not answer."""
         while True:
             try:
                 return await put()
             except TransportError as error:
-                logger.error("the result of an attempt waits to be stored: %s", error)
+                logger.error("what an attempt leads to waits to be stored: %s", error)
             await self._clock.sleep(PAUSE_S)
 
 

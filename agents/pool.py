@@ -76,6 +76,7 @@ class Slot:
         self.worker = worker
         self._pool = pool
         self._is_held = True
+        self._is_lent = False
         worker.slots_held += 1
 
     @property
@@ -87,9 +88,23 @@ class Slot:
         """Has `then` called when the slot is given back; it must not raise."""
         self._then = then
 
+    def lend(self) -> None:
+        """Lets another attempt run in its place while this one only waits; `retake` ends that."""
+        if self._is_held and not self._is_lent:
+            self._is_lent = True
+            self.worker.slots_held -= 1
+            self._pool.note_free()
+
+    def retake(self) -> None:
+        """Goes on, also when its place is taken: then one more than usual runs in the worker for a while."""
+        if self._is_lent:
+            self._is_lent = False
+            self.worker.slots_held += 1
+
     def release(self) -> None:
         """Gives the slot back; a second time does nothing."""
         if self._is_held:
+            self.retake()
             self._is_held = False
             self.worker.slots_held -= 1
             self._pool.note_free()

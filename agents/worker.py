@@ -39,6 +39,7 @@ from fleetlog.agents.frames import (
     Done,
     Exit,
     Failed,
+    Gathered,
     Output,
     Ready,
     Run,
@@ -137,6 +138,9 @@ class Runner:
                 case Stop(run_id, why):
                     if attempt := self._attempts.get(run_id):
                         attempt.stop(why)
+                case Gathered(run_id):
+                    if attempt := self._attempts.get(run_id):
+                        attempt.gathered(message)
                 case Exit():
                     self.end(0)
 

@@ -18,9 +18,12 @@ from fleetlog.agents.frames import (
     Broken,
     Done,
     Exit,
+    Gather,
+    Gathered,
     Output,
     Ready,
     Run,
+    Spawn,
     Started,
     Stop,
     StopWhy,
@@ -39,9 +42,11 @@ logger = logging.getLogger("fleetlog.agents")
 
 _LAST_WORDS_S: Final = 1.0
 
+Rarer = Alive | Used | ArtifactNamed | Started | Gather | Spawn
 OnOutput = Callable[[Sequence[OutputChunk]], None]
 OnSign = Callable[[], None]
 OnArtifact = Callable[[ArtifactNamed], None]
+OnWish = Callable[[Gather | Spawn], None]
 
 
 class WorkerDied(FleetlogError):
@@ -70,7 +75,7 @@ class _Attempt:
 
     __slots__ = (
         *("done", "on_alive", "on_artifact", "on_output", "on_started"),
-        *("output_at", "pgids", "run", "usage"),
+        *("on_wish", "output_at", "pgids", "run", "usage"),
     )
 
     def __init__(
@@ -80,8 +85,10 @@ class _Attempt:
         on_started: OnSign | None,
         on_alive: OnSign | None,
         on_artifact: OnArtifact | None,
+        on_wish: OnWish | None,
     ) -> None:
         self.run = run
+        self.on_wish = on_wish
         self.on_artifact = on_artifact
         self.on_output = on_output
         self.on_started = on_started
@@ -97,9 +104,12 @@ class _Attempt:
         if self.on_output:
             self.on_output(chunks)
 
-    def hear(self, message: Alive | Used | ArtifactNamed | Started, now: datetime) -> None:
+    def hear(self, message: Rarer, now: datetime) -> None:
         """Takes what is rarer than output."""
         match message:
+            case Gather() | Spawn():
+                if self.on_wish:
+                    self.on_wish(message)
             case Alive() | Used():
                 self.output_at = now
                 if isinstance(message, Used):
@@ -199,6 +209,7 @@ class Worker:
         on_started: OnSign | None = None,
         on_alive: OnSign | None = None,
         on_artifact: OnArtifact | None = None,
+        on_wish: OnWish | None = None,
     ) -> Done:
         """Runs an attempt to its end. Cancelling this call ends nothing: ask `stop` or `kill`.
 
@@ -208,6 +219,7 @@ class Worker:
             on_started: called when a command's process runs.
             on_alive: called for a sign of life that is not output.
             on_artifact: gets each file that the attempt leaves behind.
+            on_wish: gets what the attempt wants of the fleet.
 
         Raises:
             WorkerDied: the process ended first, or was not there any more.
@@ -216,7 +228,7 @@ class Worker:
         if self.is_ended:
             raise WorkerDied(self.worker_id, *self.exit_status(), self._why)
         self.wire.send(run)
-        attempt = _Attempt(run, on_output, on_started, on_alive, on_artifact)
+        attempt = _Attempt(run, on_output, on_started, on_alive, on_artifact, on_wish)
         self._attempts[run.run_id] = attempt
         return await attempt.done
 
@@ -224,6 +236,11 @@ class Worker:
         """Asks for an attempt's end; `run` then answers, unless its handler does not obey: then `kill`."""
         if run_id in self._attempts:
             self.wire.send(Stop(run_id, why))
+
+    def answer(self, message: Gathered) -> None:
+        """Tells an attempt what it waits for; one that has ended does not hear it."""
+        if message.run_id in self._attempts:
+            self.wire.send(message)
 
     def kill(self) -> None:
         """Ends the process and all that it started: SIGTERM, after the grace SIGKILL. See `wait_ended`."""
@@ -369,9 +386,9 @@ class Worker:
                         self.finished_count += 1
                         if not attempt.done.done():
                             attempt.done.set_result(message)
-                case Alive(run_id) | Used(run_id) | ArtifactNamed(run_id) | Started(run_id):
-                    if attempt := self._attempts.get(run_id):
-                        attempt.hear(message, self._clock.now())
                 case Ready() | Broken():
                     if not self.ready.done():
                         self.ready.set_result(message)
+                case _:
+                    if attempt := self._attempts.get(message.run_id):
+                        attempt.hear(message, self._clock.now())

@@ -9,12 +9,16 @@ from typing import Final, Protocol
 
 import msgspec
 
+from fleetlog.agents.answers import GatherFailed
 from fleetlog.agents.executors.output import AttemptOutput
 from fleetlog.agents.frames import (
     Alive,
     ArtifactNamed,
+    Gather,
+    Gathered,
     Outcome,
     Run,
+    Spawn,
     Started,
     StopWhy,
     ToSupervisor,
@@ -66,6 +70,7 @@ class Attempt:
         self._used_at = float("-inf")
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
+        self._gathers: dict[str, asyncio.Future[Gathered]] = {}
 
     @property
     def is_stopping(self) -> bool:
@@ -99,6 +104,33 @@ class Attempt:
             self._send(named)
         else:
             self._loop.call_soon_threadsafe(self._send, named)
+
+    async def gather(self, barrier_id: str, plan: bytes) -> str:
+        """Waits for the tasks of a fan-out; answers the file with their outcomes, which the caller removes.
+
+        Raises:
+            GatherFailed: they could not be made, or their policy can't be met.
+        """
+        answer: asyncio.Future[Gathered] = self._loop.create_future()
+        self._gathers[barrier_id] = answer
+        self._send(Gather(self.run.run_id, barrier_id, plan))
+        try:
+            gathered = await answer
+        finally:
+            del self._gathers[barrier_id]
+        if gathered.children is None:
+            raise GatherFailed(gathered.error or "")
+        return gathered.children
+
+    def gathered(self, message: Gathered) -> None:
+        """Hands an answer to who waits for it."""
+        answer = self._gathers.get(message.barrier_id)
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+
+    def spawn(self, task_id: str, spec: bytes) -> None:
+        """Has a task made that nobody waits for."""
+        self._send(Spawn(self.run.run_id, task_id, spec))
 
     def alive(self) -> None:
         """Passes a sign of life on, ten times a second at most."""

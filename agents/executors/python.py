@@ -193,4 +193,5 @@ def _context(attempt: Attempt) -> Context:
         emit=attempt.output.write,
         leave=attempt.leave,
         children=run.children or (),
+        gather=attempt.gather,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from support.fleets import agent, coordinator, history, wait_for
@@ -226,3 +228,45 @@ async def test_two_coordinators_and_none_release_once(
     assert len(await history(client.fleet, types=("BarrierReleased",))) == 20
     queued = await history(client.fleet, types=("TaskQueued",))
     assert len({each.subject and each.subject.id for each in queued}) == len(queued) == 80
+
+
+async def test_gatherers_free_their_slots_so_that_one_worker_does_for_all(
+    server: EmbeddedServer, fleet: str, client: Client
+) -> None:
+    async with coordinator(server.target, fleet), agent(server.target, fleet):
+        outcome = await (await client.submit(call("sum_up", depth=3))).result("60s")
+    assert outcome.result == 8
+
+
+async def test_a_retried_gatherer_finds_what_it_made(
+    server: EmbeddedServer, fleet: str, client: Client, tmp_path: Path
+) -> None:
+    async with coordinator(server.target, fleet), agent(server.target, fleet, workers=2):
+        spec = call("gather_twice", folder=str(tmp_path))
+        outcome = await (await client.submit(spec)).result("60s")
+    assert outcome.attempts == 2
+    [marked] = os.listdir(tmp_path)
+    assert outcome.result == [marked, "permanent"]
+
+
+async def test_a_gather_that_cannot_succeed_raises(
+    server: EmbeddedServer, fleet: str, client: Client
+) -> None:
+    async with coordinator(server.target, fleet), agent(server.target, fleet):
+        submitted = await client.submit(call("gather_all"), max_attempts=1)
+        outcome = await submitted.result("60s")
+    assert outcome.state == "failed"
+    assert "GatherFailed: 0 of 1 completed" in (outcome.error or "")
+
+
+async def test_the_end_of_a_gatherer_ends_what_it_waits_for(
+    server: EmbeddedServer, fleet: str, client: Client
+) -> None:
+    async with coordinator(server.target, fleet), agent(server.target, fleet):
+        submitted = await client.submit(call("gather_naps"))
+        claimed = await wait_for(client.fleet, "TaskClaimed", 2)
+        await submitted.cancel()
+        nap = claimed[1].subject
+        assert nap is not None
+        assert (await client.result(nap.id, "30s")).state == "cancelled"
+        assert (await submitted.result("30s")).state == "cancelled"

@@ -19,7 +19,7 @@ from fleetlog.bus.settings import ENVIRONMENT
 HANDLERS = """
 import asyncio
 from pathlib import Path
-from fleetlog import Agent, Context, PermanentError
+from fleetlog import Agent, Context, FanOut, PermanentError, call
 
 agent = Agent()
 
@@ -53,6 +53,14 @@ async def until(path: str) -> str:
         await asyncio.sleep(0.02)
     print("seen", flush=True)
     return "seen"
+
+@agent.task
+def outcomes(ctx: Context) -> list[list[object]]:
+    return [[child.state, child.result] for child in ctx.children]
+
+@agent.task
+def spread(paths: list[str]) -> FanOut:
+    return FanOut([call(until, path=path) for path in paths], then=call(outcomes))
 """
 
 

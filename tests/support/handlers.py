@@ -145,3 +145,32 @@ def split(depth: int, width: int = 2, then: bool = True, fails: bool = False) ->
 @agent.task
 def total(ctx: Context) -> int:
     return sum(child.result or 0 for child in ctx.children)
+
+
+@agent.task
+async def sum_up(ctx: Context, depth: int, width: int = 2) -> int:
+    """Gathers, again and again, down to `depth`."""
+    if depth == 0:
+        return 1
+    members = [call(sum_up, depth=depth - 1, width=width) for _ in range(width)]
+    return sum(child.result for child in await ctx.gather(members))
+
+
+@agent.task
+async def gather_twice(ctx: Context, folder: str) -> list[object]:
+    """Dies once between two gathers; the next attempt finds what the first one made."""
+    first = await ctx.gather([call(mark, folder=folder)])
+    if ctx.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    second = await ctx.gather([call(fail_for_good)])
+    return [first[0].result, second[0].error_class]
+
+
+@agent.task
+async def gather_all(ctx: Context) -> None:
+    await ctx.gather([call(fail_for_good)], policy="all")
+
+
+@agent.task
+async def gather_naps(ctx: Context) -> None:
+    await ctx.gather([call(nap, seconds=60.0)])

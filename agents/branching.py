@@ -1,0 +1,66 @@
+"""What attempts want of the fleet while they run: tasks of their own, waited for or not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeVar
+
+import msgspec
+
+from fleetlog.agents.frames import Gather, Gathered, Spawn
+from fleetlog.agents.payloads import Payloads
+from fleetlog.bus.client import Client
+from fleetlog.bus.errors import FleetlogError, Refused, TransportError
+from fleetlog.bus.fanning_out import open_fan_out
+from fleetlog.bus.fleet import Fleet
+from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.fan_outs import FanOutSpec
+from fleetlog.schemas.specs import TaskSpec
+
+logger = logging.getLogger("fleetlog.agents")
+
+T = TypeVar("T")
+_plan_decoder: Final = msgspec.json.Decoder(FanOutSpec)
+_spec_decoder: Final = msgspec.json.Decoder(TaskSpec)
+
+
+class Branching:
+    """Does what attempts want, for as long as log and store need to come back.
+
+    Args:
+        fleet: where.
+        payloads: fetches outcomes.
+    """
+
+    def __init__(self, fleet: Fleet, payloads: Payloads) -> None:
+        self._fleet = fleet
+        self._client = Client(fleet)
+        self._payloads = payloads
+
+    async def gather(self, task_id: str, wish: Gather) -> Gathered:
+        """Opens the barrier, or finds it, and waits until it has ended."""
+        plan = _plan_decoder.decode(wish.plan)
+        opening = partial(open_fan_out, self._fleet, wish.barrier_id, plan, parent_id=task_id)
+        try:
+            await self._payloads.insist(opening)
+            outcome = await self._client.barrier_end(wish.barrier_id)
+            if not outcome.is_completed:
+                return Gathered(wish.run_id, wish.barrier_id, None, outcome.error)
+            children = await self._payloads.write_children(wish.barrier_id)
+        except FleetlogError as error:
+            return Gathered(wish.run_id, wish.barrier_id, None, str(error))
+        return Gathered(wish.run_id, wish.barrier_id, str(children))
+
+    async def spawn(self, task_id: str, wish: Spawn, say: Callable[[str], None]) -> None:
+        """Submits the task; what is refused is told in the attempt's output."""
+        try:
+            spec = _spec_decoder.decode(wish.spec)
+            spec = msgspec.structs.replace(spec, parent_id=task_id)
+            submit = partial(self._client.submit, spec, task_id=wish.task_id)
+            await self._payloads.insist(submit)
+        except (InvalidInput, Refused, msgspec.DecodeError) as error:
+            say(f"spawn: {error}\n")
+        except TransportError as error:
+            logger.error("task %s: what it spawned is not submitted: %s", task_id, error)
