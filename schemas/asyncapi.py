@@ -27,10 +27,17 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "enum": list(subjects.PRIORITIES),
     },
     "agent_id": {"description": "One incarnation of an agent."},
+    "barrier_id": {"description": "The barrier's id; of a task that fanned out, the task's."},
+    "credential": {"description": "The credential's name within the fleet."},
     "worker_id": {"description": "A worker process, unique within its agent."},
     "attempt": {"description": "The number of the attempt, from 1."},
 }
-_THINGS: Final[Mapping[str, str]] = {"task": "{task_id}", "queue": "{queue}"}
+_THINGS: Final[Mapping[str, str]] = {
+    "task": "{task_id}",
+    "barrier": "{barrier_id}",
+    "queue": "{queue}",
+    "credential": "{credential}",
+}
 """What stands behind the kind, where it is not an agent."""
 _GUARD_HEADERS: Final[dict[str, Any]] = {
     "type": "object",

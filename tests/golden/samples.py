@@ -10,6 +10,7 @@ import msgspec
 
 from fleetlog.schemas import events
 from fleetlog.schemas.envelope import encode
+from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.objects import Artifact, ObjectRef
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
@@ -74,6 +75,25 @@ _WORKED: Final[dict[str, Any]] = {
 }
 _REPO_SPEC: Final = TaskSpec(handler="make", executor="command", repo="/src/my shop")
 _STORED_SPEC: Final = TaskSpec(handler="reindex", args_ref=_REF)
+_MEMBER_SPEC: Final = TaskSpec(
+    handler="check_disk", args=msgspec.Raw(b'{"host":"cube"}'), parent_id="p-1", barrier_id="b-1"
+)
+_THEN_SPEC: Final = TaskSpec(handler="report", parent_id="p-1", continues="b-1")
+_AFTER_SPEC: Final = TaskSpec(handler="greet", after=("b-1-1", "t1"))
+_MEMBERS: Final = (
+    Member("b-1-1", spec=_MEMBER_SPEC, digest="zTma3WGFyidJJQhIfbPmqQ"),
+    Member("t1"),
+)
+_FAN_OUT: Final = FanOutSpec(
+    count=2,
+    members=_MEMBERS,
+    policy="quorum",
+    quorum=1,
+    stragglers="wait",
+    deadline_ms=120_000,
+    then=Member("b-1-then", spec=_THEN_SPEC, digest="2jmj7l5rSw0yVb_vlWAYkA"),
+)
+_STORED_FAN_OUT: Final = FanOutSpec(count=50_000, members_ref=_REF, policy="all")
 _SESSION: Final = "0b7c8f4e-5a5e-4f6e-9d0c-1f1a2b3c4d5e"
 _DIGEST: Final = "zTma3WGFyidJJQhIfbPmqQ"
 _USAGE: Final = events.Usage(
@@ -93,6 +113,9 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.held.full": events.TaskHeld(**_FULL, spec=_FULL_SPEC, digest=_DIGEST),
     "task.held.repo": events.TaskHeld(**_STAMP, spec=_REPO_SPEC, digest=_DIGEST),
     "task.held.stored": events.TaskHeld(**_STAMP, spec=_STORED_SPEC, digest=_DIGEST),
+    "task.held.after": events.TaskHeld(**_STAMP, spec=_AFTER_SPEC, digest=_DIGEST),
+    "task.held.continuation": events.TaskHeld(**_STAMP, spec=_THEN_SPEC, digest=_DIGEST),
+    "task.queued.member": events.TaskQueued(**_STAMP, spec=_MEMBER_SPEC, digest=_DIGEST),
     "task.queued.minimal": events.TaskQueued(**_STAMP, spec=_SPEC, digest=_DIGEST),
     "task.queued.full": events.TaskQueued(
         **_FULL,
@@ -159,6 +182,10 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.completed.stored": events.TaskCompleted(
         **_STAMP, attempts=1, result_ref=_REF, digest=_DIGEST
     ),
+    "task.completed.fan-out": events.TaskCompleted(**_STAMP, attempts=1, fan_out=_FAN_OUT),
+    "task.completed.stored-fan-out": events.TaskCompleted(
+        **_STAMP, attempts=1, fan_out=_STORED_FAN_OUT
+    ),
     "task.failed.minimal": events.TaskFailed(
         **_STAMP, attempts=1, error_class="permanent", error=""
     ),
@@ -184,6 +211,35 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.expired.full": events.TaskExpired(**_END, limit="expires", digest=_DIGEST),
     "task.cancel_requested.minimal": events.TaskCancelRequested(**_STAMP),
     "task.cancel_requested.full": events.TaskCancelRequested(**_FULL),
+    "barrier.opened.minimal": events.BarrierOpened(
+        **_STAMP, fan_out=FanOutSpec(count=0), digest=_DIGEST
+    ),
+    "barrier.opened.full": events.BarrierOpened(
+        **_FULL, fan_out=_FAN_OUT, digest=_DIGEST, parent_id="p-1"
+    ),
+    "barrier.opened.stored": events.BarrierOpened(
+        **_STAMP, fan_out=_STORED_FAN_OUT, digest=_DIGEST
+    ),
+    "barrier.released.minimal": events.BarrierReleased(
+        **_STAMP, opened=40, expected=0, settled=0, succeeded=0
+    ),
+    "barrier.released.full": events.BarrierReleased(
+        **_FULL, opened=40, expected=3, settled=2, succeeded=1, outcomes=(52, 0, 61)
+    ),
+    "barrier.released.stored": events.BarrierReleased(
+        **_STAMP, opened=40, expected=50_000, settled=50_000, succeeded=50_000, outcomes_ref=_REF
+    ),
+    "barrier.abandoned.minimal": events.BarrierAbandoned(
+        **_STAMP, why="cancelled", error="it was cancelled"
+    ),
+    "barrier.abandoned.full": events.BarrierAbandoned(
+        **_FULL,
+        why="policy",
+        error="1 of 3 completed, too few for all: b-1-2 failed (permanent)",
+        expected=3,
+        settled=2,
+        succeeded=1,
+    ),
     "agent.started.minimal": events.AgentStarted(
         **_STAMP, host="h1", pid=1, version="0.1.0", queues=(), workers=1, concurrency=1
     ),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fleetlog.schemas import events
 from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.envelope import UnknownEvent
+from fleetlog.schemas.fan_outs import MEMBERS_MAX, FanOutSpec, Member
 from fleetlog.schemas.ids import KEY_LENGTH_MAX
 from fleetlog.schemas.objects import Artifact, ObjectRef
 from fleetlog.schemas.specs import Backoff, TaskSpec
@@ -61,7 +62,28 @@ SPECS = st.builds(
     expires_ms=LIMIT_MS,
     delay_ms=MS,
     parent_id=st.none() | TOKEN,
+    barrier_id=st.none() | TOKEN,
     repo=st.none() | TOKEN | TOKEN.map("/{}".format),
+)
+WAITING_SPECS = st.builds(
+    TaskSpec,
+    handler=NAME,
+    delay_ms=MS,
+    expires_ms=LIMIT_MS,
+    continues=st.none() | TOKEN,
+    after=st.lists(TOKEN, max_size=3).map(tuple),
+)
+_MEMBER = st.builds(Member, TOKEN, spec=st.none() | SPECS, digest=TEXT)
+FAN_OUTS = st.builds(
+    FanOutSpec,
+    count=st.integers(0, 4) | st.just(MEMBERS_MAX),
+    members=st.lists(_MEMBER, max_size=3).map(tuple),
+    members_ref=st.none() | REFS,
+    policy=st.sampled_from(["settled", "all", "any", "quorum"]),
+    quorum=st.none() | st.integers(1, 4),
+    stragglers=st.sampled_from(["cancel", "wait"]),
+    deadline_ms=LIMIT_MS,
+    then=st.none() | _MEMBER,
 )
 
 _STAMP: dict[str, st.SearchStrategy[Any]] = {
@@ -122,11 +144,11 @@ _DIGEST = {"digest": st.none() | TEXT}
 _PROCESS = {"host": TEXT, "pid": WILD_INT}
 
 TASK_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
-    events.TaskHeld: st.builds(events.TaskHeld, **_STAMP, spec=SPECS, digest=TEXT),
+    events.TaskHeld: st.builds(events.TaskHeld, **_STAMP, spec=SPECS | WAITING_SPECS, digest=TEXT),
     events.TaskQueued: st.builds(
         events.TaskQueued,
         **_STAMP,
-        spec=SPECS,
+        spec=SPECS | WAITING_SPECS,
         digest=TEXT,
         attempt=WILD_INT,
         failures=WILD_INT,
@@ -152,6 +174,7 @@ TASK_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         **_DIGEST,
         result=raw(JSON_VALUE),
         result_ref=st.none() | REFS,
+        fan_out=st.none() | FAN_OUTS,
     ),
     events.TaskFailed: st.builds(events.TaskFailed, **_END, **_WHY, **_DIGEST),
     events.TaskCancelled: st.builds(events.TaskCancelled, **_END, **_DIGEST),
@@ -160,7 +183,30 @@ TASK_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
     ),
     events.TaskCancelRequested: st.builds(events.TaskCancelRequested, **_STAMP),
 }
+_COUNTS = {"expected": WILD_INT, "settled": WILD_INT, "succeeded": WILD_INT}
 OTHER_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
+    events.BarrierOpened: st.builds(
+        events.BarrierOpened,
+        **_STAMP,
+        fan_out=FAN_OUTS,
+        digest=TEXT,
+        parent_id=st.none() | TOKEN,
+    ),
+    events.BarrierReleased: st.builds(
+        events.BarrierReleased,
+        **_STAMP,
+        **_COUNTS,
+        opened=st.integers(0, 30),
+        outcomes=st.lists(WILD_INT, max_size=4).map(tuple),
+        outcomes_ref=st.none() | REFS,
+    ),
+    events.BarrierAbandoned: st.builds(
+        events.BarrierAbandoned,
+        **_STAMP,
+        **_COUNTS,
+        why=st.sampled_from(["policy", "cancelled", "parent", "of-tomorrow"]),
+        error=TEXT,
+    ),
     events.AgentStarted: st.builds(
         events.AgentStarted,
         **_STAMP,
