@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from fleetlog.agents.executors.attempt import Attempt, Ended
+from fleetlog.agents.executors.branches import FanOutLine, SpawnLine, fanned_out
 from fleetlog.agents.executors.exec_v1 import (
     ArtifactLine,
     HeartbeatLine,
@@ -34,7 +35,8 @@ from fleetlog.agents.executors.programs import (
     existing_folder,
     not_started,
 )
-from fleetlog.agents.frames import Failed, Stopped, Succeeded, clip
+from fleetlog.agents.frames import Failed, Outcome, Stopped, Succeeded, clip
+from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 
 _STDERR_CHARS_MAX: Final = 4 * 1024
@@ -105,6 +107,8 @@ class _Reading:
         self._workdir = workdir
         self._meter = Meter()
         self._result: ResultLine | None = None
+        self._fan_out: FanOutLine | None = None
+        self._spawn_count = 0
         self._is_result_cut = False
         self._stdout = Tail(INLINE_MAX_BYTES)
         self._stderr = Tail(_STDERR_CHARS_MAX)
@@ -133,6 +137,10 @@ class _Reading:
             case ArtifactLine(path, name, media_type):
                 self._attempt.leave(self._workdir, path, name, media_type)
                 self._attempt.alive()
+            case SpawnLine() as line:
+                self._spawn(line)
+            case FanOutLine() as line:
+                self._fan_out = line
             case ResultLine() as line:
                 self._result = line
 
@@ -145,13 +153,30 @@ class _Reading:
             stderr=self._stderr.text(),
             now=self._attempt.clock.now(),
         )
-        if self._is_result_cut and isinstance(outcome, Succeeded):
+        if self._fan_out is not None and isinstance(outcome, Succeeded):
+            outcome = self._fanned_out(self._fan_out)
+        elif self._is_result_cut and isinstance(outcome, Succeeded):
             outcome = too_large(f"more than {JSON_CHARS_MAX}")
-        if self._attempt.is_stopping and (
-            self._result is None or not isinstance(outcome, Succeeded)
-        ):
+        has_said_one = self._result is not None or self._fan_out is not None
+        if self._attempt.is_stopping and not (has_said_one and isinstance(outcome, Succeeded)):
             outcome = Stopped()
         return Ended(outcome, exit_code, self._meter.total())
+
+    def _fanned_out(self, line: FanOutLine) -> Outcome:
+        try:
+            fan_out = line.fan_out()
+        except InvalidInput as error:
+            return Failed("unreadable_result", clip(f"the fan-out is not allowed: {error}"), True)  # noqa: FBT003 - a struct's field
+        return fanned_out(fan_out, self._attempt.run)
+
+    def _spawn(self, line: SpawnLine) -> None:
+        self._attempt.alive()
+        self._spawn_count += 1
+        task_id = line.spawned_id(self._attempt.run.task_id, self._spawn_count)
+        try:
+            self._attempt.spawn(task_id, msgspec.json.encode(line.spawned()))
+        except InvalidInput as error:
+            self._write("log", f"spawn: {error}\n")
 
     def _write(self, stream: Stream, text: str, pct: float | None = None) -> None:
         self._attempt.output.write(stream, text, pct)

@@ -8,6 +8,10 @@ A stdout line that is a JSON object with one of the types below is read; every o
     {"type": "usage", "input_tokens"?, "output_tokens"?, "cost_usd"?, "model"?}
     {"type": "artifact", "path": …, "name"?, "media_type"?}
         a file below the working directory; it is kept as it is when the command has ended
+    {"type": "spawn", "handler": …, "args"?, "key"?, "queue"?, "priority"?, "labels"?, "timeout"?, …}
+        a task that is made now and not waited for; "argv" in place of handler and args for a command
+    {"type": "fan_out", "members": […], "then"?, "policy"?, "quorum"?, "deadline"?, "stragglers"?}
+        the outcome, instead of a result: members and "then" are objects as in spawn, members also ids of tasks
     {"type": "result", "status": "ok" or "error", "output"?, "error"?}
         where error is {"code"?, "message"?, "retryable"?, "retry_at"?}
 
@@ -24,6 +28,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from fleetlog.agents.executors.branches import FanOutLine, SpawnLine
 from fleetlog.agents.executors.lines import JSON_CHARS_MAX
 from fleetlog.agents.frames import (
     Deferred,
@@ -107,7 +112,16 @@ class ResultLine(msgspec.Struct, frozen=True, tag_field="type", tag="result"):
 
 _RESULT_HEAD: Final = re.compile(r'\s*\{\s*("status"\s*:\s*"[a-z]*"\s*,\s*)?"type"\s*:\s*"result"')
 
-Line = LogLine | ProgressLine | HeartbeatLine | UsageLine | ArtifactLine | ResultLine
+Line = (
+    LogLine
+    | ProgressLine
+    | HeartbeatLine
+    | UsageLine
+    | ArtifactLine
+    | SpawnLine
+    | FanOutLine
+    | ResultLine
+)
 
 _decoder: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line)
 
@@ -118,8 +132,11 @@ def read_line(text: str) -> Line | None:
         return None
     try:
         line = _decoder.decode(text)
-        if isinstance(line, ResultLine):
-            msgspec.json.decode(line.output)
+        match line:
+            case ResultLine(_, output):
+                msgspec.json.decode(output)
+            case SpawnLine():
+                msgspec.json.decode(line.args)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
     return line

@@ -153,6 +153,8 @@ def attempt_environment(run: Run, *, worker_mark: str, workdir: Path) -> dict[st
     }
     if run.deadline is not None:
         environ["FLEETLOG_DEADLINE"] = run.deadline.isoformat()
+    if run.children is not None:
+        environ["FLEETLOG_CHILDREN"] = run.children
     if run.traceparent is not None:
         environ["TRACEPARENT"] = run.traceparent
     return environ

@@ -15,6 +15,7 @@ import msgspec
 from fleetlog.agents.answers import Cancel, PermanentError, Retry
 from fleetlog.agents.context import Context
 from fleetlog.agents.executors.attempt import Attempt, Ended
+from fleetlog.agents.executors.branches import fanned_out
 from fleetlog.agents.executors.streams import current_output
 from fleetlog.agents.frames import (
     Cancelled,
@@ -134,22 +135,9 @@ def _read_answer(answer: object, run: Run) -> Outcome:
         case Cancel(reason=reason):
             return Cancelled(clip(reason))
         case FanOut():
-            return _fan_out(answer, run)
+            return fanned_out(answer, run)
         case _:
             return _encode(answer)
-
-
-def _fan_out(answer: FanOut, run: Run) -> Outcome:
-    try:
-        plan = msgspec.json.encode(answer.plan(run.task_id, parent_id=run.task_id))
-    except InvalidInput as error:
-        return _unreadable(f"the handler's fan-out is not allowed: {error}")
-    if len(plan) > PAYLOAD_MAX_BYTES:
-        return _unreadable(
-            f"the handler's fan-out has {len(plan)} bytes, at most {PAYLOAD_MAX_BYTES} are allowed:"
-            " put large arguments into files or a store and pass their names"
-        )
-    return Succeeded(b"null", plan)
 
 
 def _encode(value: object) -> Outcome:

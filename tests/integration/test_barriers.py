@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from support.fleets import agent, coordinator, history, wait_for
 
@@ -16,7 +18,8 @@ from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import KeyTaken, TaskNotFound
 from fleetlog.bus.fan_out import FanOut
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.specs import TaskSpec
+from fleetlog.schemas.events import TaskQueued
+from fleetlog.schemas.specs import Backoff, TaskSpec
 
 
 @pytest.fixture
@@ -245,7 +248,7 @@ async def test_a_retried_gatherer_finds_what_it_made(
         spec = call("gather_twice", folder=str(tmp_path))
         outcome = await (await client.submit(spec)).result("60s")
     assert outcome.attempts == 2
-    [marked] = os.listdir(tmp_path)
+    [marked] = [path.name for path in tmp_path.glob("*")]  # noqa: ASYNC240 - a test
     assert outcome.result == [marked, "permanent"]
 
 
@@ -270,3 +273,60 @@ async def test_the_end_of_a_gatherer_ends_what_it_waits_for(
         assert nap is not None
         assert (await client.result(nap.id, "30s")).state == "cancelled"
         assert (await submitted.result("30s")).state == "cancelled"
+
+
+def shell(script: str, **fields: Any) -> TaskSpec:
+    args = msgspec.Raw(msgspec.json.encode({"argv": ["sh", "-ec", script]}))
+    return TaskSpec(handler="sh", executor="command", args=args, **fields)
+
+
+async def test_a_command_fans_out_and_reads_its_children(
+    server: EmbeddedServer, fleet: str, client: Client
+) -> None:
+    line = {
+        "type": "fan_out",
+        "members": [
+            {"handler": "add", "args": {"a": 1, "b": 2}},
+            {"argv": ["echo", "hello"], "labels": {"of": "a command"}},
+        ],
+        "then": {"argv": ["sh", "-c", 'cat "$FLEETLOG_CHILDREN"']},
+        "policy": "all",
+        "deadline": "1m",
+    }
+    async with coordinator(server.target, fleet), agent(server.target, fleet, workers=2):
+        submitted = await client.submit(shell(f"echo '{json.dumps(line)}'"))
+        outcome = await submitted.result("30s")
+        bad = await client.submit(shell("""echo '{"type": "fan_out", "members": [{}]}'"""))
+        refused = await bad.result("30s")
+    children = [json.loads(each) for each in outcome.result.splitlines()]
+    assert [(child["state"], child["result"]) for child in children] == [
+        ("completed", 3),
+        ("completed", "hello"),
+    ]
+    assert (refused.state, refused.error_class) == ("failed", "unreadable_result")
+    assert "a task needs a handler or an argv" in (refused.error or "")
+
+
+async def test_a_command_spawns_tasks_that_nobody_waits_for(
+    server: EmbeddedServer, fleet: str, client: Client
+) -> None:
+    script = """
+        echo '{"type": "spawn", "handler": "add", "args": {"a": 1, "b": 2}}'
+        echo '{"type": "spawn", "handler": "noop", "key": "mine"}'
+        echo '{"type": "spawn", "queue": "not a queue", "handler": "noop"}'
+        if [ "$FLEETLOG_ATTEMPT" = 1 ]; then exit 1; fi
+    """
+    async with coordinator(server.target, fleet), agent(server.target, fleet, workers=2):
+        submitted = await client.submit(shell(script, backoff=Backoff(first_ms=1)))
+        assert (await submitted.result("30s")).attempts == 2
+        children = {
+            record.subject.id: record.event.spec
+            for record in await history(client.fleet, types=("TaskQueued",))
+            if record.subject and record.subject.id != submitted.task_id
+            if isinstance(record.event, TaskQueued)
+        }
+        said = [chunk.text async for _, chunk in client.fleet.outputs.read(submitted.task_id)]
+    assert len(children) == 2
+    assert {spec.parent_id for spec in children.values()} == {submitted.task_id}
+    assert f"{submitted.task_id}-s1" in children
+    assert any("spawn: queue 'not a queue' is not valid" in text for text in said)
