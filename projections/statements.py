@@ -15,6 +15,7 @@ TABLES: Final = (
     "queues",
     *("meta", "events", "open_tasks", "settled_tasks", "ended_attempts"),
     *("known_agents", "known_workers", "heartbeats", "allowances"),
+    *("known_barriers", "named_members", "member_outcomes"),
 )
 """Under `sql/tables`, in the order of creation."""
 
@@ -24,9 +25,10 @@ RELATIONS: Final = (
     *("views/queue_depth", "views/throughput_by_minute", "views/success_rate", "views/latency"),
     *("views/speedup", "views/cost", "views/queue_history", "views/utilization"),
     *("views/credentials", "views/queue_scalings"),
+    *("barriers/members", "views/barrier_members", "views/barriers"),
 )
 """Under `sql`, in the order of creation: a view stands after those it reads. `intervals` are what views count
-times by, in the schema `store`."""
+times by, `barriers` what they know of members, in the schema `store`."""
 
 VIEWS: Final = tuple(name.removeprefix("views/") for name in RELATIONS if name.startswith("views/"))
 """What people see beside the tables of their own: `events`, `queues` and `heartbeats`."""
@@ -64,7 +66,7 @@ def layout() -> str:
     """A digest of everything that decides which rows a log leads to; another one means: rebuild."""
     parts = [f"events {SCHEMA_VERSION} {sorted(EVENT_TYPES)}"]
     parts += [f"{kind} {sorted(verbs)}" for kind, verbs in sorted(VERBS.items())]
-    folders = ("tables", "views", "intervals", "macros", "steps")
+    folders = ("tables", "views", "intervals", "barriers", "macros", "steps")
     for folder in folders:
         entries = (files("fleetlog.projections") / "sql" / folder).iterdir()
         parts += [statement(f"{folder}/{name}") for name in sorted(_stem(e.name) for e in entries)]

@@ -29,10 +29,18 @@ _STEPS_OF_KIND: Final = {
     "worker": ("merge_workers",),
     "queue": ("merge_queues",),
 }
-_KINDS: Final = (
-    "SELECT kind, kind = 'task' AND bool_or(j.allowances IS NOT NULL) FROM batch GROUP BY kind"
+_STEPS_OF_BARRIERS: Final = (
+    *("open_barriers", "add_barriers", "add_members"),
+    *("end_barriers", "close_barriers", "add_outcomes"),
 )
-_TEMPORARY: Final = ("batch", "judged", "refolded", "folded", "changed")
+_KINDS: Final = """
+SELECT
+    kind,
+    kind = 'task' AND bool_or(j.allowances IS NOT NULL),
+    kind = 'barrier' OR kind = 'task' AND bool_or(j.fan_out IS NOT NULL)
+FROM batch GROUP BY kind
+"""
+_TEMPORARY: Final = ("batch", "judged", "refolded", "folded", "changed", "opened", "ended")
 _ABOUT_DATA: Final = (duckdb.DataError, duckdb.InvalidInputException)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -166,11 +174,15 @@ class Store:
             connection.execute("BEGIN")
             for step in ("parse_batch", "judge_tasks", "fold_unusual", "fold_tasks", "add_events"):
                 connection.execute(statement(f"steps/{step}"))
-            for kind, has_allowances in connection.execute(_KINDS).fetchall():
+            kinds = connection.execute(_KINDS).fetchall()
+            for kind, has_allowances, _ in kinds:
                 for step in _STEPS_OF_KIND.get(kind, ()):
                     connection.execute(statement(f"steps/{step}"))
                 if has_allowances:
                     connection.execute(statement("steps/merge_allowances"))
+            if any(has_barriers for _, _, has_barriers in kinds):
+                for step in _STEPS_OF_BARRIERS:
+                    connection.execute(statement(f"steps/{step}"))
             connection.execute(statement("steps/move_checkpoint"))
             connection.execute("COMMIT")
             # Replaced in the next transaction, they would be held until its end: twice the memory.

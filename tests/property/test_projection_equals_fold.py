@@ -161,7 +161,9 @@ def _spec(twist: int) -> TaskSpec:
         case 4:
             return TaskSpec(handler="slow", expires_ms=6_000)
         case 5:
-            return TaskSpec(handler="large", args_ref=REF)
+            return TaskSpec(handler="large", args_ref=REF, barrier_id="b", after=("x", "y"))
+        case 6:
+            return TaskSpec(handler="greet", continues="b")
         case _:
             return TaskSpec(handler="greet")
 
@@ -196,7 +198,7 @@ def _command(step: Step, task: Task) -> AnyCommand:
         case "end":
             return Cancel(**ending)
         case "queue":
-            return Queue(id="c")
+            return Queue(id="c", is_open=step.twist % 2 == 1)
         case _:
             return Expire(id="c")
 
@@ -393,6 +395,9 @@ def _expected_task(expected: Expected) -> list[dict[str, Any]]:
             "max_attempts": spec.max_attempts if spec else None,
             "timeout_ms": spec.timeout_ms if spec else None,
             "parent_id": spec.parent_id if spec else None,
+            "barrier_id": spec.barrier_id if spec else None,
+            "continues": spec.continues if spec else None,
+            "after": list(spec.after) if spec else None,
             "result": None if result is None or result_ref else bytes(result).decode(),
             "result_size": result_ref.size if result_ref else None,
             "result_sha256": result_ref.sha256 if result_ref else None,

@@ -67,7 +67,10 @@ SELECT
             'timeout_ms': NULL::BIGINT,
             'parent_id': NULL::VARCHAR,
             'digest': e.j.digest,
-            'args_ref': NULL::STRUCT(sha256 VARCHAR, size BIGINT)
+            'args_ref': NULL::STRUCT(sha256 VARCHAR, size BIGINT),
+            'barrier_id': NULL::VARCHAR,
+            'continues': NULL::VARCHAR,
+            'after': NULL::VARCHAR[]
         }
         ELSE {
             'handler': b.j.spec.handler,
@@ -84,7 +87,10 @@ SELECT
             END,
             'parent_id': b.j.spec.parent_id,
             'digest': b.j.digest,
-            'args_ref': b.j.spec.args_ref
+            'args_ref': b.j.spec.args_ref,
+            'barrier_id': b.j.spec.barrier_id,
+            'continues': b.j.spec.continues,
+            'after': coalesce(b.j.spec.after, [])
         }
     END AS spec,
     coalesce(o.submitted_at, g.submitted_at) AS submitted_at,

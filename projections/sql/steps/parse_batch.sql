@@ -23,7 +23,8 @@ parsed AS (
                     "handler": "VARCHAR", "executor": "VARCHAR", "args": "JSON", "key": "VARCHAR",
                     "labels": "MAP(VARCHAR, VARCHAR)", "max_attempts": "BIGINT", "timeout_ms": "JSON",
                     "parent_id": "VARCHAR", "delay_ms": "BIGINT",
-                    "args_ref": {"sha256": "VARCHAR", "size": "BIGINT"}
+                    "args_ref": {"sha256": "VARCHAR", "size": "BIGINT"},
+                    "barrier_id": "VARCHAR", "continues": "VARCHAR", "after": ["VARCHAR"]
                 },
                 "digest": "VARCHAR", "attempt": "BIGINT", "failures": "BIGINT", "losses": "BIGINT",
                 "submitted_at": "TIMESTAMPTZ", "agent_id": "VARCHAR", "worker_id": "VARCHAR",
@@ -39,7 +40,7 @@ parsed AS (
                 },
                 "strains": [{"resource": "VARCHAR", "left": "BIGINT", "floor": "BIGINT", "where": "VARCHAR"}],
                 "error_class": "VARCHAR", "error": "VARCHAR", "delay_ms": "BIGINT", "result": "JSON",
-                "result_ref": {"sha256": "VARCHAR", "size": "BIGINT"},
+                "result_ref": {"sha256": "VARCHAR", "size": "BIGINT"}, "fan_out": "JSON",
                 "limit": "VARCHAR", "pid": "BIGINT", "version": "VARCHAR", "queues": ["VARCHAR"],
                 "workers": "BIGINT", "concurrency": "BIGINT", "labels": "MAP(VARCHAR, VARCHAR)",
                 "signal": "BIGINT", "task_id": "VARCHAR",

@@ -53,6 +53,9 @@ class Log:
     def queue(self, queue: str, event: Event) -> int:
         return self.raw(f"queue.{queue}.{type_of(event).rpartition('.')[2]}", encode(event))
 
+    def barrier(self, barrier_id: str, event: Event) -> int:
+        return self.raw(f"barrier.{barrier_id}.{type_of(event).rpartition('.')[2]}", encode(event))
+
     def credential(self, name: str, event: Event) -> int:
         return self.raw(f"credential.{name}.{type_of(event).rpartition('.')[2]}", encode(event))
 

@@ -1,0 +1,22 @@
+CREATE TABLE store.known_barriers (
+    barrier_id VARCHAR NOT NULL,
+    is_by_task BOOLEAN NOT NULL,
+    parent_id VARCHAR,
+    policy VARCHAR,
+    quorum BIGINT,
+    stragglers VARCHAR,
+    expected BIGINT,
+    is_stored BOOLEAN NOT NULL,
+    continuation_id VARCHAR,
+    deadline_ms BIGINT,
+    opened_seq BIGINT NOT NULL,
+    opened_at TIMESTAMPTZ NOT NULL,
+    end_seq BIGINT,
+    end_state VARCHAR,
+    ended_at TIMESTAMPTZ,
+    settled BIGINT,
+    succeeded BIGINT,
+    why VARCHAR,
+    reason VARCHAR,
+    actor VARCHAR
+)
