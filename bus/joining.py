@@ -10,27 +10,29 @@ import msgspec
 
 from fleetlog.bus.core import Refusal, RequestCancel, decide
 from fleetlog.bus.core.barrier import why_released
-from fleetlog.bus.core.joins import (
+from fleetlog.bus.core.join import (
     Abandon,
     Join,
     JoinAct,
-    Joins,
     LoadMembers,
     LookAt,
+    LookBack,
     MakeTask,
     ReadOn,
     Release,
     Tell,
     barrier_id_of,
 )
+from fleetlog.bus.core.joins import Joins
 from fleetlog.bus.errors import ConflictError, ObjectLost, TransportError
 from fleetlog.bus.fanning_out import append_first, load_members
 from fleetlog.bus.fleet import Fleet
-from fleetlog.bus.log import entry
+from fleetlog.bus.log import EventLog, entry
 from fleetlog.bus.rules import subject_of
-from fleetlog.schemas.envelope import open_stored
+from fleetlog.schemas.envelope import Recorded, open_stored
 from fleetlog.schemas.events import (
     BarrierAbandoned,
+    BarrierOpened,
     BarrierReleased,
     TerminalEvent,
     verb_of,
@@ -72,10 +74,13 @@ class Joiner:
         except ConflictError:
             return  # the event that was first is on its way to the fold
         except TransportError as error:
-            logger.warning("barrier %s has to wait: %s", act.join.id, error)
-            await self._fleet.system.clock.sleep(AGAIN_S)
-            self._joins.put_back(act)
+            logger.warning("a barrier has to wait: %s", error)
+            await self._put_back(act)
         self._changed()
+
+    async def _put_back(self, act: JoinAct) -> None:
+        await self._fleet.system.clock.sleep(AGAIN_S)
+        self._joins.put_back(act)
 
     async def _do(self, act: JoinAct) -> None:
         match act:
@@ -89,10 +94,12 @@ class Joiner:
             case ReadOn(join):
                 await self._read_to(await self._fleet.log.end())
                 self._joins.pass_deadline(join)
-            case Release(join):
-                await self._release(join)
-            case Abandon(join, why, error):
-                await self._abandon(join, why, error)
+            case LookBack(barrier_id):
+                await self._look_back(barrier_id)
+            case Release():
+                await self._release(act)
+            case Abandon():
+                await self._abandon(act)
             case Tell():
                 await self._tell(act)
 
@@ -109,24 +116,36 @@ class Joiner:
             self._joins.settle(name, last.seq, event)
         elif isinstance(event, BarrierReleased | BarrierAbandoned):
             self._joins.settle_barrier(name, last.seq, event)
+        else:
+            self._joins.find(join, name)
         if name == join.then_id and last.subject.rpartition(".")[2] != "held":
             self._joins.note_continuation(join)
+
+    async def _look_back(self, barrier_id: str) -> None:
+        last = await self._fleet.log.last(guard(self._fleet.name, "barrier", barrier_id))
+        event = open_stored(last).event if last is not None else None
+        if last is None or not isinstance(event, BarrierReleased | BarrierAbandoned):
+            self._joins.recall(barrier_id, None)
+            return
+        opened = await _opening(self._fleet.log, barrier_id)
+        ended = None if opened is None else _ended(barrier_id, opened, last.seq, event)
+        self._joins.recall(barrier_id, ended)
 
     async def _load(self, join: Join) -> None:
         try:
             members = await load_members(self._fleet.objects, join.plan)
         except ObjectLost as error:
-            await self._abandon(join, "policy", f"its members are not known: {error}")
+            self._joins.lose_members(join, f"its members are not known: {error}")
             return
         self._joins.give_members(join, members)
 
-    async def _release(self, join: Join) -> None:
-        outcomes, ref = tuple(join.slots), None
+    async def _release(self, act: Release) -> None:
+        outcomes, ref = act.outcomes, None
         if len(data := msgspec.json.encode(outcomes)) > INLINE_MAX_BYTES:
             outcomes, ref = (), await self._fleet.objects.put(data)
-        tally = join.tally
+        join, tally = act.join, act.tally
         event = BarrierReleased(
-            id=f"{join.id}-{join.version}-released",
+            id=f"{join.id}-{act.version}-released",
             occurred_at=self._fleet.log.now(),
             reason=why_released(join.plan, tally),
             opened=join.opened,
@@ -136,30 +155,34 @@ class Joiner:
             outcomes=outcomes,
             outcomes_ref=ref,
         )
-        await self._append(join, event)
+        await self._append(join, act.version, event)
 
-    async def _abandon(self, join: Join, why: str, error: str) -> None:
-        tally = join.tally
+    async def _abandon(self, act: Abandon) -> None:
+        join, tally = act.join, act.tally
         event = BarrierAbandoned(
-            id=f"{join.id}-{join.version}-abandoned",
+            id=f"{join.id}-{act.version}-abandoned",
             occurred_at=self._fleet.log.now(),
-            why=why,
-            error=error,
+            why=act.why,
+            error=act.error,
             expected=tally.expected,
             settled=tally.settled,
             succeeded=tally.succeeded,
         )
-        await self._append(join, event)
+        await self._append(join, act.version, event)
 
-    async def _append(self, join: Join, event: BarrierReleased | BarrierAbandoned) -> None:
+    async def _append(
+        self, join: Join, version: int, event: BarrierReleased | BarrierAbandoned
+    ) -> None:
+        # The version it was decided in, not the present one: a barrier ends once.
         subject = Subject(self._fleet.name, "barrier", join.id, verb_of(event))
-        seq = await self._fleet.log.append(entry(subject, join.version, event))
+        seq = await self._fleet.log.append(entry(subject, version, event))
         self._fleet.hints.publish(join.id, seq)
 
     async def _tell(self, act: Tell) -> None:
         task = act.task
         event = decide(act.command, task, self._fleet.log.now())
         if isinstance(event, Refusal):
+            await self._put_back(act)  # a clock that was set back, perhaps: it is decided anew
             return
         subject = subject_of(self._fleet.name, task, event)
         seq = await self._fleet.log.append(entry(subject, task.version, event))
@@ -167,3 +190,33 @@ class Joiner:
             self._fleet.hints.publish(task.id, seq)
         elif isinstance(act.command, RequestCancel) and task.lease is not None:
             self._fleet.hints.publish(task.id, seq, to=task.lease.agent_id)
+
+
+async def _opening(log: EventLog, barrier_id: str) -> Recorded | None:
+    """The event that named a barrier's members: its own first one, or the task's end whose id it has."""
+    found = await log.read_thing(guard(log.fleet, "barrier", barrier_id))
+    if found and isinstance((first := open_stored(found[0])).event, BarrierOpened):
+        return first
+    last = await log.last(guard(log.fleet, "task", barrier_id))
+    return open_stored(last) if last is not None else None
+
+
+def _ended(
+    barrier_id: str, opened: Recorded, version: int, event: BarrierReleased | BarrierAbandoned
+) -> Join | None:
+    """A barrier that has ended, as far as what came late needs it; None if nothing opened it."""
+    plan = getattr(opened.event, "fan_out", None)
+    if plan is None:
+        return None
+    join = Join(
+        id=barrier_id,
+        plan=msgspec.structs.replace(plan, members=(), members_ref=None, then=None),
+        opened=opened.seq,
+        opened_at=opened.stored_at,
+        stirred_at=opened.stored_at,
+        version=version,
+        status="released",
+    )
+    if isinstance(event, BarrierAbandoned):
+        join.status, join.why, join.error = "abandoned", event.why, event.error
+    return join

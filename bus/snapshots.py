@@ -11,12 +11,12 @@ from typing import Final
 import msgspec
 
 from fleetlog.bus.core import AgentState, Lease, Task
-from fleetlog.bus.core.joins import Join
+from fleetlog.bus.core.join import Join
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.log import EventLog
 from fleetlog.bus.objects import Objects
 from fleetlog.bus.unsettled import Unsettled
-from fleetlog.schemas.fan_outs import FanOutSpec
+from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 logger = logging.getLogger("fleetlog.coordinator")
@@ -111,7 +111,7 @@ def stamp() -> str:
     """What this version's states look like."""
     fields = [
         kind.__struct_fields__
-        for kind in (Task, Lease, TaskSpec, Backoff, AgentState, Join, FanOutSpec)
+        for kind in (Task, Lease, TaskSpec, Backoff, AgentState, Join, FanOutSpec, Member)
     ]
     return f"{FOLD_VERSION}-{zlib.crc32(repr(fields).encode()):08x}"
 

@@ -20,7 +20,8 @@ from fleetlog.bus.core import (
     resume,
 )
 from fleetlog.bus.core.decide import AnyCommand
-from fleetlog.bus.core.joins import Join, Joins
+from fleetlog.bus.core.join import Join
+from fleetlog.bus.core.joins import Joins
 from fleetlog.schemas.envelope import Recorded, Stored, UnknownEvent, open_stored
 from fleetlog.schemas.events import TerminalEvent
 from fleetlog.schemas.subjects import Subject

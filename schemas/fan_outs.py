@@ -65,6 +65,14 @@ def member_id(barrier_id: str, position: int, spec: TaskSpec) -> str:
     return key_id(spec.key) if spec.key is not None else derived_id(barrier_id, position)
 
 
+def is_member_id(barrier_id: str, task_id: str, spec: TaskSpec) -> bool:
+    """Whether a fan-out with this id would have given the task's spec this id."""
+    if spec.key is not None:
+        return task_id == key_id(spec.key)
+    head, _, position = task_id.rpartition("-")
+    return position.isdecimal() and head == derived_id(barrier_id, "").removesuffix("-")
+
+
 def needed_count(plan: FanOutSpec) -> int:
     """How many members must have completed for the continuation to run."""
     match plan.policy:
@@ -114,6 +122,7 @@ def plan_fan_out(  # noqa: PLR0913 - what a fan-out consists of
         raise InvalidInput("a quorum goes with the policy `quorum`, and that with a quorum")
     planned = [_member(barrier_id, n, each, parent_id) for n, each in enumerate(members, 1)]
     _check_distinct(planned)
+    _check_not_itself(barrier_id, planned, parent_id)
     plan = FanOutSpec(
         count=len(planned),
         members=tuple(planned),
@@ -163,10 +172,25 @@ def _continuation(barrier_id: str, then: TaskSpec | None, parent_id: str | None)
     check_spec(then)
     if then.key is not None:
         raise InvalidInput("a continuation can't have a key: its id is its barrier's")
+    if then.after:
+        raise InvalidInput(
+            "a continuation waits for its barrier alone: make what it is to come after members"
+        )
+    if then.continues is not None or then.barrier_id is not None:
+        raise InvalidInput("a continuation can't be part of another fan-out")
     spec = msgspec.structs.replace(
         then, continues=barrier_id, parent_id=then.parent_id or parent_id
     )
     return Member(derived_id(barrier_id, "then"), spec, payload_digest(then))
+
+
+def _check_not_itself(barrier_id: str, members: Sequence[Member], parent_id: str | None) -> None:
+    forbidden = {barrier_id, derived_id(barrier_id, "then"), parent_id}
+    for position, member in enumerate(members, 1):
+        if member.task_id in forbidden:
+            raise InvalidInput(
+                f"member {position}: {member.task_id} would wait for itself: leave it out"
+            )
 
 
 def _check_distinct(members: Sequence[Member]) -> None:

@@ -7,16 +7,27 @@ itself hands its slot on to its continuation. Slots are kept by the member's id,
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final, Literal
+from itertools import islice
+from typing import Any, Final
 
 import msgspec
 
-from fleetlog.bus.core.barrier import Tally, verdict
-from fleetlog.bus.core.commands import GiveUp, Queue, RequestCancel
-from fleetlog.bus.core.task import Task, instant_after
+from fleetlog.bus.core.agenda import Agenda, Alarms
+from fleetlog.bus.core.join import (
+    Join,
+    JoinAct,
+    LookAt,
+    LookBack,
+    MakeTask,
+    Tell,
+    barrier_id_of,
+    barrier_name,
+    gate_name,
+)
+from fleetlog.bus.core.owed import Owing, mark_of
+from fleetlog.bus.core.task import Task
 from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import (
     BarrierAbandoned,
@@ -27,144 +38,11 @@ from fleetlog.schemas.events import (
     TerminalEvent,
     verb_of,
 )
-from fleetlog.schemas.fan_outs import FanOutSpec, Member
+from fleetlog.schemas.fan_outs import FanOutSpec, Member, is_member_id
 from fleetlog.schemas.specs import TaskSpec
 
-PATIENCE_MS: Final = 1_000
-"""A writer that made no further member for so long has died: the coordinator makes the others."""
 CULPRITS_MAX: Final = 5
 """So many are named when a policy can't be met."""
-
-
-class Join(msgspec.Struct, kw_only=True):
-    """One barrier, or one task with `after`, as the log tells it. Changed by `Joins` alone."""
-
-    id: str
-    """The barrier's, or the waiting task's."""
-    is_gate: bool = False
-    """It is a task with `after`: its own next event is all that follows."""
-    plan: FanOutSpec
-    """Without its members."""
-    opened: int
-    """The sequence of the event that named the members."""
-    opened_at: datetime
-    """When the log stored it."""
-    parent_id: str | None = None
-    """The task that waits for it, running."""
-    version: int = 0
-    """The sequence of the barrier's last event."""
-    status: Literal["open", "released", "abandoned"] = "open"
-    """Where it is in its life."""
-    why: str = ""
-    """See `BarrierAbandoned.why`."""
-    error: str = ""
-    """Why it was abandoned, for people."""
-    is_unwanted: bool = False
-    """Someone ended its continuation, or it was part of something that ended."""
-    is_unread: bool = False
-    """The members are in the object store and have not been read yet."""
-    is_over: bool = False
-    """Its deadline has passed, as the whole log up to then shows."""
-    continuation: Literal["none", "unmade", "held", "gone"] = "none"
-    """What is known of it; gone: on its way, or ended."""
-    slots: list[int] = []
-    """For each member in order, the event that settled it; 0 while it is open."""
-    open: dict[str, int] = {}
-    """What is waited for, a task's id or a barrier's name, and its slot."""
-    own: set[str] = set()
-    """Of these, what the fan-out made: only that is cancelled with it."""
-    unseen: dict[str, Member] = {}
-    """Members of which nothing is known yet."""
-    followers: dict[str, None] = {}
-    """What open slots were handed on to long ago, so that the log must be asked."""
-    settled: int = 0
-    """Slots that are settled."""
-    succeeded: int = 0
-    """Those of them with success."""
-    culprits: list[str] = []
-    """The first that settled without."""
-    stirred_at: datetime
-    """When the log last held something new about its members' first events."""
-
-    @property
-    def name(self) -> str:
-        """Its key among all joins; no task has such an id."""
-        return _gate_name(self.id) if self.is_gate else barrier_name(self.id)
-
-    @property
-    def then_id(self) -> str | None:
-        """Its continuation's id."""
-        return self.plan.then.task_id if self.plan.then is not None else None
-
-    @property
-    def is_cancelling(self) -> bool:
-        """Whether what it made and is still open ends with it."""
-        return self.plan.stragglers == "cancel" or self.why in ("cancelled", "parent")
-
-    @property
-    def tally(self) -> Tally:
-        """How far it is."""
-        return Tally(len(self.slots), self.settled, self.succeeded)
-
-    @property
-    def deadline_at(self) -> datetime | None:
-        """When open members are cancelled."""
-        if self.plan.deadline_ms is None:
-            return None
-        return instant_after(self.opened_at, self.plan.deadline_ms)
-
-
-class MakeTask(msgspec.Struct, frozen=True):
-    """Append the first event of a member or of a continuation, which its writer has not."""
-
-    join: Join
-    member: Member
-
-
-class LookAt(msgspec.Struct, frozen=True):
-    """Read what the fold does not hold: a task, or a barrier by its name."""
-
-    join: Join
-    name: str
-    is_member: bool
-    """It must be there; else it is what a member's slot was handed on to."""
-
-
-class LoadMembers(msgspec.Struct, frozen=True):
-    """Fetch the members from the object store."""
-
-    join: Join
-
-
-class ReadOn(msgspec.Struct, frozen=True):
-    """The deadline has passed: read the log to an end asked for now, then say so."""
-
-    join: Join
-
-
-class Release(msgspec.Struct, frozen=True):
-    """Append `barrier.released`."""
-
-    join: Join
-
-
-class Abandon(msgspec.Struct, frozen=True):
-    """Append `barrier.abandoned`."""
-
-    join: Join
-    why: str
-    error: str
-
-
-class Tell(msgspec.Struct, frozen=True):
-    """A command for a task."""
-
-    join: Join
-    task: Task
-    command: Queue | GiveUp | RequestCancel
-
-
-JoinAct = MakeTask | LookAt | LoadMembers | ReadOn | Release | Abandon | Tell
 
 
 class Joins:
@@ -180,16 +58,26 @@ class Joins:
         """By name."""
         self._waiting: dict[str, set[str]] = {}
         self._dirty: dict[str, None] = {}
-        self._sent: dict[str, set[object]] = {}
-        self._timers: list[tuple[datetime, str]] = []
+        self._touched: dict[str, None] = {}
+        self._late: dict[str, dict[str, None]] = {}
+        self._looked_back: set[str] = set()
+        self._agendas: dict[str, Agenda] = {}
+        self._alarms = Alarms()
 
     def restore(self, joins: Iterable[Join]) -> None:
         """Begins with what a snapshot holds; the tasks must be there already."""
         for join in joins:
-            self.joins[join.name] = join
-            for waited_for in (*join.open, *self._concerned(join)):
+            self._add(join)
+            for waited_for in join.open:
                 self._waiting.setdefault(waited_for, set()).add(join.name)
-            self._dirty[join.name] = None
+            agenda = self._agendas[join.name]
+            agenda.looks |= dict.fromkeys(sorted(join.followers), False)
+            agenda.looks |= {each: True for each, m in join.unseen.items() if m.spec is None}
+            if join.is_ending:
+                agenda.cancels |= dict.fromkeys(sorted(join.own))
+        for task in self._tasks.values():
+            if task.spec is not None:
+                self._check_late(task, task.spec)
 
     def packed(self) -> list[msgspec.Raw]:
         """Each as JSON, as it is now: they change with every event."""
@@ -198,17 +86,18 @@ class Joins:
     def take_task(self, before: Task, task: Task, record: Recorded) -> None:
         """An event of a task was taken; `task` is the state that it led to."""
         event = record.event
-        if self._waiting:
-            self._see(before, task, record)
-        if task.status == "held" and before.status == "absent" and task.spec and task.spec.after:
-            self._open_gate(task, task.spec, record)
-        if not task.is_settled or before.is_settled or not isinstance(event, TerminalEvent):
-            self._stir(task.id)
-            return
-        if isinstance(event, TaskCompleted) and event.fan_out is not None:
-            self._open(Join(id=task.id, plan=event.fan_out, **_opened(record)))
-        self.settle(task.id, record.seq, event)
-        self._stir(task.id)
+        if before.status == "absent" and not task.is_settled and task.spec is not None:
+            self._meet(task, task.spec, record)
+        self._see(before, task, record)
+        if task.is_settled and not before.is_settled and isinstance(event, TerminalEvent):
+            self._forget_late(task)
+            if isinstance(event, TaskCompleted) and event.fan_out is not None:
+                join = Join(id=task.id, plan=event.fan_out, **_opened(record))
+                # Whoever asked for the task's end means what it leads to as well.
+                join.is_unwanted = before.is_cancel_requested
+                self._open(join)
+            self._settle(task.id, record.seq, event, is_new=True)
+        self._flush()
 
     def take_barrier(self, barrier_id: str, record: Recorded) -> bool:
         """An event of a barrier was taken. Answers whether its state allowed it."""
@@ -216,42 +105,27 @@ class Joins:
         if isinstance(event, BarrierOpened):
             if join is not None:
                 return False
-            self._open(
-                Join(
-                    id=barrier_id,
-                    plan=event.fan_out,
-                    parent_id=event.parent_id,
-                    version=record.seq,
-                    **_opened(record),
-                )
+            new = Join(
+                id=barrier_id, plan=event.fan_out, parent_id=event.parent_id, **_opened(record)
             )
+            new.version = record.seq
+            self._open(new)
+            self._flush()
             return True
         if join is None:
             return True  # ended, and gone from here
         join.version = record.seq
-        self._dirty[join.name] = None
-        if join.status != "open":
+        self._touch(join)
+        if join.status != "open" or not isinstance(event, BarrierReleased | BarrierAbandoned):
             return False
-        if isinstance(event, BarrierReleased):
-            join.status = "released"
-        elif isinstance(event, BarrierAbandoned):
-            join.status, join.why, join.error = "abandoned", event.why, event.error
-        else:
-            return False
+        self._end(join, event)
         self.settle_barrier(join.name, record.seq, event)
         return True
 
     def settle(self, task_id: str, seq: int, event: TerminalEvent) -> None:
-        """The task's outcome, from the log or from a look at a task that the fold does not hold."""
-        fan_out = event.fan_out if isinstance(event, TaskCompleted) else None
-        if fan_out is not None:
-            follower = fan_out.then.task_id if fan_out.then else barrier_name(task_id)
-            self._hand_on(task_id, follower)
-            return
-        what = verb_of(event)
-        if isinstance(event, TaskFailed):
-            what += f" ({event.error_class})"
-        self._settle_slots(task_id, seq, is_success=isinstance(event, TaskCompleted), what=what)
+        """The outcome of a task that the fold does not hold, as a look has shown."""
+        self._settle(task_id, seq, event, is_new=False)
+        self._flush()
 
     def settle_barrier(
         self, name: str, seq: int, event: BarrierReleased | BarrierAbandoned
@@ -259,73 +133,134 @@ class Joins:
         """How a barrier without a continuation has ended, from the log or from a look at it."""
         is_success = isinstance(event, BarrierReleased)
         self._settle_slots(name, seq, is_success=is_success, what=verb_of(event))
+        self._flush()
+
+    def find(self, join: Join, task_id: str) -> None:
+        """A look has shown that the task is there and has no outcome: that will come by itself."""
+        if join.unseen.pop(task_id, None) is not None:
+            self._touch(join)
+        self._flush()
 
     def note_continuation(self, join: Join) -> None:
         """A look has shown that the continuation is not held any more."""
         join.continuation = "gone"
-        self._dirty[join.name] = None
+        self._touch(join)
+        self._flush()
 
     def miss(self, task_id: str) -> None:
         """There is no such task, and nobody could make it."""
         self._settle_slots(task_id, 0, is_success=False, what="does not exist")
+        self._flush()
 
     def give_members(self, join: Join, members: Iterable[Member]) -> None:
         """The members that the object store held."""
+        if not join.is_unread or self.joins.get(join.name) is not join:
+            return  # they were given before
         join.is_unread = False
         self._add_members(join, members)
-        self._dirty[join.name] = None
+        if join.status != "open":
+            self._prune(join)
+        self._touch(join)
+        self._flush()
+
+    def lose_members(self, join: Join, why: str) -> None:
+        """The object store does not hold the members, and never will."""
+        join.is_unread, join.lost = False, why
+        self._touch(join)
+        self._flush()
 
     def pass_deadline(self, join: Join) -> None:
         """The log was read to an end that was asked for after the deadline."""
+        if self.joins.get(join.name) is not join:
+            return
         join.is_over = True
-        self._dirty[join.name] = None
+        self._agendas[join.name].cancels |= dict.fromkeys(sorted(join.own))
+        self._touch(join)
+        self._flush()
+
+    def recall(self, barrier_id: str, ended: Join | None) -> None:
+        """A barrier that the fold had let go, as the log tells of its end: what came late is its own.
+
+        Args:
+            barrier_id: which.
+            ended: it, without members and continuation; None if there is none that has ended.
+        """
+        late = self._late.pop(barrier_id, {})
+        self._looked_back.discard(barrier_id)
+        if ended is None or ended.name in self.joins:
+            return
+        self._add(ended)
+        for task_id in late:
+            if (task := self._tasks.get(task_id)) is not None and task.spec is not None:
+                self._join_late(ended, task, task.spec)
+        self._flush()
 
     def acts(self, now: datetime, most: int) -> list[JoinAct]:
-        """About `most` things that are owed or due, each only once for each state of what it concerns."""
-        while self._timers and self._timers[0][0] <= now:
-            self._dirty[heapq.heappop(self._timers)[1]] = None
-        found: list[JoinAct] = []
+        """Up to `most` things that are owed or due, each only once for each state of what it concerns."""
+        for name in self._alarms.ring(now):
+            self._dirty[name] = None
+        backs = [each for each in self._late if each not in self._looked_back][:most]
+        self._looked_back.update(backs)
+        found: list[JoinAct] = [LookBack(each) for each in backs]
         while self._dirty and len(found) < most:
             name = next(iter(self._dirty))
             del self._dirty[name]
             if (join := self.joins.get(name)) is None:
                 continue
-            sent = self._sent.setdefault(name, set())
-            for act in self._owed(join, now):
-                if (mark := _mark(act)) not in sent:
-                    sent.add(mark)
-                    found.append(act)
-                if len(found) >= most:
-                    self._dirty[name] = None
-                    break
+            agenda = self._agendas[name]
+            owing = Owing(join, agenda, self._tasks, now)
+            found += islice(owing.acts(), most - len(found))
+            for inner in owing.inner:
+                self._reject(inner)
+            if owing.wake_at is not None:
+                self._alarms.set(name, owing.wake_at)
+            if len(found) >= most:
+                self._dirty[name] = None
+        self._flush()
         return found
 
     def put_back(self, act: JoinAct) -> None:
         """It could not be done: it comes again."""
-        self._sent.get(act.join.name, set()).discard(_mark(act))
-        self._dirty[act.join.name] = None
+        if isinstance(act, LookBack):
+            self._looked_back.discard(act.barrier_id)
+            return
+        if (agenda := self._agendas.get(act.join.name)) is None:
+            return
+        match act:
+            case MakeTask() if act.member.task_id in act.join.unseen:
+                agenda.makes[act.member.task_id] = None
+            case LookAt():
+                agenda.looks[act.name] = act.is_member
+            case Tell() if act.task.id in act.join.own:
+                agenda.cancels[act.task.id] = None
+            case _:
+                agenda.sent.discard(mark_of(act))
+        self._touch(act.join)
 
     def next_at(self) -> datetime | None:
         """When something may come due."""
-        return self._timers[0][0] if self._timers else None
+        return self._alarms.next_at()
 
     # What events do.
+
+    def _add(self, join: Join) -> None:
+        self.joins[join.name] = join
+        self._agendas[join.name] = Agenda()
+        for concerned in _concerned(join):
+            self._waiting.setdefault(concerned, set()).add(join.name)
+        self._touch(join)
 
     def _open(self, join: Join) -> None:
         if join.name in self.joins:
             return
         members, plan = join.plan.members, join.plan
+        join.plan = msgspec.structs.replace(plan, members=(), then=_alone(plan.then))
         join.continuation = "none" if plan.then is None else "unmade"
-        join.plan = msgspec.structs.replace(plan, members=())
         join.slots = [0] * plan.count
         join.is_unread = plan.members_ref is not None
-        self.joins[join.name] = join
-        self._dirty[join.name] = None
-        for concerned in self._concerned(join):
-            self._waiting.setdefault(concerned, set()).add(join.name)
-        if (deadline_at := join.deadline_at) is not None:
-            self._wake(deadline_at, join)
-        self._add_members(join, members)
+        self._add(join)
+        if not join.is_unread:
+            self._add_members(join, members)
 
     def _open_gate(self, task: Task, spec: TaskSpec, record: Recorded) -> None:
         members = tuple(map(Member, dict.fromkeys(spec.after)))
@@ -333,69 +268,151 @@ class Joins:
         self._open(Join(id=task.id, is_gate=True, plan=plan, **_opened(record)))
 
     def _add_members(self, join: Join, members: Iterable[Member]) -> None:
+        looks = self._agendas[join.name].looks
+        count = 0
         for slot, member in enumerate(members):
+            count += 1
             task = self._tasks.get(member.task_id)
             if task is None:
                 join.unseen[member.task_id] = member
-            self._await(join, member.task_id, slot, is_own=_is_own(join, task))
-        if join.unseen:
-            self._wake(instant_after(join.stirred_at, PATIENCE_MS), join)
+                if member.spec is None or member.task_id in join.early:
+                    looks[member.task_id] = True
+            self._await(join, member.task_id, [slot], is_own=_is_own(join, task))
+        # The members are what counts, whatever a foreign writer says of their number.
+        join.plan = msgspec.structs.replace(join.plan, count=count)
+        join.slots = [0] * count
+        join.early = set()
+
+    def _meet(self, task: Task, spec: TaskSpec, record: Recorded) -> None:
+        """A task's first event: whose it is, and what it waits for."""
+        if task.status == "held" and spec.after and spec.continues is None:
+            self._open_gate(task, spec, record)
+        self._check_late(task, spec)
+
+    def _check_late(self, task: Task, spec: TaskSpec) -> None:
+        """Members of a barrier that does not know them by their ids, or not any more; heirs too."""
+        for barrier_id in _barriers_of(task, spec):
+            join = self.joins.get(barrier_name(barrier_id))
+            if join is None:
+                self._late.setdefault(barrier_id, {})[task.id] = None
+            elif task.id != join.then_id and task.id not in join.open:
+                self._join_late(join, task, spec)
+
+    def _join_late(self, join: Join, task: Task, spec: TaskSpec) -> None:
+        if spec.continues == join.id:
+            if task.waits_for_tasks:
+                join.heirs[task.id] = None
+                self._waiting.setdefault(task.id, set()).add(join.name)
+        elif join.is_unread:
+            join.early.add(task.id)
+            self._await(join, task.id, [], is_own=True)
+        elif join.status != "open" and join.is_cancelling:
+            self._await(join, task.id, [], is_own=True)
+        self._touch(join)
+
+    def _forget_late(self, task: Task) -> None:
+        spec = task.spec
+        for barrier_id in (spec.barrier_id, spec.continues) if spec is not None else ():
+            if (late := self._late.get(barrier_id or "")) is not None:
+                late.pop(task.id, None)
+                if not late:
+                    del self._late[barrier_id or ""]
 
     def _see(self, before: Task, task: Task, record: Recorded) -> None:
-        for name in self._waiting.get(task.id, ()):
+        """Whoever waits for the task, or made it, looks again."""
+        is_first = before.status == "absent"
+        for name in tuple(self._waiting.get(task.id, ())):
             join = self.joins[name]
+            self._touch(join)
             if task.id == join.then_id:
-                join.continuation = "held" if task.waits_for_tasks else "gone"
-            if before.status != "absent":
+                is_held = task.waits_for_tasks and task.spec and task.spec.continues == join.id
+                join.continuation = "held" if is_held else "gone"
+            if not task.waits_for_tasks and task.id in join.heirs:
+                del join.heirs[task.id]
+                self._ignore(join, task.id)
                 continue
-            if task.id in join.unseen:
-                del join.unseen[task.id]
+            if is_first and join.unseen.pop(task.id, None) is not None:
                 join.stirred_at = record.stored_at
-            if task.id in join.open and _is_own(join, task):
+            if is_first and task.id in join.open and _is_own(join, task):
                 join.own.add(task.id)
+            if task.id in join.own and join.is_ending:
+                self._agendas[name].cancels[task.id] = None
+        if (gate := self.joins.get(gate_name(task.id))) is not None:
+            self._touch(gate)
 
-    def _stir(self, task_id: str) -> None:
-        """Something that a join depends on has changed: who waits for it looks again."""
-        self._dirty |= dict.fromkeys(sorted(self._waiting.get(task_id, ())))
-        if (gate := _gate_name(task_id)) in self.joins:
-            self._dirty[gate] = None
+    def _end(self, join: Join, event: BarrierReleased | BarrierAbandoned) -> None:
+        if isinstance(event, BarrierReleased):
+            join.status = "released"
+            for task_id in [each for each in join.unseen if _is_in(event, join.open[each])]:
+                del join.unseen[task_id]
+        else:
+            join.status, join.why, join.error = "abandoned", event.why, event.error
+        join.slots = []
+        self._prune(join)
+        if join.is_cancelling:
+            self._agendas[join.name].cancels |= dict.fromkeys(sorted(join.own))
+
+    def _prune(self, join: Join) -> None:
+        """Of a barrier that has ended only what it still has to make counts."""
+        kept = join.unseen.items() if join.is_making else ()
+        join.unseen = {each: member for each, member in kept if member.spec is not None}
+
+    def _settle(self, task_id: str, seq: int, event: TerminalEvent, *, is_new: bool) -> None:
+        fan_out = event.fan_out if isinstance(event, TaskCompleted) else None
+        if fan_out is not None:
+            follower = fan_out.then.task_id if fan_out.then else barrier_name(task_id)
+            self._hand_on(task_id, follower, is_new=is_new)
+            return
+        what = verb_of(event)
+        if isinstance(event, TaskFailed):
+            what += f" ({event.error_class})"
+        self._settle_slots(task_id, seq, is_success=isinstance(event, TaskCompleted), what=what)
 
     def _settle_slots(self, waited_for: str, seq: int, *, is_success: bool, what: str) -> None:
         for name in sorted(self._waiting.get(waited_for, ())):
             join = self.joins[name]
-            if (slot := self._close(join, waited_for)) is None:
-                continue
-            join.slots[slot] = seq
-            join.settled += 1
-            join.succeeded += is_success
-            if not is_success and len(join.culprits) < CULPRITS_MAX:
-                join.culprits.append(f"{waited_for} {what}")
+            for slot in self._close(join, waited_for):
+                join.settled += 1
+                join.succeeded += is_success
+                if join.slots:
+                    join.slots[slot] = seq
+                if not is_success and len(join.culprits) < CULPRITS_MAX:
+                    join.culprits.append(f"{waited_for} {what}")
 
-    def _hand_on(self, waited_for: str, follower: str) -> None:
+    def _hand_on(self, waited_for: str, follower: str, *, is_new: bool) -> None:
         for name in sorted(self._waiting.get(waited_for, ())):
             join = self.joins[name]
-            is_own = waited_for in join.own
-            if (slot := self._close(join, waited_for)) is None:
+            if waited_for not in join.open:
                 continue
-            self._await(join, follower, slot, is_own=is_own)
-            if barrier_name(waited_for) not in self.joins:
-                join.followers[follower] = None
+            is_own = waited_for in join.own
+            self._await(join, follower, self._close(join, waited_for), is_own=is_own)
+            if not is_new and not self._is_coming(follower):
+                join.followers.add(follower)
+                self._agendas[name].looks[follower] = False
 
-    def _await(self, join: Join, waited_for: str, slot: int, *, is_own: bool) -> None:
-        join.open[waited_for] = slot
+    def _is_coming(self, follower: str) -> bool:
+        """Whether the fold will see its end."""
+        barrier = self.joins.get(follower)
+        return follower in self._tasks or (barrier is not None and barrier.status == "open")
+
+    def _await(self, join: Join, waited_for: str, slots: list[int], *, is_own: bool) -> None:
+        join.open.setdefault(waited_for, []).extend(slots)
         if is_own:
             join.own.add(waited_for)
+            if join.is_ending:
+                self._agendas[join.name].cancels[waited_for] = None
         self._waiting.setdefault(waited_for, set()).add(join.name)
 
-    def _close(self, join: Join, waited_for: str) -> int | None:
-        """The slot that is not open any more; None if it was not."""
+    def _close(self, join: Join, waited_for: str) -> list[int]:
+        """The slots that are not open any more."""
         join.unseen.pop(waited_for, None)
         join.own.discard(waited_for)
-        slot = join.open.pop(waited_for, None)
-        if waited_for not in self._concerned(join):
+        join.followers.discard(waited_for)
+        slots = join.open.pop(waited_for, [])
+        if waited_for not in _concerned(join):
             self._ignore(join, waited_for)
-        self._dirty[join.name] = None
-        return slot
+        self._touch(join)
+        return slots
 
     def _ignore(self, join: Join, waited_for: str) -> None:
         if (names := self._waiting.get(waited_for)) is not None:
@@ -403,181 +420,70 @@ class Joins:
             if not names:
                 del self._waiting[waited_for]
 
-    def _concerned(self, join: Join) -> list[str]:
-        """The tasks whose events it must hear of, beside its members."""
-        return [each for each in (join.then_id, join.parent_id) if each is not None]
+    def _reject(self, name: str) -> None:
+        """A barrier that is part of something that ends."""
+        if barrier_id_of(name) is not None and (join := self.joins.get(name)) is not None:
+            join.is_unwanted = True
+            self._touch(join)
 
-    def _wake(self, at: datetime, join: Join) -> None:
-        heapq.heappush(self._timers, (at, join.name))
+    # Who looks again, and what is over.
 
-    # What is owed.
+    def _touch(self, join: Join) -> None:
+        self._dirty[join.name] = None
+        self._touched[join.name] = None
 
-    def _owed(self, join: Join, now: datetime) -> Iterator[JoinAct]:
-        if join.is_unread:
-            yield LoadMembers(join)
-            return
+    def _flush(self) -> None:
+        """Lets go what is over; not when acts are asked for, as nobody asks a standby."""
+        touched, self._touched = self._touched, {}
+        for name in touched:
+            if (join := self.joins.get(name)) is not None and self._is_done(join):
+                self._drop(join)
+
+    def _is_done(self, join: Join) -> bool:
         if join.is_gate:
-            yield from self._owed_by_gate(join, now)
-            return
-        yield from self._missing(join, now)
-        if join.status == "open":
-            yield from self._owed_while_open(join, now)
-            return
-        yield from self._owed_at_the_end(join, now)
-        is_continued = join.continuation in ("none", "gone")
-        if is_continued and not join.unseen and not (join.own and join.is_cancelling):
-            self._drop(join)
-
-    def _owed_by_gate(self, join: Join, now: datetime) -> Iterator[JoinAct]:
-        task = self._tasks.get(join.id)
-        if task is None or not task.waits_for_tasks:
-            self._drop(join)
-            return
-        yield from self._missing(join, now)
-        match verdict(join.plan, join.tally):
-            case "release" if task.due_at is not None and task.due_at > now:
-                self._wake(task.due_at, join)
-            case "release":
-                yield Tell(join, task, Queue(id=_derived(task, "open"), is_open=True))
-            case "fail":
-                yield Tell(join, task, GiveUp(id=_derived(task, "give-up"), error=_blame(join)))
-            case "wait":
-                pass
-
-    def _missing(self, join: Join, now: datetime) -> Iterator[JoinAct]:
-        """Members that nobody has seen: who should have made them may be dead, or they were there before."""
-        for name in join.followers:
-            yield LookAt(join, name, is_member=False)
-        if not join.unseen:
-            return
-        patient_until = instant_after(join.stirred_at, PATIENCE_MS)
-        if now < patient_until:
-            self._wake(patient_until, join)
-        is_making = join.status == "open" or not join.is_cancelling
-        for task_id, member in list(join.unseen.items()):
-            if member.spec is None:
-                yield LookAt(join, task_id, is_member=True)
-            elif now >= patient_until and is_making:
-                yield MakeTask(join, member)
-            elif now >= patient_until:
-                self._close(join, task_id)  # it will never be: who was to make it has had its time
-
-    def _owed_while_open(self, join: Join, now: datetime) -> Iterator[JoinAct]:
-        if (unwanted := self._unwanted(join)) is not None:
-            yield unwanted
-            return
-        is_over = join.is_over and not join.own and not join.unseen
-        match verdict(join.plan, join.tally, is_over=is_over):
-            case "release":
-                yield Release(join)
-                return
-            case "fail":
-                yield Abandon(join, "policy", _blame(join))
-                return
-            case "wait":
-                pass
-        if join.continuation == "unmade":
-            yield from self._continuation(join, now)
-        if join.is_over:
-            yield from self._cancels(join, "the barrier's deadline passed")
-        elif (deadline_at := join.deadline_at) is not None and deadline_at <= now:
-            yield ReadOn(join)
-
-    def _unwanted(self, join: Join) -> Abandon | None:
-        if join.is_unwanted or join.continuation == "gone":
-            return Abandon(join, "cancelled", "it was cancelled")
-        if join.parent_id is not None and join.parent_id not in self._tasks:
-            return Abandon(join, "parent", f"task {join.parent_id}, which waited for it, has ended")
-        return None
-
-    def _continuation(self, join: Join, now: datetime) -> Iterator[JoinAct]:
-        patient_until = instant_after(join.stirred_at, PATIENCE_MS)
-        if now >= patient_until or join.status != "open":
-            assert join.plan.then is not None
-            yield MakeTask(join, join.plan.then)
-        else:
-            self._wake(patient_until, join)
-
-    def _owed_at_the_end(self, join: Join, now: datetime) -> Iterator[JoinAct]:
-        if join.continuation == "unmade":
-            yield from self._continuation(join, now)
-        elif join.continuation == "held":
-            assert join.then_id is not None
-            task = self._tasks[join.then_id]
-            yield Tell(join, task, _next_of(join, task))
-        if join.is_cancelling:
-            yield from self._cancels(join, f"the barrier was {join.status}")
-
-    def _cancels(self, join: Join, reason: str) -> Iterator[JoinAct]:
-        for each in list(join.own):
-            if (other := self.joins.get(each)) is not None:
-                other.is_unwanted = True
-                self._dirty[other.name] = None
-            task = self._tasks.get(each)
-            if task is not None and not task.is_cancel_requested:
-                command = RequestCancel(id=_derived(task, "end"), cause=join.id, reason=reason)
-                yield Tell(join, task, command)
+            task = self._tasks.get(join.id)
+            return task is None or not task.waits_for_tasks
+        if join.status == "open" or join.heirs or join.continuation in ("unmade", "held"):
+            return False
+        return not join.own if join.is_cancelling else not (join.unseen or join.is_unread)
 
     def _drop(self, join: Join) -> None:
         del self.joins[join.name]
-        self._sent.pop(join.name, None)
-        for waited_for in (*join.open, *self._concerned(join)):
+        del self._agendas[join.name]
+        self._dirty.pop(join.name, None)
+        self._alarms.drop(join.name)
+        for waited_for in (*join.open, *_concerned(join)):
             self._ignore(join, waited_for)
-
-
-def barrier_name(barrier_id: str) -> str:
-    """What a barrier is called among the things that are waited for; no task has such an id."""
-    return f"barrier {barrier_id}"
-
-
-def barrier_id_of(name: str) -> str | None:
-    """The barrier that a name means; None if it means a task."""
-    kind, _, barrier_id = name.rpartition(" ")
-    return barrier_id if kind == "barrier" else None
-
-
-def _gate_name(task_id: str) -> str:
-    return f"gate {task_id}"
 
 
 def _opened(record: Recorded) -> dict[str, Any]:
     return {"opened": record.seq, "opened_at": record.stored_at, "stirred_at": record.stored_at}
 
 
+def _concerned(join: Join) -> list[str]:
+    """The tasks whose events it must hear of, beside its members."""
+    return [each for each in (join.then_id, join.parent_id, *join.heirs) if each is not None]
+
+
+def _barriers_of(task: Task, spec: TaskSpec) -> Iterable[str]:
+    if spec.barrier_id is not None and is_member_id(spec.barrier_id, task.id, spec):
+        yield spec.barrier_id
+    if spec.continues is not None and task.waits_for_tasks:
+        yield spec.continues
+
+
 def _is_own(join: Join, task: Task | None) -> bool:
     return task is not None and task.spec is not None and task.spec.barrier_id == join.id
 
 
-def _next_of(join: Join, task: Task) -> Queue | GiveUp | RequestCancel:
-    if join.status == "released":
-        return Queue(id=_derived(task, "release"), cause=join.id, is_open=True)
-    if join.why in ("cancelled", "parent"):
-        return RequestCancel(
-            id=_derived(task, "abandon"), cause=join.id, reason="its barrier was cancelled"
-        )
-    return GiveUp(id=_derived(task, "abandon"), cause=join.id, error=join.error)
+def _is_in(released: BarrierReleased, slots: Iterable[int]) -> bool:
+    outcomes = released.outcomes
+    return all(slot < len(outcomes) and outcomes[slot] for slot in slots)
 
 
-def _blame(join: Join) -> str:
-    more = join.settled - join.succeeded - len(join.culprits)
-    names = ", ".join(join.culprits) + (f" and {more} more" if more > 0 else "")
-    return (
-        f"{join.succeeded} of {len(join.slots)} completed, too few for {join.plan.policy}: {names}"
-    )
-
-
-def _derived(task: Task, act: str) -> str:
-    return f"{task.id}-{task.version}-{act}"
-
-
-def _mark(act: JoinAct) -> object:
-    """What makes two acts the same one in the same state."""
-    match act:
-        case MakeTask():
-            return (type(act), act.member.task_id)
-        case LookAt():
-            return (type(act), act.name)
-        case Tell():
-            return (act.task.id, act.task.version)
-        case _:
-            return (type(act), act.join.version)
+def _alone(then: Member | None) -> Member | None:
+    """Without the rest of the event that it came in, which its raw arguments would keep in memory."""
+    if then is None or then.spec is None:
+        return then
+    spec = msgspec.structs.replace(then.spec, args=then.spec.args.copy())
+    return msgspec.structs.replace(then, spec=spec)
