@@ -131,7 +131,7 @@ class Attempts:
         self._claims = claims
         self._recorder = recorder
         self._outflow = outflow
-        self._payloads = Payloads(fleet)
+        self._payloads = Payloads(fleet.objects, fleet.system.clock)
         self._branching = Branching(fleet, self._payloads)
         self._artifacts = ArtifactStore(fleet.objects, fleet.system.clock)
         self._stop_s = stop_s
@@ -229,7 +229,7 @@ class Attempts:
                 args = await self._prepare(attempt, self._payloads.fetch(task.spec.args_ref))
                 run = msgspec.structs.replace(run, args=args)
             if task.spec is not None and task.spec.continues is not None:
-                children = self._payloads.write_children(task.spec.continues)
+                children = self._branching.write_children(task.spec.continues)
                 attempt.children = await self._prepare(attempt, children)
                 run = msgspec.structs.replace(run, children=str(attempt.children))
             if run.executor != "python" and self._is_worktree_wanted(task):

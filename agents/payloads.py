@@ -1,24 +1,19 @@
-"""What is too large for an event, on its way from and to the object store, and what a continuation is given."""
+"""What is too large for an event, on its way from and to the object store."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import tempfile
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
-from fleetlog.bus.children import load_children
 from fleetlog.bus.core import Complete
 from fleetlog.bus.errors import TransportError
 from fleetlog.bus.fanning_out import store_plan
-from fleetlog.bus.fleet import Fleet
-from fleetlog.schemas.children import Child
+from fleetlog.bus.objects import Objects
+from fleetlog.bus.system import Clock
 from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import ObjectRef
 
@@ -31,16 +26,11 @@ T = TypeVar("T")
 
 
 class Payloads:
-    """Moves them, for as long as log and store need to come back.
+    """Moves them, for as long as log and store need to come back."""
 
-    Args:
-        fleet: whose.
-    """
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-        self._objects = fleet.objects
-        self._clock = fleet.system.clock
+    def __init__(self, objects: Objects, clock: Clock) -> None:
+        self._objects = objects
+        self._clock = clock
 
     async def fetch(self, ref: ObjectRef) -> bytes:
         """The arguments that an event names.
@@ -49,17 +39,7 @@ class Payloads:
             ObjectLost: they are missing or damaged.
             TransportError: the store did not answer for a minute.
         """
-        return await self._had(partial(self._objects.get, ref))
-
-    async def write_children(self, barrier_id: str) -> Path:
-        """A file with the outcomes of a barrier's members: a `Child` in each line. The caller removes it.
-
-        Raises:
-            ObjectLost: something of them is missing or damaged.
-            TransportError: log or store did not answer for a minute.
-        """
-        children = await self._had(partial(load_children, self._fleet, barrier_id))
-        return await asyncio.to_thread(_write_lines, children)
+        return await self.have(partial(self._objects.get, ref))
 
     async def store_result(self, end: Complete) -> Complete:
         """The same end, its result stored; returns when it is, so that no event names what is not there."""
@@ -71,7 +51,12 @@ class Payloads:
         fan_out = await self.insist(partial(store_plan, self._objects, plan))
         return msgspec.structs.replace(end, fan_out=fan_out)
 
-    async def _had(self, get: Callable[[], Awaitable[T]]) -> T:
+    async def have(self, get: Callable[[], Awaitable[T]]) -> T:
+        """Gets what an attempt needs to go on.
+
+        Raises:
+            TransportError: log or store did not answer for a minute.
+        """
         give_up_at = self._clock.monotonic() + AWAY_S
         while True:
             try:
@@ -90,10 +75,3 @@ class Payloads:
             except TransportError as error:
                 logger.error("what an attempt leads to waits to be stored: %s", error)
             await self._clock.sleep(PAUSE_S)
-
-
-def _write_lines(children: list[Child]) -> Path:
-    handle, name = tempfile.mkstemp(prefix="fleetlog-children-", suffix=".jsonl")
-    with os.fdopen(handle, "wb") as file:
-        file.writelines(msgspec.json.encode(child) + b"\n" for child in children)
-    return Path(name)
