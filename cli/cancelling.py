@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
 
 import msgspec
 import typer
@@ -12,8 +14,10 @@ import typer
 from fleetlog.bus.background import background
 from fleetlog.bus.cancelling import Asked, Ends, cancel_task
 from fleetlog.bus.client import Client
-from fleetlog.bus.errors import AlreadySettled, Refused
+from fleetlog.bus.errors import AlreadySettled, Refused, TaskNotFound
+from fleetlog.bus.fanning_out import load_members
 from fleetlog.bus.many import each_of
+from fleetlog.bus.waiting import fan_out_of
 from fleetlog.cli.actor import actor
 from fleetlog.cli.choosing import Choice, Chosen, choose, chosen_of
 from fleetlog.cli.confirming import confirm, counting
@@ -21,6 +25,10 @@ from fleetlog.cli.failures import REFUSED, TIMED_OUT, say
 from fleetlog.cli.outcomes import outcome_fields
 from fleetlog.cli.rendering import write_json
 from fleetlog.cli.tables import write_table
+from fleetlog.schemas.fan_outs import FanOutSpec
+
+_ENDS_MAX: Final = 200
+"""Members of a fan-out that are waited for at once."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +75,7 @@ class _Cancelling:
         self._wanted = wanted
         self._ends = Ends(client.fleet)
         self._answers: dict[str, Asked] = {}
+        self._fan_outs: dict[str, FanOutSpec] = {}
         self._actor = actor()
         self._is_refused = False
 
@@ -116,6 +125,8 @@ class _Cancelling:
                     say(f"Error: {answer}")
                     self._is_refused = True
                     continue
+                if answer.outcome is None:
+                    await self._note_fan_out(task_id)
                 self._answers[task_id] = answer
                 if not self._wanted.is_waiting:
                     self._tell(task_id)
@@ -123,7 +134,9 @@ class _Cancelling:
         if self._wanted.is_waiting:
             with counting("waiting for their ends", len(asked)) as count:
                 for task_id in asked:
-                    if self._answers[task_id].outcome is None:
+                    if task_id in self._fan_outs:
+                        await self._wait_for_fan_out(task_id)
+                    elif self._answers[task_id].outcome is None:
                         await self._ends.wait((task_id,))
                     count()
                     self._tell(task_id)
@@ -141,6 +154,25 @@ class _Cancelling:
             )
         return asked
 
+    async def _note_fan_out(self, task_id: str) -> None:
+        settled = await self._client.waiting.settled(task_id)
+        if settled is not None and (fan_out := fan_out_of(settled)) is not None:
+            self._fan_outs[task_id] = fan_out
+
+    async def _wait_for_fan_out(self, task_id: str) -> None:
+        """Until its continuation and all members that it has made are cancelled or have ended."""
+        client = self._client
+        self._ends.outcomes[task_id] = await client.result(task_id, is_fetched=False)
+        members = await load_members(client.fleet.objects, self._fan_outs[task_id])
+        made = [member.task_id for member in members if member.spec is not None]
+
+        async def end(member_id: str) -> None:
+            with suppress(TaskNotFound):  # nobody has made it, and now nobody will
+                await client.result(member_id, is_fetched=False)
+
+        async for _ in each_of(made, end, in_flight_max=_ENDS_MAX):
+            pass
+
     def _row(self, task_id: str) -> dict[str, object]:
         outcome = self._answers[task_id].outcome or self._ends.outcomes.get(task_id)
         if outcome is None:
@@ -153,6 +185,9 @@ class _Cancelling:
         state = self._row(task_id)["state"]
         late = " already" if self._answers[task_id].is_late else ""
         text = "is asked to end" if state == "cancel_requested" else f"is {state}{late}"
+        if task_id in self._fan_outs:
+            what = "are asked to end" if state == "cancel_requested" else f"have ended: {state}"
+            text = f"has fanned out; its members and what follows them {what}"
         typer.echo(f"task {task_id} {text}")
 
 

@@ -13,7 +13,7 @@ from fleetlog.schemas.events import Event, TaskHeld, TaskQueued, WorkerRefused, 
 _SHOWN: Final = (
     *("attempt", "attempts", "agent_id", "worker_id", "host", "pid", "exit_code", "signal"),
     *("ran_ms", "delay_ms", "silent_ms", "limit", "error_class", "error", "result"),
-    *("actor", "reason", "over"),
+    *("expected", "settled", "succeeded", "why", "actor", "reason", "over"),
 )
 """Fields that say most, in this order."""
 _TEXT_MAX: Final = 80
@@ -83,6 +83,10 @@ def _summary(event: Event) -> str:
     if isinstance(event, TaskHeld | TaskQueued):
         words.append(f"handler={one_line(event.spec.handler)}")
         words.append(f"queue={event.spec.queue}/{event.spec.priority}")
+    if (fan_out := getattr(event, "fan_out", None)) is not None:
+        words.append(f"members={fan_out.count} policy={fan_out.policy}")
+        if fan_out.then is not None:
+            words.append(f"then={fan_out.then.task_id}")
     if isinstance(event, WorkerRefused):
         words.append(f"task={event.task_id} would-be={event.verb}")
     for name in _SHOWN:

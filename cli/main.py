@@ -27,6 +27,10 @@ SECTIONS: Final = {
         "run": ("fleetlog.cli.run:app", "Submit a command as a task."),
         "dead": ("fleetlog.cli.dead:app", "List what has failed for good, and revive it."),
         "queue": ("fleetlog.cli.queue:app", "List, pause and resume queues."),
+        "barrier": (
+            "fleetlog.cli.barrier:app",
+            "List and show barriers: what waits for the members of a fan-out.",
+        ),
         "task": ("fleetlog.cli.task:app", "List, show and cancel tasks, and read their output."),
     },
     "See what happens": {

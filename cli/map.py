@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 import typer
 
 from fleetlog.bus.submit_options import with_options
@@ -11,6 +12,7 @@ from fleetlog.cli import options
 from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
 from fleetlog.cli.items import Shape
+from fleetlog.cli.map_fan_out import WantedFanOut, fan_out_and_tell, joining_of, read_file
 from fleetlog.cli.mapping import Wanted, check_file, map_and_tell
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.specs import TaskSpec, check_spec
@@ -44,6 +46,35 @@ def map_items(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Option(metavar="NAME", help="This argument of each item is its key."),
     ] = None,
+    then: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HANDLER",
+            help="This one runs when all have settled, and sees their outcomes; all is one fan-out.",
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help="When it runs: settled, all (have completed), any (one has) or quorum=K (so many have).",
+            show_default="settled",
+        ),
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="Then open tasks are cancelled, and the policy decides."
+        ),
+    ] = None,
+    stragglers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            help="What becomes of tasks that are open when it is decided: cancel or wait.",
+            show_default="cancel",
+        ),
+    ] = None,
     queue: options.QueueOption = None,
     priority: options.PriorityOption = None,
     label: options.LabelOption = None,
@@ -56,7 +87,10 @@ def map_items(  # noqa: PLR0913 - one parameter per option
     unchecked: options.UncheckedOption = False,
     wait: Annotated[
         bool,
-        typer.Option("--wait", help="Wait for all outcomes; exit code 1 unless all completed."),
+        typer.Option(
+            "--wait",
+            help="Wait for all outcomes; exit code 1 unless all completed, with --then that one.",
+        ),
     ] = False,
     wait_timeout: options.WaitTimeoutOption = None,
     is_json: options.JsonOption = False,
@@ -69,8 +103,13 @@ def map_items(  # noqa: PLR0913 - one parameter per option
     carry a label, map=ID, which stderr names. With --key-prefix or --key-field, the same map again submits
     nothing twice.
 
+    With --then or --policy, all items (at most 50000) are one fan-out: accepted together or not at all, with a
+    barrier that waits for them, see `fleetlog barrier show`. --then has the queue, priority and labels of the
+    tasks; with --wait its result is printed, and it decides the exit code.
+
     Examples:
       fleetlog map check_disk --items hosts.jsonl --wait
+      fleetlog map check_disk --items hosts.jsonl --then report --deadline 2m --wait
       fleetlog map resize --items sizes.jsonl --key-field name --queue gpu
       ls *.png | jq -R . | fleetlog map resize --items - --arg path
     """
@@ -90,6 +129,9 @@ def map_items(  # noqa: PLR0913 - one parameter per option
             "the label `map` is given by `fleetlog map` itself: name yours otherwise"
         )
     template = check_spec(with_options(TaskSpec(handler=handler), said))
+    joining = joining_of(
+        template, then=then, policy=policy, deadline=deadline, stragglers=stragglers
+    )
     wanted = Wanted(
         shape=Shape(template=template, arg=arg, key_prefix=key_prefix, key_field=key_field),
         path=items,
@@ -99,5 +141,9 @@ def map_items(  # noqa: PLR0913 - one parameter per option
         is_checked=not unchecked,
     )
     # Before there is a connection: what is wrong with the items does not depend on a server.
+    if joining is not None:
+        whole = WantedFanOut(joining=joining, **msgspec.structs.asdict(wanted))
+        found = read_file(whole)
+        raise typer.Exit(run(fan_out_and_tell(settings_of(ctx), whole, found)))
     total = check_file(wanted)
     raise typer.Exit(run(map_and_tell(settings_of(ctx), wanted, total)))

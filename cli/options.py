@@ -65,6 +65,13 @@ DelayOption = Annotated[
     str | None,
     typer.Option(metavar="DURATION", help="Queue it only after so long."),
 ]
+AfterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TASK",
+        help="Queue it only when this task has completed, and fail if that ends otherwise; may be repeated.",
+    ),
+]
 RepoOption = Annotated[
     str | None,
     typer.Option(
@@ -115,6 +122,7 @@ def submit_options(  # noqa: PLR0913 - one argument per option
     expires: str | None,
     max_attempts: int | None,
     delay: str | None,
+    after: Sequence[str] | None = None,
 ) -> SubmitOptions:
     """What was said, as the client takes it; what was not said keeps the task's defaults.
 
@@ -140,6 +148,8 @@ def submit_options(  # noqa: PLR0913 - one argument per option
         options["max_attempts"] = max_attempts
     if delay is not None:
         options["delay"] = delay
+    if after:
+        options["after"] = tuple(dict.fromkeys(after))
     return options
 
 

@@ -45,7 +45,9 @@ def outcome_fields(outcome: Outcome) -> dict[str, object]:
 async def _tell_late(client: Client, task_id: str, *, is_json: bool) -> int:
     if is_json:
         task = (await client.get(task_id)).task
-        late = Outcome(task_id=task_id, state=task.status, attempts=task.attempts)
+        # One that fanned out has completed itself; what it led to has not.
+        state = "open" if task.is_settled else task.status
+        late = Outcome(task_id=task_id, state=state, attempts=task.attempts)
         write_json(outcome_fields(late))
     say(f"task {task_id} has not settled in time and goes on: {how_to_follow(task_id)}")
     return TIMED_OUT

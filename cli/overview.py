@@ -45,6 +45,7 @@ SELECT
             ORDER BY queue, CASE priority WHEN 'high' THEN 0 WHEN 'normal' THEN 1 ELSE 2 END
         ) AS depth
     ) AS queues,
+    (SELECT count(*) FROM barriers WHERE state = 'open') AS open_barriers,
     {
         'completed': count(*) FILTER (WHERE state = 'completed'),
         'failed': count(*) FILTER (WHERE state = 'failed'),
@@ -136,6 +137,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """The queues of which nobody takes tasks."""
     last_minute: dict[str, Any] | None
     """Outcomes of the last minute; None without a projector."""
+    open_barriers: int | None = None
+    """Fan-outs that wait for their members; None without a projector."""
     credentials: tuple[PausedCredential, ...] = ()
     """Which can't be used now: tasks that need them wait."""
     coordinator: CoordinatorSeen | None = None
@@ -152,7 +155,7 @@ async def take_overview(client: Client, settings: Settings) -> Overview:
     (
         agents,
         coordinator,
-        (projector, queues, last_minute),
+        (projector, answer),
         log_end,
         known,
         paused,
@@ -174,9 +177,10 @@ async def take_overview(client: Client, settings: Settings) -> Overview:
         log_end=log_end,
         agents=agents,
         projector=projector,
-        queues=queues,
+        queues=answer.get("queues"),
         paused=paused,
-        last_minute=last_minute,
+        last_minute=answer.get("last_minute"),
+        open_barriers=answer.get("open_barriers"),
         credentials=tuple(_paused(known.values(), fleet.log.now())),
         coordinator=coordinator,
     )
@@ -281,16 +285,14 @@ def _state(beat: Beat, strains: tuple[Strain, ...]) -> Literal["running", "strai
     return "strained" if strains and beat.state == "running" else beat.state
 
 
-async def _ask_projector(
-    fleet: Fleet,
-) -> tuple[ProjectorSeen | None, list[dict[str, Any]] | None, dict[str, Any] | None]:
+async def _ask_projector(fleet: Fleet) -> tuple[ProjectorSeen | None, dict[str, Any]]:
+    """The projector and its row of answers; None and an empty one where none answers."""
     end = await fleet.log.end()
     try:
         header, [row] = await ask_rows(fleet.services, _QUESTION)
     except (Unavailable, ProjectionError):
-        return None, None, None
-    seen = ProjectorSeen(seq=header.seq, lag=max(0, end - header.seq))
-    return seen, row["queues"], row["last_minute"]
+        return None, {}
+    return ProjectorSeen(seq=header.seq, lag=max(0, end - header.seq)), row
 
 
 def _lack(agents: tuple[AgentSeen, ...], projector: ProjectorSeen | None) -> str | None:

@@ -19,6 +19,10 @@ def describe(seen: Overview) -> str:
         _queues_text(seen),
         *(f"queue        {queue.queue} is {describe_pause(queue)}" for queue in seen.paused),
     ]
+    if seen.open_barriers:
+        parts.append(
+            f"barriers     {seen.open_barriers} open, see `fleetlog barrier list --state open`"
+        )
     parts += [_credential_text(paused) for paused in seen.credentials]
     if seen.last_minute is not None:
         outcomes = ", ".join(f"{count} {state}" for state, count in seen.last_minute.items())

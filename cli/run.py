@@ -70,6 +70,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     expires: options.ExpiresOption = None,
     max_attempts: options.MaxAttemptsOption = None,
     delay: options.DelayOption = None,
+    after: options.AfterOption = None,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
     is_json: options.JsonOption = False,
@@ -115,6 +116,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         expires=expires,
         max_attempts=max_attempts,
         delay=delay,
+        after=after,
     )
     if repo is not None:
         rules["repo"] = repo_of(repo)

@@ -35,6 +35,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
     expires: options.ExpiresOption = None,
     max_attempts: options.MaxAttemptsOption = None,
     delay: options.DelayOption = None,
+    after: options.AfterOption = None,
     unchecked: options.UncheckedOption = False,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
@@ -50,6 +51,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
     Examples:
       fleetlog submit check_disk '{"host": "cube"}' --wait
       fleetlog submit report --key report-2031-05 --priority high --max-attempts 5
+      fleetlog submit report --after 06f1k3s8zq4v5w6x7y8z9a0b1c
       echo '{"host": "cube"}' | fleetlog submit check_disk -
     """
     spec = TaskSpec(
@@ -69,6 +71,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
             expires=expires,
             max_attempts=max_attempts,
             delay=delay,
+            after=after,
         ),
         is_waiting=wait,
         wait_timeout=wait_timeout,

@@ -17,6 +17,7 @@ from fleetlog.cli.cancelling import cancel_all
 from fleetlog.cli.choosing import read_choice
 from fleetlog.cli.connection import connected, run
 from fleetlog.cli.failures import say
+from fleetlog.cli.gates import gate_of
 from fleetlog.cli.inputs import labels_of
 from fleetlog.cli.lazy import plain_typer
 from fleetlog.cli.options import JsonOption, WaitTimeoutOption, seconds_to_wait
@@ -187,7 +188,8 @@ def cancel(  # noqa: PLR0913 - one parameter per option
     """Cancel tasks: by their ids, or all that fit every filter.
 
     One that does not run is cancelled at once. One that runs is asked to stop, then made to, and is cancelled
-    when nothing of it runs any more; if it completes before, it is completed. With filters it asks before it
+    when nothing of it runs any more; if it completes before, it is completed. Of one that has fanned out, the
+    barrier is abandoned: its members and its continuation are cancelled. With filters it asks before it
     cancels more than one. With --tree it goes on until what was caused meanwhile is cancelled too.
 
     Examples:
@@ -245,12 +247,13 @@ async def _show(ctx: typer.Context, task_id: str, *, is_json: bool) -> None:
         queue = None
         if task.status == "queued" and task.spec is not None:
             queue = await queue_state(log, task.spec.queue)
+        gate = await gate_of(client, task)
         attempts = attempts_of(history.events, task.id)
         refused = await refused_results(log, task.id, attempts)
         if is_json:
-            write_json(task_fields(history, log.now(), queue) | {"refused": refused})
+            write_json(task_fields(history, log.now(), queue, gate) | {"refused": refused})
         else:
-            typer.echo(describe(history, log.now(), queue))
+            typer.echo(describe(history, log.now(), queue, gate))
             for row in refused:
                 typer.echo(refused_line(row))
 

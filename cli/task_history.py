@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,10 +16,18 @@ from fleetlog.cli.pauses import describe_pause
 from fleetlog.cli.rendering import instant_text, json_text, one_line
 from fleetlog.schemas.durations import format_duration
 from fleetlog.schemas.envelope import Recorded
-from fleetlog.schemas.events import AttemptEnd, TaskClaimed, WorktreeReport, verb_of
+from fleetlog.schemas.events import (
+    AttemptEnd,
+    TaskClaimed,
+    TaskCompleted,
+    WorktreeReport,
+    verb_of,
+)
+from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import ObjectRef
 
 _RESULT_MAX: Final = 2000
+_NAMED_MAX: Final = 20
 
 
 class AttemptRow(msgspec.Struct, kw_only=True):
@@ -63,10 +71,20 @@ class AttemptRow(msgspec.Struct, kw_only=True):
     """Where its work stands, if it ran in a worktree."""
 
 
-def task_fields(history: History, now: datetime, queue: QueueState | None = None) -> dict[str, Any]:
-    """What `fleetlog task show --json` prints; `queue` is that of a task on offer."""
+def task_fields(
+    history: History, now: datetime, queue: QueueState | None = None, gate: str | None = None
+) -> dict[str, Any]:
+    """What `fleetlog task show --json` prints.
+
+    Args:
+        history: the task.
+        now: the log's time.
+        queue: that of a task on offer.
+        gate: the tasks that it waits for, in words.
+    """
     task = history.task
     outcome = outcome_of(task.id, task.outcome) if task.outcome is not None else None
+    fan_out = _fan_out_of(task)
     return {
         "task_id": task.id,
         "state": task.status,
@@ -78,9 +96,12 @@ def task_fields(history: History, now: datetime, queue: QueueState | None = None
         "result_ref": outcome.result_ref if outcome else None,
         "error": outcome.error if outcome else None,
         "error_class": outcome.error_class if outcome else None,
-        "barrier_id": None,
+        "barrier_id": task.spec.barrier_id if task.spec else None,
         "parent_id": task.spec.parent_id if task.spec else None,
-        "waits_for": waits_for(task, now, queue),
+        "continues": task.spec.continues if task.spec else None,
+        "after": task.spec.after if task.spec else (),
+        "continuation_id": fan_out.then.task_id if fan_out and fan_out.then else None,
+        "waits_for": waits_for(task, now, queue, gate),
         "labels": task.spec.labels if task.spec else {},
         "args": task.spec.args if task.spec and task.spec.args_ref is None else None,
         "args_ref": task.spec.args_ref if task.spec else None,
@@ -88,9 +109,14 @@ def task_fields(history: History, now: datetime, queue: QueueState | None = None
     }
 
 
-def waits_for(task: Task, now: datetime, queue: QueueState | None = None) -> str | None:
-    """Why the task is not running; None when it runs or has settled."""
+def waits_for(
+    task: Task, now: datetime, queue: QueueState | None = None, gate: str | None = None
+) -> str | None:
+    """Why the task is not running; None when it runs or has settled. See `task_fields`."""
     match task.status:
+        case "held" if gate is not None:
+            is_early = task.due_at is not None and task.due_at > now
+            return f"{gate}, and not before {instant_text(task.due_at)}" if is_early else gate
         case "held" | "waiting" if task.due_at is not None:
             what = "time: may be queued at" if task.status == "held" else "retry at"
             late = ", a coordinator to do it" if task.due_at <= now else ""
@@ -124,11 +150,13 @@ def attempts_of(events: Iterable[Recorded], task_id: str) -> list[AttemptRow]:
     return rows
 
 
-def describe(history: History, now: datetime, queue: QueueState | None = None) -> str:
+def describe(
+    history: History, now: datetime, queue: QueueState | None = None, gate: str | None = None
+) -> str:
     """What `fleetlog task show` prints; see `task_fields`."""
     task = history.task
     rows = [("task", task.id), ("state", task.status)]
-    if (waiting := waits_for(task, now, queue)) is not None:
+    if (waiting := waits_for(task, now, queue, gate)) is not None:
         rows.append(("waits for", waiting))
     rows += _work_rows(task)
     rows += _outcome_rows(task)
@@ -166,6 +194,12 @@ def _work_rows(task: Task) -> list[tuple[str, str]]:
         rows.append(("key", one_line(spec.key)))
     if spec.parent_id is not None:
         rows.append(("parent", spec.parent_id))
+    if spec.barrier_id is not None:
+        rows.append(("member of", f"barrier {spec.barrier_id}"))
+    if spec.continues is not None:
+        rows.append(("continues", f"barrier {spec.continues}"))
+    if spec.after:
+        rows.append(("after", _named(spec.after)))
     rows.append(("failures", f"{task.failures}, it has failed at {spec.max_attempts}"))
     return rows
 
@@ -173,11 +207,23 @@ def _work_rows(task: Task) -> list[tuple[str, str]]:
 def _outcome_rows(task: Task) -> list[tuple[str, str]]:
     if task.outcome is None:
         return []
+    if (fan_out := _fan_out_of(task)) is not None:
+        then = f", then task {fan_out.then.task_id}" if fan_out.then is not None else ""
+        return [("fanned out", f"barrier {task.id}, of {fan_out.count} members{then}")]
     outcome = outcome_of(task.id, task.outcome)
     if outcome.is_completed:
         result = _stored(outcome.result_ref) or one_line(json_text(outcome.result))[:_RESULT_MAX]
         return [("result", result)]
     return [("error", f"({outcome.error_class}) {one_line(outcome.error or '')}")]
+
+
+def _fan_out_of(task: Task) -> FanOutSpec | None:
+    return task.outcome.fan_out if isinstance(task.outcome, TaskCompleted) else None
+
+
+def _named(task_ids: Sequence[str]) -> str:
+    more = len(task_ids) - _NAMED_MAX
+    return ", ".join(task_ids[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 def _stored(ref: ObjectRef | None) -> str | None:

@@ -19,6 +19,8 @@ INNER = [
     ("agent", "drain"),
     ("dead", "list"),
     ("dead", "revive"),
+    ("barrier", "list"),
+    ("barrier", "show"),
     ("queue", "list"),
     ("queue", "pause"),
     ("queue", "resume"),
