@@ -69,8 +69,12 @@ async def load_members(objects: Objects, plan: FanOutSpec) -> tuple[Member, ...]
 def first_append(fleet: Fleet, barrier_id: str, member: Member) -> Append:
     """The first event of a member or a continuation: the same, whoever makes it."""
     assert member.spec is not None
+    # With the barrier's id: of two fan-outs with one key the second must learn that it was not its own event.
     command = Submit(
-        id=f"{member.task_id}-first", cause=barrier_id, spec=member.spec, digest=member.digest
+        id=f"{member.task_id}-first-of-{barrier_id}",
+        cause=barrier_id,
+        spec=member.spec,
+        digest=member.digest,
     )
     task = Task(id=member.task_id)
     event = decide(command, task, fleet.log.now())

@@ -343,8 +343,8 @@ class Joins:
     def _end(self, join: Join, event: BarrierReleased | BarrierAbandoned) -> None:
         if isinstance(event, BarrierReleased):
             join.status = "released"
-            for task_id in [each for each in join.unseen if _is_in(event, join.open[each])]:
-                del join.unseen[task_id]
+            if event.settled >= event.expected:
+                join.unseen, join.is_unread = {}, False
         else:
             join.status, join.why, join.error = "abandoned", event.why, event.error
         join.slots = []
@@ -474,11 +474,6 @@ def _barriers_of(task: Task, spec: TaskSpec) -> Iterable[str]:
 
 def _is_own(join: Join, task: Task | None) -> bool:
     return task is not None and task.spec is not None and task.spec.barrier_id == join.id
-
-
-def _is_in(released: BarrierReleased, slots: Iterable[int]) -> bool:
-    outcomes = released.outcomes
-    return all(slot < len(outcomes) and outcomes[slot] for slot in slots)
 
 
 def _alone(then: Member | None) -> Member | None:

@@ -1,0 +1,379 @@
+"""Barriers under random schedules; what must hold is read from the log alone."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from support.join_world import World
+
+from fleetlog.bus.core import Task
+from fleetlog.bus.unsettled import Unsettled
+from fleetlog.schemas.envelope import Recorded
+from fleetlog.schemas.events import (
+    BarrierAbandoned,
+    BarrierOpened,
+    BarrierReleased,
+    TaskCompleted,
+    TaskFailed,
+    TaskQueued,
+    TerminalEvent,
+)
+from fleetlog.schemas.fan_outs import FanOutSpec, Member, Policy, plan_fan_out
+from fleetlog.schemas.ids import key_id
+from fleetlog.schemas.objects import ObjectRef
+from fleetlog.schemas.specs import TaskSpec
+
+ROUNDS_MAX = 150
+STEPS = (
+    *("open", "open", "submit", "cancel", "abandon", "time"),
+    *["agent"] * 6,
+    *("read", "read", "plan", "plan", "do", "do", "save", "restore", "forget"),
+)
+
+
+class Chance:
+    """All that is random about one schedule."""
+
+    def __init__(self, seed: int, *, may_cancel: bool) -> None:
+        self.random = random.Random(seed)
+        self.may_cancel = may_cancel
+
+    def odds(self, one_in: int) -> bool:
+        return self.random.randrange(one_in) == 0
+
+    def fan_out(self, world: World, barrier_id: str, parent: str | None) -> FanOutSpec:
+        members = self.members(world, is_top=parent is None)
+        policies: list[Policy] = ["settled", "settled", "all"]
+        policies += ["any"] if members else []
+        policies += ["quorum"] if len(members) > 1 else []
+        policy = self.random.choice(policies)
+        return plan_fan_out(
+            barrier_id,
+            members,
+            then=self.continuation(),
+            policy=policy,
+            quorum=2 if policy == "quorum" else None,
+            stragglers=self.random.choice(("cancel", "cancel", "wait")),
+            deadline_ms=self.random.choice((None, None, 2_000)) if self.may_cancel else None,
+            parent_id=parent,
+        )
+
+    def members(self, world: World, *, is_top: bool) -> list[TaskSpec | str]:
+        """New ones, ones with keys that others have too, and ones that are there; nothing makes a circle."""
+        found: dict[str, TaskSpec | str] = {}
+        there = [t.id for t in world.tasks().values() if is_top or _is_at_rest(t)]
+        for number in range(self.random.choice((0, 1, 2, 3, 5))):
+            if there and self.odds(4):
+                task_id = self.random.choice(there)
+                found.setdefault(task_id, task_id)
+            elif is_top and self.odds(5):
+                key = f"key{self.random.randrange(4)}"
+                found[key_id(key)] = TaskSpec(handler="h", key=key)
+            else:
+                found[f"new {number}"] = TaskSpec(handler=f"h{number}")
+        return list(found.values())
+
+    def continuation(self) -> TaskSpec | None:
+        if self.odds(4):
+            return None
+        return TaskSpec(handler="then", delay_ms=1_500 if self.odds(4) else 0)
+
+
+def _is_at_rest(task: Task) -> bool:
+    """It waits for nothing."""
+    return task.is_settled and not getattr(task.outcome, "fan_out", None)
+
+
+async def client_step(world: World, chance: Chance, kind: str) -> None:
+    tasks = list(world.tasks().values())
+    pick = chance.random
+    opened = list(openings(world.records()))
+    claimed = [task for task in tasks if task.status == "claimed"]
+    match kind:
+        case "open":
+            barrier_id = world.new_id("b")
+            parent = pick.choice(claimed).id if claimed and chance.odds(4) else None
+            plan = chance.fan_out(world, barrier_id, None)
+            made, is_large = pick.choice((0, 1, 2, 99)), chance.odds(4)
+            await world.open(plan, barrier_id, made=made, is_large=is_large, parent=parent)
+        case "submit":
+            after = [t.id for t in pick.sample(tasks, min(len(tasks), pick.randrange(3)))]
+            await world.submit(TaskSpec(handler="h", after=tuple(after)))
+        case "cancel" if chance.may_cancel and tasks:
+            await world.cancel(pick.choice(tasks))
+        case "abandon" if chance.may_cancel and opened:
+            await world.abandon(pick.choice(opened))
+
+
+async def agent_step(world: World, chance: Chance) -> None:
+    tasks = [t for t in world.tasks().values() if t.status in ("queued", "claimed")]
+    if not tasks:
+        return
+    task = chance.random.choice(tasks)
+    if task.status == "queued":
+        await world.claim(task)
+    elif chance.odds(3):
+        plan = chance.fan_out(world, task.id, task.id)
+        made = chance.random.choice((0, 1, 99))
+        await world.spread(task, plan, made=made, is_large=chance.odds(4))
+    else:
+        await world.finish(task, how=chance.random.choice(("complete", "complete", "fail", "obey")))
+
+
+async def seat_step(world: World, chance: Chance, kind: str) -> None:
+    pick = chance.random
+    seat = pick.choice(world.seats)
+    match kind:
+        case "read":
+            await seat.read(pick.choice((1, 3, 1000)))
+        case "plan":
+            seat.plan(pick.choice((1, 3, 1000)))
+        case "do":
+            for _ in range(pick.choice((1, 5))):
+                world.log.trouble = pick.choice(("", "", "", "request", "answer"))
+                await seat.do(pick.randrange(100))
+                world.log.trouble = ""
+        case "save":
+            await seat.save()
+        case "restore":
+            await seat.restore()
+        case "forget":
+            seat.begin(Unsettled())
+
+
+async def step(world: World, chance: Chance) -> None:
+    """Somebody does something."""
+    kind = chance.random.choice(STEPS)
+    if kind == "agent":
+        await agent_step(world, chance)
+    elif kind == "time":
+        world.clock.pass_ms(chance.random.choice((1, 400, 1_100, 2_500)))
+    elif kind in ("open", "submit", "cancel", "abandon"):
+        await client_step(world, chance, kind)
+    else:
+        await seat_step(world, chance, kind)
+
+
+async def quiet(world: World, chance: Chance) -> None:
+    """One coordinator, time and an obedient agent until nothing is left."""
+    seat = world.seats[0]
+    calm = 0
+    for _ in range(ROUNDS_MAX):
+        end = await world.log.end()
+        await seat.read()
+        seat.plan(chance.random.choice((2, 1000)))
+        while seat.waiting:
+            await seat.do(chance.random.randrange(100))
+        await seat.read()
+        await seat.act()
+        for task in world.tasks().values():
+            if task.status == "queued":
+                await world.claim(task)
+            elif task.status == "claimed":
+                await world.finish(task, how="fail" if chance.odds(6) else "obey")
+        world.clock.pass_ms(700)
+        calm = calm + 1 if await world.log.end() == end else 0
+        if calm == 8:
+            return
+    raise AssertionError("it never comes to rest")
+
+
+async def lived(seed: int, steps: int, *, may_cancel: bool) -> World:
+    chance = Chance(seed, may_cancel=may_cancel)
+    world = World()
+    for _ in range(steps):
+        await step(world, chance)
+    await quiet(world, chance)
+    return world
+
+
+# What is read from the log alone.
+
+
+def openings(records: list[Recorded]) -> dict[str, Recorded]:
+    """By barrier, the event that named its members."""
+    found: dict[str, Recorded] = {}
+    for record in records:
+        event = record.event
+        is_opening = isinstance(event, BarrierOpened) or (
+            isinstance(event, TaskCompleted) and event.fan_out is not None
+        )
+        if is_opening and record.subject is not None:
+            found.setdefault(record.subject.id, record)
+    return found
+
+
+class Reading:
+    """The whole log, looked up."""
+
+    def __init__(self, world: World) -> None:
+        self.records = world.records()
+        self.objects = world.objects
+        self.openings = openings(self.records)
+        self.ends: defaultdict[str, list[Recorded]] = defaultdict(list)
+        self.settled: defaultdict[str, list[Recorded]] = defaultdict(list)
+        self.queued: defaultdict[str, list[Recorded]] = defaultdict(list)
+        self.known: set[str] = set()
+        for record in self.records:
+            assert record.subject is not None
+            thing_id = record.subject.id
+            if record.subject.kind == "task":
+                self.known.add(thing_id)
+            if isinstance(record.event, BarrierReleased | BarrierAbandoned):
+                self.ends[thing_id].append(record)
+            if isinstance(record.event, TerminalEvent):
+                self.settled[thing_id].append(record)
+            if isinstance(record.event, TaskQueued):
+                self.queued[thing_id].append(record)
+
+    def members(self, barrier_id: str) -> tuple[Member, ...]:
+        plan = self.plan(barrier_id)
+        ref: ObjectRef | None = plan.members_ref
+        if ref is None:
+            return tuple(plan.members)
+        return msgspec.json.decode(self.objects.held[ref.sha256], type=tuple[Member, ...])
+
+    def plan(self, barrier_id: str) -> Any:
+        return self.openings[barrier_id].event.fan_out  # type: ignore[union-attr]  # only such are openings
+
+    def outcome(self, task_id: str) -> Recorded | None:
+        """What settled a task for good, through all that it led to."""
+        found = self.settled[task_id]
+        if not found:
+            return None
+        event = found[0].event
+        if not isinstance(event, TaskCompleted) or event.fan_out is None:
+            return found[0]
+        if event.fan_out.then is not None:
+            return self.outcome(event.fan_out.then.task_id)
+        return self.ends[task_id][0] if self.ends[task_id] else None
+
+    def is_success(self, record: Recorded | None) -> bool:
+        return record is not None and isinstance(record.event, TaskCompleted | BarrierReleased)
+
+
+def check(world: World) -> None:
+    reading = Reading(world)
+    for task_id in reading.known:
+        assert len(reading.settled[task_id]) == 1, f"{task_id} has one outcome"
+    for barrier_id in reading.openings:
+        assert len(reading.ends[barrier_id]) == 1, f"{barrier_id} ends once"
+        end = reading.ends[barrier_id][0]
+        check_continuation(reading, barrier_id, end)
+        if isinstance(end.event, BarrierReleased):
+            check_released(reading, barrier_id, end, end.event)
+        elif end.event.why == "policy":  # type: ignore[union-attr]  # there are but two
+            check_given_up(reading, barrier_id, end)
+        else:
+            assert world.has_cancelled or end.event.why == "parent" or is_within(reading)  # type: ignore[union-attr]
+        check_members(reading, barrier_id, end)
+    check_gates(reading, world.tasks())
+
+
+def is_within(reading: Reading) -> bool:
+    """Some barrier cancels what it made, which may be another one."""
+    return any(reading.plan(each).stragglers == "cancel" for each in reading.openings)
+
+
+def check_continuation(reading: Reading, barrier_id: str, end: Recorded) -> None:
+    then = reading.plan(barrier_id).then
+    if then is None:
+        return
+    offers = [r for r in reading.queued[then.task_id] if r.event.attempt == 1]  # type: ignore[union-attr]
+    if isinstance(end.event, BarrierAbandoned):
+        assert offers == [], f"{then.task_id} never runs"
+        assert not isinstance(reading.settled[then.task_id][0].event, TaskCompleted)
+        return
+    assert all(r.seq > end.seq for r in offers)
+    is_ended_unrun = reading.settled[then.task_id][0].event.attempts == 0  # type: ignore[union-attr]
+    assert len(offers) == 1 or (not offers and is_ended_unrun), f"{then.task_id} is queued once"
+
+
+def check_released(
+    reading: Reading, barrier_id: str, end: Recorded, event: BarrierReleased
+) -> None:
+    plan, members = reading.plan(barrier_id), reading.members(barrier_id)
+    assert len(event.outcomes) == len(members) == event.expected
+    succeeded = 0
+    for member, seq in zip(members, event.outcomes, strict=True):
+        outcome = reading.outcome(member.task_id)
+        assert seq == 0 or (outcome is not None and outcome.seq == seq < end.seq)
+        succeeded += seq != 0 and reading.is_success(outcome)
+    assert (event.settled, event.succeeded) == (sum(map(bool, event.outcomes)), succeeded)
+    needed = {"settled": 0, "all": len(members), "any": 1, "quorum": plan.quorum}[plan.policy]
+    assert succeeded >= (needed or 0)
+    if plan.policy == "settled":
+        assert all(event.outcomes) or is_late(reading, barrier_id, end)
+
+
+def check_given_up(reading: Reading, barrier_id: str, end: Recorded) -> None:
+    plan, members = reading.plan(barrier_id), reading.members(barrier_id)
+    outcomes = [reading.outcome(member.task_id) for member in members]
+    lost = sum(o is not None and o.seq < end.seq and not reading.is_success(o) for o in outcomes)
+    needed = {"settled": 0, "all": len(members), "any": 1, "quorum": plan.quorum}[plan.policy]
+    assert len(members) - lost < (needed or 0) or is_late(reading, barrier_id, end)
+
+
+def is_late(reading: Reading, barrier_id: str, end: Recorded) -> bool:
+    plan, opening = reading.plan(barrier_id), reading.openings[barrier_id]
+    passed = (end.stored_at - opening.stored_at).total_seconds() * 1000
+    return plan.deadline_ms is not None and passed >= plan.deadline_ms
+
+
+def check_members(reading: Reading, barrier_id: str, end: Recorded) -> None:
+    """What goes on is made, whoever died."""
+    is_cancelling = getattr(end.event, "why", "") in ("cancelled", "parent")
+    if is_cancelling or reading.plan(barrier_id).stragglers == "cancel":
+        return
+    for member in reading.members(barrier_id):
+        assert member.task_id in reading.known
+
+
+def check_gates(reading: Reading, tasks: dict[str, Task]) -> None:
+    for task in tasks.values():
+        if task.spec is None or not task.spec.after:
+            continue
+        outcomes = [reading.outcome(each) for each in task.spec.after]
+        for offer in reading.queued[task.id]:
+            assert all(reading.is_success(o) and o.seq < offer.seq for o in outcomes if o)
+            assert None not in outcomes
+        event = reading.settled[task.id][0].event
+        if isinstance(event, TaskFailed) and event.error_class == "dependency":
+            assert not all(map(reading.is_success, outcomes))
+
+
+async def check_forgotten(world: World) -> None:
+    """Nothing is kept of what is over, by those that acted and by a standby."""
+    standby = world.seats[1]
+    standby.begin(Unsettled())
+    await standby.read()
+    for seat in world.seats:
+        await seat.read()
+        assert seat.fold.violation_count == 0
+    # Members that go on and that a standby knows nothing of are the only thing that takes a look at the log.
+    kept = standby.fold.joins.joins.values()
+    assert all(not j.is_cancelling and (j.is_unread or j.unseen) for j in kept)
+    assert len(standby.fold.joins._agendas) == len(kept)
+    joins = world.seats[0].fold.joins
+    held: Counter[str] = Counter()
+    for name in ("joins", "_waiting", "_dirty", "_late", "_looked_back", "_agendas"):
+        held[name] = len(getattr(joins, name))
+    assert +held == Counter()
+    assert joins.next_at() is None
+
+
+@given(st.integers(0, 2**32), st.integers(10, 120), st.booleans())
+def test_every_barrier_ends_once_by_its_rule(seed: int, steps: int, may_cancel: bool) -> None:
+    async def live() -> World:
+        world = await lived(seed, steps, may_cancel=may_cancel)
+        check(world)
+        await check_forgotten(world)
+        return world
+
+    asyncio.run(live())

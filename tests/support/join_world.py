@@ -1,0 +1,249 @@
+"""A small fleet in memory, for random schedules: writers that die, agents, coordinators with old folds."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from fleetlog.bus.core import Refusal, Submit, Task, decide, evolve
+from fleetlog.bus.core.commands import Cancel, Claim, Complete, Fail, RequestCancel
+from fleetlog.bus.core.decide import AnyCommand
+from fleetlog.bus.core.join import JoinAct
+from fleetlog.bus.errors import ConflictError, PublishUnknown, Unavailable
+from fleetlog.bus.fanning_out import append_first
+from fleetlog.bus.fleet import Fleet
+from fleetlog.bus.joining import Joiner
+from fleetlog.bus.log import Append, entry
+from fleetlog.bus.memory_log import MemoryLog
+from fleetlog.bus.objects import MemoryObjects
+from fleetlog.bus.rules import subject_of
+from fleetlog.bus.snapshots import Snapshots
+from fleetlog.bus.system import System
+from fleetlog.bus.unsettled import Unsettled
+from fleetlog.schemas.envelope import Recorded, open_stored
+from fleetlog.schemas.events import BarrierAbandoned, BarrierOpened, verb_of
+from fleetlog.schemas.fan_outs import FanOutSpec, plan_digest
+from fleetlog.schemas.specs import TaskSpec, payload_digest
+from fleetlog.schemas.subjects import Subject
+from tests.given import NULL, T0
+
+
+class WorldClock:
+    """Goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.at = T0
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return (self.at - T0).total_seconds()
+
+    async def sleep(self, delay_s: float) -> None:
+        await asyncio.sleep(0)
+
+    def pass_ms(self, ms: int) -> None:
+        self.at += timedelta(milliseconds=ms)
+
+
+class LossyLog(MemoryLog):
+    """Loses requests or answers when it is told to."""
+
+    def __init__(self, clock: WorldClock) -> None:
+        super().__init__(clock=clock)
+        self.trouble = ""
+
+    def append(self, entry: Append) -> asyncio.Future[int]:
+        trouble, self.trouble = self.trouble, ""
+        if trouble == "request":
+            failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            failed.set_exception(Unavailable("the request was lost"))
+            return failed
+        answer = super().append(entry)
+        if trouble == "answer" and answer.exception() is None:
+            answer = asyncio.get_running_loop().create_future()
+            answer.set_exception(PublishUnknown("the answer was lost"))
+        return answer
+
+
+class _Hints:
+    def publish(self, *_: object, **__: object) -> None:
+        pass
+
+
+class Seat:
+    """One coordinator: what it has read, and acts it has decided on and not done yet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.waiting: list[JoinAct] = []
+        self.begin(Unsettled())
+
+    def begin(self, unsettled: Unsettled) -> None:
+        self.fold = unsettled
+        self.waiting.clear()
+        self.joiner = Joiner(self.fleet, unsettled.joins, self._read_to, lambda: None)
+
+    async def read(self, most: int = 10**9) -> None:
+        async for page in self.fleet.log.read(after=self.fold.seq):
+            for stored in page[:most]:
+                self.fold.take(stored)
+
+    async def _read_to(self, seq: int) -> None:
+        await self.read(max(0, seq - self.fold.seq))
+
+    def plan(self, most: int = 1000) -> int:
+        found = self.fold.joins.acts(self.fleet.log.now(), most)
+        self.waiting += found
+        return len(found)
+
+    async def do(self, pick: int = 0) -> None:
+        if self.waiting:
+            await self.joiner.do(self.waiting.pop(pick % len(self.waiting)))
+
+    async def act(self) -> int:
+        """What is due for single tasks."""
+        acts = self.fold.acts(self.fleet.log.now(), 1000)
+        for task, command in acts:
+            event = decide(command, task, self.fleet.log.now())
+            if isinstance(event, Refusal):
+                continue
+            subject = subject_of(self.fleet.name, task, event)
+            try:
+                await self.fleet.log.append(entry(subject, task.version, event))
+            except ConflictError:
+                continue
+        return len(acts)
+
+    async def save(self) -> None:
+        if self.fold.seq:
+            await Snapshots(self.fleet.objects, self.fleet.log).save(self.fold)
+
+    async def restore(self) -> None:
+        self.begin(await Snapshots(self.fleet.objects, self.fleet.log).load() or Unsettled())
+
+
+class World:
+    """The log, and everybody who writes to it."""
+
+    def __init__(self, seats: int = 2) -> None:
+        self.clock = WorldClock()
+        self.log = LossyLog(self.clock)
+        self.objects = MemoryObjects()
+        nothing: Any = None
+        hints: Any = _Hints()
+        self.fleet = Fleet(
+            name="main",
+            log=self.log,
+            offers=nothing,
+            beats=nothing,
+            outputs=nothing,
+            objects=self.objects,
+            hints=hints,
+            services=nothing,
+            system=System(clock=self.clock),
+            link=nothing,
+            room=nothing,
+            durability="always",
+        )
+        self.seats = [Seat(self.fleet) for _ in range(seats)]
+        self.has_cancelled = False
+        self._count = 0
+
+    def new_id(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}{self._count}"
+
+    def records(self) -> list[Recorded]:
+        return [open_stored(stored) for stored in self.log._messages]
+
+    def tasks(self) -> dict[str, Task]:
+        """Every task, as the whole log tells."""
+        found: dict[str, Task] = {}
+        for record in self.records():
+            if record.subject is not None and record.subject.kind == "task":
+                task = found.get(record.subject.id) or Task(id=record.subject.id)
+                found[task.id] = evolve(task, record)
+        return found
+
+    async def tell(self, task: Task, command: AnyCommand) -> None:
+        event = decide(command, task, self.log.now())
+        if not isinstance(event, Refusal):
+            subject = subject_of("main", task, event)
+            await self.log.append(entry(subject, task.version, event))
+
+    async def submit(self, spec: TaskSpec) -> str:
+        task_id = self.new_id("t")
+        command = Submit(id=task_id, spec=spec, digest=payload_digest(spec))
+        await self.tell(Task(id=task_id), command)
+        return task_id
+
+    async def claim(self, task: Task) -> None:
+        place = {"agent_id": "a", "worker_id": "w", "host": "h"}
+        await self.tell(task, Claim(id=self.new_id("c"), offer=task.offer, **place))
+
+    async def finish(self, task: Task, *, how: str) -> None:
+        assert task.lease is not None
+        end: dict[str, Any] = {"id": self.new_id("e"), "fence": task.lease.fence}
+        if how == "cancel" or (how == "obey" and task.is_cancel_requested):
+            await self.tell(task, Cancel(**end))
+        elif how == "fail":
+            why = {"error_class": "error", "error": "no"}
+            await self.tell(task, Fail(jitter=0.5, is_permanent=True, **why, **end))
+        else:
+            await self.tell(task, Complete(result=NULL, **end))
+
+    async def spread(self, task: Task, plan: FanOutSpec, *, made: int, is_large: bool) -> None:
+        """The task completes with a fan-out; its agent dies after so many members."""
+        assert task.lease is not None
+        named = await self._stored(plan) if is_large else plan
+        command = Complete(id=self.new_id("e"), fence=task.lease.fence, result=NULL, fan_out=named)
+        await self.tell(task, command)
+        await self.make(task.id, plan, made)
+
+    async def open(
+        self, plan: FanOutSpec, barrier_id: str, *, made: int, is_large: bool, parent: str | None
+    ) -> None:
+        event = BarrierOpened(
+            id=self.new_id("e"),
+            occurred_at=self.log.now(),
+            fan_out=await self._stored(plan) if is_large else plan,
+            digest=plan_digest(plan),
+            parent_id=parent,
+        )
+        await self.log.append(entry(self._subject(barrier_id, event), 0, event))
+        await self.make(barrier_id, plan, made)
+
+    async def make(self, barrier_id: str, plan: FanOutSpec, count: int) -> None:
+        """A writer's part; the continuation last."""
+        members = [each for each in plan.members if each.spec is not None]
+        if plan.then is not None:
+            members.append(plan.then)
+        await append_first(self.fleet, barrier_id, members[:count])
+
+    async def abandon(self, barrier_id: str) -> None:
+        """As a client does it that has just looked."""
+        self.has_cancelled = True
+        last = await self.log.last(f"fleetlog.main.barrier.{barrier_id}.>")
+        if last is not None and not isinstance(open_stored(last).event, BarrierOpened):
+            return
+        event = BarrierAbandoned(
+            id=self.new_id("e"), occurred_at=self.log.now(), why="cancelled", error="no more"
+        )
+        subject = self._subject(barrier_id, event)
+        await self.log.append(entry(subject, last.seq if last else 0, event))
+
+    async def cancel(self, task: Task) -> None:
+        self.has_cancelled = True
+        await self.tell(task, RequestCancel(id=self.new_id("e")))
+
+    def _subject(self, barrier_id: str, event: Any) -> Subject:
+        return Subject("main", "barrier", barrier_id, verb_of(event))
+
+    async def _stored(self, plan: FanOutSpec) -> FanOutSpec:
+        ref = await self.objects.put(msgspec.json.encode(plan.members))
+        return msgspec.structs.replace(plan, members=(), members_ref=ref)
