@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,17 +14,20 @@ import typer
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.settings import Durability, Settings
 from fleetlog.cli.benchmarks.appending import measure_appends
+from fleetlog.cli.benchmarks.barriers import measure_barriers
 from fleetlog.cli.benchmarks.figures import Figure
 from fleetlog.cli.benchmarks.parallel import SHAPES, measure_parallel
 from fleetlog.cli.benchmarks.reading import measure_reading
-from fleetlog.cli.benchmarks.tasks import measure_idle, measure_tasks
+from fleetlog.cli.benchmarks.tasks import measure_coordinator, measure_idle, measure_tasks
 from fleetlog.cli.connection import run
 from fleetlog.cli.failures import REFUSED, say
 from fleetlog.cli.rendering import write_json
 from fleetlog.schemas.errors import InvalidInput
 
-Part = Literal["append", "tasks", "read", "parallel", "idle"]
-PARTS: tuple[Part, ...] = ("append", "tasks", "read", "parallel", "idle")
+Part = Literal["append", "tasks", "read", "parallel", "barriers", "idle"]
+PARTS: tuple[Part, ...] = ("append", "tasks", "read", "parallel", "barriers", "idle")
+ONLY: dict[Part, Durability] = {"read": "relaxed", "parallel": "always", "idle": "always"}
+"""Parts that the durability mode makes no difference to are measured in one."""
 EVENTS_DEFAULT = 100_000
 TASKS_DEFAULT = 30_000
 
@@ -33,7 +37,8 @@ def bench(
     part: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[append|tasks|read|parallel|idle]…", help="What to measure; default: all."
+            metavar="[append|tasks|read|parallel|barriers|idle]…",
+            help="What to measure; default: all.",
         ),
     ] = None,
     events: Annotated[
@@ -90,28 +95,25 @@ async def _measure_on(
     events: int,
     tasks: int,
 ) -> AsyncIterator[Figure]:
-    if "append" in wanted:
-        say(f"appending, {durability} …")
-        for figure in await measure_appends(server.target, "append", events):
-            yield figure
-    if "tasks" in wanted:
-        for is_whole in (False, True):
-            say(f"tasks, {durability} …")
-            fleet = f"tasks-{is_whole}"
-            yield await measure_tasks(server.target, server.data, fleet, tasks, is_whole=is_whole)
-    if "read" in wanted and durability == "relaxed":
-        say("reading …")
-        for figure in await measure_reading(server.target, server.data, "read", events):
-            yield figure
-    if "parallel" in wanted and durability == "always":
-        for agents, workers, _ in SHAPES:
-            say(f"{agents * workers} tasks at once …")
-            for figure in await measure_parallel(server.target, server.data, agents, workers):
+    at = (server.target, server.data)
+    measurements = {
+        "append": [partial(measure_appends, server.target, "append", events)],
+        "tasks": [
+            partial(measure_tasks, *at, f"tasks-{is_whole}", tasks, is_whole=is_whole)
+            for is_whole in (False, True)
+        ],
+        "read": [partial(measure_reading, *at, "read", events)],
+        "parallel": [partial(measure_parallel, *at, *shape) for *shape, _ in SHAPES],
+        "barriers": [partial(measure_barriers, *at, "barriers")],
+        "idle": [partial(measure_idle, *at, "idle"), partial(measure_coordinator, *at, "steady")],
+    }
+    for part in wanted:
+        if ONLY.get(part, durability) != durability:
+            continue
+        for measure in measurements[part]:
+            say(f"{part}, {durability} …")
+            for figure in await measure():
                 yield figure
-    if "idle" in wanted and durability == "always":
-        say("an idle agent …")
-        for figure in await measure_idle(server.target, server.data, "idle"):
-            yield figure
 
 
 def line_of(figure: Figure) -> str:

@@ -7,6 +7,8 @@ import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
+
 from fleetlog.bus import raw
 from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.runtime import Target
@@ -30,7 +32,7 @@ LOOK_S = 0.05
 
 async def measure_tasks(
     target: Target, data: Path, fleet: str, count: int, *, is_whole: bool
-) -> Figure:
+) -> list[Figure]:
     """No-op async tasks through one agent with 2 workers, 256 at once in each; all wait before it starts.
 
     The figure comes from the log alone: from the first claim to the last outcome, by the server's time.
@@ -51,7 +53,7 @@ async def measure_tasks(
         await stack.enter_async_context(role(data, fleet, *AGENT))
         rate = count / await _lifetime_s(opened, count)
         beside = "projector and coordinator beside" if is_whole else "server and agent alone"
-        return Figure(
+        figure = Figure(
             what=f"no-op tasks, whole life ({beside})",
             durability=opened.durability,
             value=rate,
@@ -61,32 +63,60 @@ async def measure_tasks(
             bar=BARS[opened.durability, is_whole],
             is_ratio_judged=False,
         )
+        return [figure]
 
 
 async def measure_idle(target: Target, data: Path, fleet: str) -> list[Figure]:
     """What an agent with nothing to do uses. Linux only; nothing elsewhere."""
     if sys.platform != "linux":
         return []
+    figures: list[Figure] = []
+    for workers, most in ((2, 2.0), (10, 3.0)):
+        async with (
+            open_fleet(target, f"{fleet}-{workers}") as opened,
+            role(data, opened.name, "agent", "--workers", str(workers)) as pid,
+        ):
+            async for _ in opened.log.follow(subjects=f"fleetlog.{opened.name}.agent.*.started"):
+                break
+            what = f"idle agent of {workers} workers, supervisor"
+            figures += await _use(opened, what, pid, most)
+    return figures
+
+
+async def measure_coordinator(target: Target, data: Path, fleet: str) -> list[Figure]:
+    """What a coordinator uses beside 20 workers on tasks of a minute. Linux only; nothing elsewhere."""
+    if sys.platform != "linux":
+        return []
+    workers = ("agent", "--app", APP, "--workers", "20")
     async with (
         open_fleet(target, fleet) as opened,
-        role(data, fleet, "agent", "--workers", "2") as pid,
+        role(data, fleet, "coordinator") as pid,
+        role(data, fleet, *workers),
     ):
-        async for _ in opened.log.follow(subjects=f"fleetlog.{fleet}.agent.*.started"):
-            break
-        await asyncio.sleep(2.0)
-        before = cpu_s(pid)
-        await asyncio.sleep(IDLE_S)
-        share = (cpu_s(pid) - before) / IDLE_S
-        memory = peak_mb(pid)
+        minutes = [TaskSpec(handler="nap", args=msgspec.Raw(b'{"seconds":60}'))] * 20
+        handles = await Client(opened).submit_many(minutes)
+        while await opened.log.end() < 60:  # noqa: ASYNC110 - workers, offers and claims
+            await asyncio.sleep(LOOK_S)
+        figures = await _use(opened, "coordinator beside 20 workers on long tasks", pid, 5.0)
+        for handle in handles:
+            await handle.cancel()
+    return figures
+
+
+async def _use(opened: Fleet, what: str, pid: int, most: float) -> list[Figure]:
+    await asyncio.sleep(2.0)
+    before = cpu_s(pid)
+    await asyncio.sleep(IDLE_S)
+    share = (cpu_s(pid) - before) / IDLE_S
     return [
-        _idle_figure(opened, share * 100, "% of a core", 2.0),
-        _idle_figure(opened, memory, "MB", 100.0),
+        _use_figure(opened, what, share * 100, "% of a core", most),
+        _use_figure(opened, what, peak_mb(pid), "MB", 100.0),
     ]
 
 
-def _idle_figure(opened: Fleet, value: float, unit: str, most: float) -> Figure:
+def _use_figure(opened: Fleet, what: str, value: float, unit: str, most: float) -> Figure:
     return Figure(
-        what="idle agent, supervisor",
+        what=what,
         durability=opened.durability,
         value=value,
         unit=unit,
