@@ -25,7 +25,7 @@ from fleetlog.bus.core.join import (
 )
 from fleetlog.bus.core.joins import Joins
 from fleetlog.bus.errors import ConflictError, ObjectLost, TransportError
-from fleetlog.bus.fanning_out import append_first, load_members
+from fleetlog.bus.fanning_out import first_append, load_members
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import EventLog, entry
 from fleetlog.bus.rules import subject_of
@@ -37,6 +37,7 @@ from fleetlog.schemas.events import (
     TerminalEvent,
     verb_of,
 )
+from fleetlog.schemas.fan_outs import Member
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 from fleetlog.schemas.subjects import Subject, guard
 
@@ -85,8 +86,7 @@ class Joiner:
     async def _do(self, act: JoinAct) -> None:
         match act:
             case MakeTask(join, member):
-                if await append_first(self._fleet, join.id, [member]):
-                    await self._look_at(join, member.task_id, is_member=False)
+                await self._make(join, member)
             case LookAt(join, name, is_member):
                 await self._look_at(join, name, is_member=is_member)
             case LoadMembers(join):
@@ -102,6 +102,15 @@ class Joiner:
                 await self._abandon(act)
             case Tell():
                 await self._tell(act)
+
+    async def _make(self, join: Join, member: Member) -> None:
+        try:
+            seq = await self._fleet.log.append(first_append(self._fleet, join.id, member))
+        except ConflictError:
+            seq = 0
+        # Its writer's event has the same id: what the fold has passed long ago looks like a success of ours.
+        if seq <= self._joins.seq:
+            await self._look_at(join, member.task_id, is_member=False)
 
     async def _look_at(self, join: Join, name: str, *, is_member: bool) -> None:
         barrier_id = barrier_id_of(name)

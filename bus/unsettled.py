@@ -62,7 +62,7 @@ class Unsettled:
             (self.ended if agent.is_ended else self.agents)[agent.id] = agent
         for task in tasks:
             self._keep(Task(id=task.id), task)
-        self.joins.restore(joins)
+        self.joins.restore(seq, joins)
 
     def take(self, stored: Stored) -> Recorded:
         """Takes the next event of the log."""

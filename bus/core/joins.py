@@ -56,6 +56,8 @@ class Joins:
         self._tasks = tasks
         self.joins: dict[str, Join] = {}
         """By name."""
+        self.seq = 0
+        """The last event that was taken."""
         self._waiting: dict[str, set[str]] = {}
         self._dirty: dict[str, None] = {}
         self._touched: dict[str, None] = {}
@@ -64,8 +66,9 @@ class Joins:
         self._agendas: dict[str, Agenda] = {}
         self._alarms = Alarms()
 
-    def restore(self, joins: Iterable[Join]) -> None:
-        """Begins with what a snapshot holds; the tasks must be there already."""
+    def restore(self, seq: int, joins: Iterable[Join]) -> None:
+        """Begins with what a snapshot at event `seq` holds; the tasks must be there already."""
+        self.seq = seq
         for join in joins:
             self._add(join)
             for waited_for in join.open:
@@ -85,7 +88,7 @@ class Joins:
 
     def take_task(self, before: Task, task: Task, record: Recorded) -> None:
         """An event of a task was taken; `task` is the state that it led to."""
-        event = record.event
+        event, self.seq = record.event, record.seq
         if before.status == "absent" and not task.is_settled and task.spec is not None:
             self._meet(task, task.spec, record)
         self._see(before, task, record)
