@@ -52,10 +52,13 @@ SELECT f->>'name' AS function, (f->>'lines')::INT AS lines, (f->>'branches')::IN
 FROM (SELECT result->>'path' AS path, unnest((result->'functions')::JSON[]) AS f
       FROM tasks WHERE handler = 'measure')
 ORDER BY lines DESC, place LIMIT 5"""
+BARRIERS = """\
+SELECT task_id, handler, m.state, attempts, policy, b.state AS barrier
+FROM barrier_members AS m JOIN barriers AS b USING (barrier_id) ORDER BY position"""
 AGENT_CLIS = """\
 SELECT task_id, attempt, outcome, error_class, model, input_tokens + output_tokens AS tokens, cost_usd
 FROM attempts WHERE handler = 'claude' ORDER BY claimed_at"""
-STATES = "SELECT task_id, handler, state, attempts FROM tasks"
+STATES = "SELECT task_id, handler, state, attempts FROM tasks ORDER BY task_id"
 TROUBLE = (
     "SELECT seq, type, is_violation, problem FROM events WHERE is_violation OR problem IS NOT NULL"
 )
@@ -276,6 +279,10 @@ def demonstrate(fleet: Fleet) -> None:
     heading("The same again: each task has a key, so all are known and nothing runs twice.")
     fleet.show(*measure)
 
+    heading("One task leads to three others, and a report follows when all of them have ended.")
+    fleet.run("python", "examples/disk_space.py")
+    fleet.sql(BARRIERS)
+
     heading(
         "Agent CLIs are work too. A stand-in plays claude: it answers; then its limit is reached."
     )
@@ -342,6 +349,8 @@ def verify(fleet: Fleet, knock_id: str, nowhere_id: str, victim_id: str) -> None
     expected = dict.fromkeys(found, ("completed", 1))
     expected |= {knock_id: ("completed", 3), nowhere_id: ("failed", 2)}
     expected[victim_id] = ("completed", 2)
+    down = [row["task_id"] for row in rows if row["handler"] == "check_disk"][-1:]
+    expected |= dict.fromkeys(down, ("failed", 2))
     limited = [row["task_id"] for row in rows if row["handler"] == "claude" and row["attempts"] > 1]
     _check(len(limited) == 1, f"one prompt meets a limit, not {len(limited)}")
     expected[limited[0]] = ("completed", 2)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 import io
+import shutil
+import tempfile
 import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetlog import Agent, Context
+from fleetlog import Agent, Child, Context, FanOut, call
 
 agent = Agent()
+
+DISKS = {"cube": "/", "disk": tempfile.gettempdir(), "reef": "/no/such/folder"}
+"""Three folders of this machine stand for the disks of three hosts; the last one can't be reached."""
 
 _NO_CODE = {
     *(tokenize.ENCODING, tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),
@@ -61,6 +66,31 @@ def knock(ctx: Context, opens_at: int) -> str:
     if ctx.attempt < opens_at:
         raise ConnectionError(f"nobody opened at knock {ctx.attempt}")
     return f"opened at knock {ctx.attempt}"
+
+
+@agent.task(timeout="30s", max_attempts=2)
+def check_disk(host: str) -> int:
+    """How much of a host's disk is free, in per cent."""
+    usage = shutil.disk_usage(DISKS[host])
+    return 100 * usage.free // usage.total
+
+
+@agent.task
+def supervise(hosts: list[str]) -> FanOut:
+    """Checks the disks of all hosts at once; when all checks have ended, or after two minutes, it reports."""
+    return FanOut([call(check_disk, host=host) for host in hosts], then=call(report), deadline="2m")
+
+
+@agent.task
+def report(ctx: Context) -> str:
+    """A line for each host, in the order of the fan-out."""
+    return "\n".join(f"{child.args['host']}: {_answer(child)}" for child in ctx.children)
+
+
+def _answer(child: Child) -> str:
+    if child.is_completed:
+        return f"{child.result} % free"
+    return (child.error or child.state).splitlines()[0]
 
 
 def _lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

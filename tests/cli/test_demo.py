@@ -83,6 +83,7 @@ def test_demo_does_real_work_and_leaves_nothing(tmp_path: Path) -> None:
         r"^(\d+) files: \1 new tasks, 0 known already$",
         r"^(\d+) files: 0 new tasks, \1 known already$",
         r"^opened at knock 3$",
+        r"^cube: \d+ % free\n.+\nreef: FileNotFoundError: .*no/such/folder",
         r"^task \w+ failed after 2 attempts \(error\)",
         r"^measure +(\d+) +\1 +0 +1\.0$",
         r"^3 +completed ",
@@ -115,7 +116,7 @@ def test_demo_that_finds_something_wrong_fails_and_leaves_nothing(tmp_path: Path
 
 
 def test_the_readmes_example_runs_and_again_is_the_same_task(tmp_path: Path) -> None:
-    (source,) = blocks("README.md", "python")
+    source, _ = blocks("README.md", "python")
     (tmp_path / "hello.py").write_text(source)
     with fleet_up(tmp_path, "hello:agent", tmp_path) as environ:
         assert run_in(environ, tmp_path, "python", "hello.py") == "5\n"
@@ -123,6 +124,18 @@ def test_the_readmes_example_runs_and_again_is_the_same_task(tmp_path: Path) -> 
         query = "SELECT state, attempts FROM tasks"
         rows = run_in(environ, tmp_path, "fleetlog", "sql", "--fresh", "--json", query)
         assert json.loads(rows) == [{"state": "completed", "attempts": 1}]
+
+
+def test_the_readmes_fan_out_runs(tmp_path: Path) -> None:
+    _, source = blocks("README.md", "python")
+    (tmp_path / "disks.py").write_text(source)
+    [commands] = [block for block in blocks("README.md", "sh") if "disks:agent" in block]
+    _, *lines = commands.splitlines()
+    with fleet_up(tmp_path, "disks:agent", tmp_path) as environ:
+        submitted, mapped, listed = (run_in(environ, tmp_path, "sh", "-c", line) for line in lines)
+    for said in (submitted, mapped):
+        assert re.fullmatch(r"/: \d+ GiB free\n/tmp: \d+ GiB free\n", said)
+    assert listed.count("released") == 2
 
 
 def test_the_commands_of_the_documents_run_as_they_stand(tmp_path: Path) -> None:

@@ -103,11 +103,21 @@ def test_the_readme_names_every_variable_that_a_person_may_set() -> None:
 def test_every_promise_that_holds_names_its_tests() -> None:
     table = re.findall(r"^\| ([a-z -]+) \| (.+) \| (.*)\|$", text_of("README.md"), re.MULTILINE)
     proofs = {row: proof for row, promise, proof in table if not promise.startswith("coming: ")}
-    for row in ("submit", "claim", "outcome", "execution", "projection", "power loss"):
+    rows = (
+        "submit",
+        "claim",
+        "outcome",
+        "fan-out",
+        "barrier",
+        "execution",
+        "projection",
+        "power loss",
+    )
+    for row in rows:
         assert proofs[row].startswith("`tests/"), row
 
 
 def test_the_readmes_example_is_short() -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```", text_of("README.md"), re.DOTALL | re.MULTILINE)
+    block, _ = re.findall(r"^```python\n(.*?)^```", text_of("README.md"), re.DOTALL | re.MULTILINE)
     lines = [line for line in block.splitlines() if line and not line.startswith("#")]
     assert len(lines) <= 12
