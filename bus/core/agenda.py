@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
@@ -15,26 +16,22 @@ _STALE_MAX: Final = 1_000
 class Agenda(msgspec.Struct):
     """What is to do for one join, as queues: with 50,000 members nothing may look at all of them at each event.
 
-    Not part of the fold: it follows from it, and what was under way is done again after a restart.
+    Not part of the fold: it follows from it, and what was under way is done again after a restart. The queues
+    are ordered dicts: to take the first out of a plain one costs a walk over all that were taken before.
     """
 
-    looks: dict[str, bool] = {}
+    looks: OrderedDict[str, bool] = msgspec.field(default_factory=OrderedDict)
     """What the log is to be asked for, and whether it is a member."""
-    makes: dict[str, None] = {}
+    makes: OrderedDict[str, None] = msgspec.field(default_factory=OrderedDict)
     """Members to make."""
     made: set[str] = set()
     """Those whose making is under way or done."""
-    cancels: dict[str, None] = {}
+    cancels: OrderedDict[str, None] = msgspec.field(default_factory=OrderedDict)
     """What is to end."""
     sent: set[object] = set()
     """Of all else, what is under way or done in this state."""
     roused_at: datetime | None = None
     """The join's `stirred_at` when its patience was over."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is queued."""
-        return not (self.looks or self.makes or self.cancels)
 
 
 class Alarms:

@@ -7,6 +7,7 @@ itself hands its slot on to its continuation. Slots are kept by the member's id,
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import islice
@@ -59,7 +60,7 @@ class Joins:
         self.seq = 0
         """The last event that was taken."""
         self._waiting: dict[str, set[str]] = {}
-        self._dirty: dict[str, None] = {}
+        self._dirty: OrderedDict[str, None] = OrderedDict()
         self._touched: dict[str, None] = {}
         self._late: dict[str, dict[str, None]] = {}
         self._looked_back: set[str] = set()
@@ -74,10 +75,10 @@ class Joins:
             for waited_for in join.open:
                 self._waiting.setdefault(waited_for, set()).add(join.name)
             agenda = self._agendas[join.name]
-            agenda.looks |= dict.fromkeys(sorted(join.followers), False)
-            agenda.looks |= {each: True for each, m in join.unseen.items() if m.spec is None}
+            agenda.looks.update(dict.fromkeys(sorted(join.followers), False))
+            agenda.looks.update((each, True) for each, m in join.unseen.items() if m.spec is None)
             if join.is_ending:
-                agenda.cancels |= dict.fromkeys(sorted(join.own))
+                agenda.cancels.update(dict.fromkeys(sorted(join.own)))
         for task in self._tasks.values():
             if task.spec is not None:
                 self._check_late(task, task.spec)
@@ -177,7 +178,7 @@ class Joins:
         if self.joins.get(join.name) is not join:
             return
         join.is_over = True
-        self._agendas[join.name].cancels |= dict.fromkeys(sorted(join.own))
+        self._agendas[join.name].cancels.update(dict.fromkeys(sorted(join.own)))
         self._touch(join)
         self._flush()
 
@@ -206,8 +207,7 @@ class Joins:
         self._looked_back.update(backs)
         found: list[JoinAct] = [LookBack(each) for each in backs]
         while self._dirty and len(found) < most:
-            name = next(iter(self._dirty))
-            del self._dirty[name]
+            name, _ = self._dirty.popitem(last=False)
             if (join := self.joins.get(name)) is None:
                 continue
             agenda = self._agendas[name]
@@ -353,7 +353,7 @@ class Joins:
         join.slots = []
         self._prune(join)
         if join.is_cancelling:
-            self._agendas[join.name].cancels |= dict.fromkeys(sorted(join.own))
+            self._agendas[join.name].cancels.update(dict.fromkeys(sorted(join.own)))
 
     def _prune(self, join: Join) -> None:
         """Of a barrier that has ended only what it still has to make counts."""

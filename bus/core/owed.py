@@ -73,7 +73,7 @@ class Owing:
         if is_overdue and self._agenda.roused_at != join.stirred_at:
             self._agenda.roused_at = join.stirred_at
             unmade = (each for each, member in join.unseen.items() if member.spec is not None)
-            self._agenda.makes |= {e: None for e in unmade if e not in self._agenda.made}
+            self._agenda.makes.update((e, None) for e in unmade if e not in self._agenda.made)
         if join.status == "open" and not join.is_over and join.deadline_at is not None:
             self._is_past(join.deadline_at)
 
@@ -89,16 +89,14 @@ class Owing:
     def _looks(self) -> Iterator[JoinAct]:
         looks = self._agenda.looks
         while looks:
-            name = next(iter(looks))
-            is_member = looks.pop(name)
+            name, is_member = looks.popitem(last=False)
             if name in self._join.open:
                 yield LookAt(self._join, name, is_member)
 
     def _makes(self) -> Iterator[JoinAct]:
         makes = self._agenda.makes
         while makes:
-            task_id = next(iter(makes))
-            del makes[task_id]
+            task_id, _ = makes.popitem(last=False)
             if (member := self._join.unseen.get(task_id)) is not None:
                 self._agenda.made.add(task_id)
                 yield MakeTask(self._join, member)
@@ -107,8 +105,7 @@ class Owing:
         join, cancels = self._join, self._agenda.cancels
         why = "the barrier's deadline passed" if join.is_over else f"the barrier was {join.status}"
         while cancels:
-            each = next(iter(cancels))
-            del cancels[each]
+            each, _ = cancels.popitem(last=False)
             if barrier_id_of(each) is not None:
                 self.inner.append(each)
             task = self._tasks.get(each)

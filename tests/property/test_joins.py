@@ -22,6 +22,7 @@ STEPS = (
     *("open", "open", "submit", "cancel", "abandon", "time"),
     *["agent"] * 6,
     *("read", "read", "plan", "plan", "do", "do", "save", "restore", "forget"),
+    *("go on", "lose"),
 )
 
 
@@ -140,6 +141,10 @@ async def step(world: World, chance: Chance) -> None:
     kind = chance.random.choice(STEPS)
     if kind == "agent":
         await agent_step(world, chance)
+    elif kind == "go on":
+        await world.go_on(chance.random.randrange(100))
+    elif kind == "lose" and chance.odds(3):
+        world.lose(chance.random.randrange(100))
     elif kind == "time":
         world.clock.pass_ms(chance.random.choice((1, 400, 1_100, 2_500)))
     elif kind in ("open", "submit", "cancel", "abandon"):
@@ -166,6 +171,8 @@ async def quiet(world: World, chance: Chance) -> None:
             elif task.status == "claimed":
                 await world.finish(task, how="fail" if chance.odds(6) else "obey")
         world.clock.pass_ms(700)
+        if chance.odds(10):
+            await world.go_on(chance.random.randrange(100))
         calm = calm + 1 if await world.log.end() == end else 0
         if calm == 8:
             return
@@ -205,7 +212,7 @@ async def check_forgotten(world: World) -> None:
 def test_every_barrier_ends_once_by_its_rule(seed: int, steps: int, may_cancel: bool) -> None:
     async def live() -> World:
         world = await lived(seed, steps, may_cancel=may_cancel)
-        reading = Reading(world.records(), world.objects.held)
+        reading = Reading(world.records(), world.kept)
         check(reading, has_cancelled=world.has_cancelled)
         await check_forgotten(world)
         return world

@@ -107,6 +107,8 @@ def check(reading: Reading, *, has_cancelled: bool) -> None:
         check_continuation(reading, barrier_id, end)
         if isinstance(end.event, BarrierReleased):
             check_released(reading, barrier_id, end, end.event)
+        elif "members are not known" in end.event.error:  # type: ignore[union-attr]  # there are but two
+            continue
         elif end.event.why == "policy":  # type: ignore[union-attr]  # there are but two
             check_given_up(reading, barrier_id, end)
         else:

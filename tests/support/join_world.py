@@ -152,6 +152,9 @@ class World:
         )
         self.seats = [Seat(self.fleet) for _ in range(seats)]
         self.has_cancelled = False
+        self.kept: dict[str, bytes] = {}
+        """Every object that there was, by digest."""
+        self._writers: list[tuple[str, FanOutSpec]] = []
         self._count = 0
 
     def new_id(self, kind: str) -> str:
@@ -219,11 +222,25 @@ class World:
         await self.make(barrier_id, plan, made)
 
     async def make(self, barrier_id: str, plan: FanOutSpec, count: int) -> None:
-        """A writer's part; the continuation last."""
+        """A writer's part; the continuation last. It may go on with the rest at any later time, or never."""
+        self._writers.append((barrier_id, plan))
         members = [each for each in plan.members if each.spec is not None]
         if plan.then is not None:
             members.append(plan.then)
         await append_first(self.fleet, barrier_id, members[:count])
+
+    async def go_on(self, pick: int) -> None:
+        """A writer that had been away for a while."""
+        if self._writers:
+            barrier_id, plan = self._writers.pop(pick % len(self._writers))
+            await self.make(barrier_id, plan, 99)
+
+    def lose(self, pick: int) -> None:
+        """Someone removes an object."""
+        if self.objects.held and (
+            digests := [d for d in sorted(self.kept) if d in self.objects.held]
+        ):
+            del self.objects.held[digests[pick % len(digests)]]
 
     async def abandon(self, barrier_id: str) -> None:
         """As a client does it that has just looked."""
@@ -245,5 +262,7 @@ class World:
         return Subject("main", "barrier", barrier_id, verb_of(event))
 
     async def _stored(self, plan: FanOutSpec) -> FanOutSpec:
-        ref = await self.objects.put(msgspec.json.encode(plan.members))
+        data = msgspec.json.encode(plan.members)
+        ref = await self.objects.put(data)
+        self.kept[ref.sha256] = data
         return msgspec.structs.replace(plan, members=(), members_ref=ref)
