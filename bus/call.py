@@ -97,6 +97,23 @@ def call(handler: str | Callable[..., object], /, **args: object) -> TaskSpec:
     return check_spec(declared.options.spec(_encode(declared.options.name, args)))
 
 
+def ask(prompt: str, /, *, executor: str = "claude", **arguments: object) -> TaskSpec:
+    """A task for an agent CLI, as `fleetlog run --executor` makes it.
+
+    Args:
+        prompt: what it shall do.
+        executor: which CLI.
+        arguments: more that the executor takes, such as `model`, `max_budget_usd`, `keep_session`, `cwd`.
+
+    Raises:
+        InvalidInput: the prompt is empty, or an argument cannot be written as JSON.
+    """
+    if not prompt.strip():
+        raise InvalidInput("the prompt is empty: say what shall be done")
+    args = msgspec.Raw(_encode(executor, {"prompt": prompt, **arguments}))
+    return check_spec(TaskSpec(executor=executor, handler=executor, args=args))
+
+
 def near_names(name: str, known: Mapping[str, object]) -> str:
     """For error messages: `; did you mean a or b?`, else what there is."""
     if near := difflib.get_close_matches(name, known, n=3):

@@ -9,8 +9,9 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from fleetlog.bus.client import Client, Submitted
+from fleetlog.bus.client import Client, FannedOut, Submitted
 from fleetlog.bus.embedded.runtime import Target
+from fleetlog.bus.fan_out import FanOut
 from fleetlog.bus.outcomes import History, Outcome
 from fleetlog.bus.submit_options import Duration, SubmitOptions
 from fleetlog.schemas.specs import TaskSpec
@@ -36,6 +37,27 @@ class SyncSubmitted:
         self._client.cancel(self.task_id, reason=reason)
 
 
+class SyncFannedOut:
+    """A fan-out that the log has accepted. See `FannedOut`."""
+
+    def __init__(self, client: SyncClient, fanned_out: FannedOut) -> None:
+        self.barrier_id = fanned_out.barrier_id
+        self.seq = fanned_out.seq
+        self.task_ids = fanned_out.task_ids
+        self.continuation_id = fanned_out.continuation_id
+        self.is_duplicate = fanned_out.is_duplicate
+        self._client = client
+        self._fanned_out = fanned_out
+
+    def result(self, timeout: Duration | None = None) -> Outcome:
+        """See `FannedOut.result`."""
+        return self._client.wait(self._fanned_out.result(timeout))
+
+    def cancel(self, *, reason: str | None = None) -> None:
+        """See `FannedOut.cancel`."""
+        self._client.wait(self._fanned_out.cancel(reason=reason))
+
+
 class SyncClient:
     """A `Client` on an event loop in a thread of its own. Safe to share between threads."""
 
@@ -52,7 +74,7 @@ class SyncClient:
         self._thread.start()
         try:
             self._context = _Context(self._opening)
-            self._client = self._call(self._context.enter())
+            self._client = self.wait(self._context.enter())
         except BaseException:
             self._end()
             raise
@@ -65,7 +87,7 @@ class SyncClient:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._call(self._context.leave())
+            self.wait(self._context.leave())
         finally:
             self._end()
 
@@ -83,28 +105,33 @@ class SyncClient:
         submitting = self._client.submit(
             spec, key=key, task_id=task_id, timeout_s=timeout_s, is_checked=is_checked, **options
         )
-        return SyncSubmitted(self, self._call(submitting))
+        return SyncSubmitted(self, self.wait(submitting))
 
     def submit_many(
         self, specs: Iterable[TaskSpec], *, is_checked: bool = False
     ) -> list[SyncSubmitted]:
         """See `Client.submit_many`."""
         submitting = self._client.submit_many(specs, is_checked=is_checked)
-        return [SyncSubmitted(self, each) for each in self._call(submitting)]
+        return [SyncSubmitted(self, each) for each in self.wait(submitting)]
+
+    def fan_out(self, fan_out: FanOut, *, key: str | None = None) -> SyncFannedOut:
+        """See `Client.fan_out`."""
+        return SyncFannedOut(self, self.wait(self._client.fan_out(fan_out, key=key)))
 
     def result(self, task_id: str, timeout: Duration | None = None) -> Outcome:
         """See `Client.result`."""
-        return self._call(self._client.result(task_id, timeout))
+        return self.wait(self._client.result(task_id, timeout))
 
     def cancel(self, task_id: str, *, reason: str | None = None) -> None:
         """See `Client.cancel`."""
-        self._call(self._client.cancel(task_id, reason=reason))
+        self.wait(self._client.cancel(task_id, reason=reason))
 
     def get(self, task_id: str) -> History:
         """See `Client.get`."""
-        return self._call(self._client.get(task_id))
+        return self.wait(self._client.get(task_id))
 
-    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs something of the asynchronous client to its end."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()

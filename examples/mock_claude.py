@@ -125,6 +125,24 @@ def play_ok(mock: Mock) -> int:
     return 0
 
 
+def play_split(mock: Mock) -> int:
+    """Splits a goal into ten parts, each the work of a second."""
+    mock.begin()
+    parts = [
+        f"Part {number} of ten, about a second of work. [mock:work]" for number in range(1, 11)
+    ]
+    mock.succeed(f"Here they are:\n{json.dumps(parts)}")
+    return 0
+
+
+def play_work(mock: Mock) -> int:
+    """Works for a second."""
+    mock.begin()
+    time.sleep(1.0)
+    mock.succeed("done")
+    return 0
+
+
 def play_echo(mock: Mock) -> int:
     """Says what it was given: arguments, environment, the first of its prompt."""
     mock.begin()

@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fleetlog.agents.answers import Cancel, PermanentError, Retry
+    from fleetlog.agents.answers import Cancel, GatherFailed, PermanentError, Retry
     from fleetlog.agents.context import Context
     from fleetlog.agents.face import Agent
-    from fleetlog.bus.call import call
+    from fleetlog.bus.call import ask, call
     from fleetlog.bus.client import Client, Submitted
     from fleetlog.bus.outcomes import Outcome
     from fleetlog.bus.fan_out import FanOut
@@ -32,12 +32,14 @@ __all__ = [
     "Context",
     "FanOut",
     "FleetlogError",
+    "GatherFailed",
     "InvalidInput",
     "Outcome",
     "PermanentError",
     "Retry",
     "Submitted",
     "TaskSpec",
+    "ask",
     "call",
     "connect",
 ]
@@ -50,12 +52,14 @@ _HOMES = {
     "Context": "agents.context",
     "FanOut": "bus.fan_out",
     "FleetlogError": "bus.errors",
+    "GatherFailed": "agents.answers",
     "InvalidInput": "schemas.errors",
     "Outcome": "bus.outcomes",
     "PermanentError": "agents.answers",
     "Retry": "agents.answers",
     "Submitted": "bus.client",
     "TaskSpec": "schemas.specs",
+    "ask": "bus.call",
     "call": "bus.call",
     "connect": "bus.sync",
 }
