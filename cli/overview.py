@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
@@ -31,10 +31,13 @@ from fleetlog.schemas.events import (
     AgentStrained,
     Strain,
 )
-from fleetlog.schemas.subjects import guard
+from fleetlog.schemas.subjects import Subject, format_subject, guard
+from fleetlog.schemas.subjects import agents as agents_filter
 
 SILENT_S: Final = 3.0
 """An agent beats once a second; one that was not heard for so long may be gone."""
+LOST_SHOWN: Final = timedelta(minutes=10)
+"""So long after its loss an agent is shown as lost."""
 LISTEN_S: Final = 1.5
 """Long enough to hear every agent that beats."""
 _QUESTION: Final = """
@@ -90,6 +93,19 @@ class AgentSeen(msgspec.Struct, frozen=True, kw_only=True):
         return sum(worker.running for worker in self.workers)
 
 
+class LostAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent that was lost a short while ago; what it ran was given back."""
+
+    agent_id: str
+    """The incarnation."""
+    host: str
+    """Where it ran."""
+    lost_at: datetime
+    """When that was recorded."""
+    silent_s: float
+    """How long nothing had been heard of it."""
+
+
 class ProjectorSeen(msgspec.Struct, frozen=True, kw_only=True):
     """The projector, as its answer tells."""
 
@@ -143,6 +159,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """Which can't be used now: tasks that need them wait."""
     coordinator: CoordinatorSeen | None = None
     """Who does what time brings; None when nobody does."""
+    lost: tuple[LostAgent, ...] = ()
+    """The agents that were lost in the last minutes."""
 
 
 async def take_overview(client: Client, settings: Settings) -> Overview:
@@ -183,6 +201,7 @@ async def take_overview(client: Client, settings: Settings) -> Overview:
         open_barriers=answer.get("open_barriers"),
         credentials=tuple(_paused(known.values(), fleet.log.now())),
         coordinator=coordinator,
+        lost=await look_at_lost(fleet),
     )
 
 
@@ -210,6 +229,30 @@ async def look_at_pauses(fleet: Fleet) -> tuple[QueueState, ...]:
     """The queues that are paused, by name."""
     states = (await read_queues(fleet.log)).states
     return tuple(states[name] for name in sorted(states) if states[name].is_paused)
+
+
+async def look_at_lost(fleet: Fleet) -> tuple[LostAgent, ...]:
+    """The agents that were lost in the last minutes."""
+    since = fleet.log.now() - LOST_SHOWN
+    found: list[LostAgent] = []
+    async for page in fleet.log.read(subjects=agents_filter(fleet.name, "lost")):
+        for record in map(open_stored, page):
+            if record.subject is None or not isinstance(record.event, AgentLost):
+                continue
+            if record.stored_at < since:
+                continue
+            subject = Subject(fleet.name, "agent", record.subject.id, "started")
+            first = await fleet.log.last(format_subject(subject))
+            started = open_stored(first).event if first is not None else None
+            found.append(
+                LostAgent(
+                    agent_id=record.subject.id,
+                    host=started.host if isinstance(started, AgentStarted) else "?",
+                    lost_at=record.stored_at,
+                    silent_s=record.event.silent_ms / 1000,
+                )
+            )
+    return tuple(found)
 
 
 async def look_at_agents(fleet: Fleet) -> tuple[AgentSeen, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleetlog.agents.strains import strains_text
-from fleetlog.cli.overview import AgentSeen, Overview, PausedCredential
+from fleetlog.cli.overview import AgentSeen, LostAgent, Overview, PausedCredential
 from fleetlog.cli.pauses import describe_pause
 from fleetlog.cli.rendering import aligned, instant_text, one_line
 from fleetlog.schemas.beats import WorkerBeat
@@ -16,6 +16,7 @@ def describe(seen: Overview) -> str:
         _coordinator_text(seen),
         _projector_text(seen),
         _agents_text(seen.agents),
+        *(_lost_text(lost) for lost in seen.lost),
         _queues_text(seen),
         *(f"queue        {queue.queue} is {describe_pause(queue)}" for queue in seen.paused),
     ]
@@ -65,6 +66,13 @@ def _agents_text(agents: tuple[AgentSeen, ...]) -> str:
             lines.append(f"  takes nothing new: short of {strains_text(agent.strains)}")
         lines += [f"  {_worker_text(worker)}" for worker in agent.workers]
     return "\n".join(lines)
+
+
+def _lost_text(lost: LostAgent) -> str:
+    return (
+        f"lost         {lost.agent_id} on {one_line(lost.host)} at {instant_text(lost.lost_at)}, silent for"
+        f" {lost.silent_s:.1f} s: what it ran was given back"
+    )
 
 
 def _pool_text(agent: AgentSeen) -> str:

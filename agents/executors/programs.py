@@ -127,12 +127,13 @@ class Program:
             await process.wait()
             self._attempt.on_stop(None)
             self._process = None
-            if self._ending is not None:
-                self._ending.cancel()
-            else:
+            leftovers_s = _LEFTOVERS_S
+            if self._ending is None:
                 # Children left in the background may hold the pipes: they get a moment, not for ever.
                 await asyncio.wait(pumps, timeout=_PIPES_S)
-            await end_groups([process.pid], clock, _LEFTOVERS_S)
+            elif not self._ending.cancel():
+                leftovers_s = 0.0  # the whole group has had all of its time, and a SIGKILL
+            await end_groups([process.pid], clock, leftovers_s)
             await sweep(self._mark, self._kin, clock, _SWEEP_S, oldest=process.pid)
             while (await asyncio.wait(pumps, timeout=_PIPES_S))[1]:
                 if not any(pipe.is_held_up for pipe in pipes):

@@ -8,12 +8,17 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from support.command_line import CommandLine, address
 
 from fleetlog.bus.embedded.runtime import Target, read_running
 from fleetlog.bus.embedded.server import EmbeddedServer
+from fleetlog.bus.fleet import open_fleet
+from fleetlog.bus.log import entry
 from fleetlog.cli.overview import without_password
+from fleetlog.schemas.events import AgentLost, AgentStarted, verb_of
+from fleetlog.schemas.subjects import Subject
 
 
 def test_status_json(cli: CommandLine, fleet: str) -> None:
@@ -116,3 +121,22 @@ async def test_agent_of_which_no_beat_is_kept_is_listened_for(
         assert await asyncio.to_thread(agent.wait, 30) == 0
         assert agent.stdout is not None
         agent.stdout.close()
+
+
+async def test_an_agent_that_was_lost_a_while_ago_is_told(
+    nowhere: CommandLine, server: EmbeddedServer, fleet: str
+) -> None:
+    async with open_fleet(server.target, fleet) as opened:
+        stamp: dict[str, Any] = {"occurred_at": opened.log.now()}
+        started = AgentStarted(
+            id="e1", host="cube", pid=1, version="1", queues=(), workers=1, concurrency=1, **stamp
+        )
+        lost = AgentLost(id="e2", silent_ms=3_600, **stamp)
+        seq = 0
+        for event in (started, lost):
+            subject = Subject(fleet, "agent", "a1", verb_of(event))
+            seq = await opened.log.append(entry(subject, seq, event))
+    args = ("status", "--url", address(server.target), "--fleet", fleet)
+    ran = await asyncio.to_thread(nowhere.run, *args)
+    assert "lost         a1 on cube at " in ran.out
+    assert "silent for 3.6 s: what it ran was given back" in ran.out
