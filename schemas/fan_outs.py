@@ -82,7 +82,7 @@ def needed_count(plan: FanOutSpec) -> int:
             return plan.count
         case "any":
             return 1
-        case "quorum":
+        case _:
             return plan.quorum or 1
 
 

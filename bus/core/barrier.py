@@ -51,5 +51,5 @@ def why_released(plan: FanOutSpec, tally: Tally) -> str:
             return f"all have completed: {counts}"
         case "any":
             return f"one has completed: {counts}"
-        case "quorum":
+        case _:
             return f"{plan.quorum} have completed: {counts}"

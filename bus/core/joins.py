@@ -79,9 +79,9 @@ class Joins:
             agenda.looks.update((each, True) for each, m in join.unseen.items() if m.spec is None)
             if join.is_ending:
                 agenda.cancels.update(dict.fromkeys(sorted(join.own)))
-        for task in self._tasks.values():
-            if task.spec is not None:
-                self._check_late(task, task.spec)
+        for task, spec in [(each, each.spec) for each in self._tasks.values()]:
+            assert spec is not None
+            self._check_late(task, spec)
 
     def packed(self) -> list[msgspec.Raw]:
         """Each as JSON, as it is now: they change with every event."""
@@ -194,9 +194,9 @@ class Joins:
         if ended is None or ended.name in self.joins:
             return
         self._add(ended)
-        for task_id in late:
-            if (task := self._tasks.get(task_id)) is not None and task.spec is not None:
-                self._join_late(ended, task, task.spec)
+        for task in [self._tasks[each] for each in late]:
+            assert task.spec is not None
+            self._join_late(ended, task, task.spec)
         self._flush()
 
     def acts(self, now: datetime, most: int) -> list[JoinAct]:
@@ -302,10 +302,9 @@ class Joins:
                 self._join_late(join, task, spec)
 
     def _join_late(self, join: Join, task: Task, spec: TaskSpec) -> None:
-        if spec.continues == join.id:
-            if task.waits_for_tasks:
-                join.heirs[task.id] = None
-                self._waiting.setdefault(task.id, set()).add(join.name)
+        if spec.continues == join.id and task.waits_for_tasks:
+            join.heirs[task.id] = None
+            self._waiting.setdefault(task.id, set()).add(join.name)
         elif join.is_unread:
             join.early.add(task.id)
             self._await(join, task.id, [], is_own=True)
@@ -418,10 +417,10 @@ class Joins:
         return slots
 
     def _ignore(self, join: Join, waited_for: str) -> None:
-        if (names := self._waiting.get(waited_for)) is not None:
-            names.discard(join.name)
-            if not names:
-                del self._waiting[waited_for]
+        names = self._waiting.get(waited_for, set())
+        names.discard(join.name)
+        if not names:
+            self._waiting.pop(waited_for, None)
 
     def _reject(self, name: str) -> None:
         """A barrier that is part of something that ends."""

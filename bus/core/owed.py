@@ -115,14 +115,11 @@ class Owing:
 
     def _of_gate(self) -> Iterator[JoinAct]:
         join, task = self._join, self._tasks[self._join.id]
-        match verdict(join.plan, join.tally):
-            case "release":
-                if task.due_at is not None and self._is_past(task.due_at):
-                    yield Tell(join, task, Queue(id=_derived(task, "open"), is_open=True))
-            case "fail":
-                yield Tell(join, task, GiveUp(id=_derived(task, "give-up"), error=_blame(join)))
-            case "wait":
-                pass
+        decided = verdict(join.plan, join.tally)
+        if decided == "fail":
+            yield Tell(join, task, GiveUp(id=_derived(task, "give-up"), error=_blame(join)))
+        elif decided == "release" and task.due_at is not None and self._is_past(task.due_at):
+            yield Tell(join, task, Queue(id=_derived(task, "open"), is_open=True))
 
     def _while_open(self) -> Iterator[JoinAct]:
         join = self._join
@@ -130,15 +127,13 @@ class Owing:
             yield unwanted
             return
         is_over = join.is_over and not (join.own or join.unseen or join.is_unread)
-        match verdict(join.plan, join.tally, is_over=is_over):
-            case "release":
-                yield Release(join, join.version, join.tally, tuple(join.slots))
-                return
-            case "fail":
-                yield self._abandon("policy", _blame(join))
-                return
-            case "wait":
-                pass
+        decided = verdict(join.plan, join.tally, is_over=is_over)
+        if decided == "release":
+            yield Release(join, join.version, join.tally, tuple(join.slots))
+            return
+        if decided == "fail":
+            yield self._abandon("policy", _blame(join))
+            return
         if join.is_unread:
             yield LoadMembers(join)
         if join.continuation == "unmade" and self._is_patience_over():
@@ -164,18 +159,15 @@ class Owing:
 
     def _continuation(self) -> Iterator[JoinAct]:
         then = self._join.plan.then
-        if then is not None:
-            yield MakeTask(self._join, then)
+        assert then is not None
+        yield MakeTask(self._join, then)
 
     def _at_the_end(self) -> Iterator[JoinAct]:
         join = self._join
         if join.continuation == "unmade":
             yield from self._continuation()
-        held = [join.then_id] if join.continuation == "held" else []
-        for task_id in (*held, *join.heirs):
-            task = self._tasks.get(task_id or "")
-            if task is None or not task.waits_for_tasks:
-                continue
+        held = [join.then_id] if join.continuation == "held" and join.then_id else []
+        for task in [self._tasks[each] for each in (*held, *join.heirs)]:
             is_due = task.due_at is not None and self._is_past(task.due_at)
             if join.status == "abandoned" or is_due:
                 yield Tell(join, task, _next_of(join, task))

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from support.join_world import World
 
-from fleetlog.bus.core import agenda, joins
+from fleetlog.bus.core import Submit, Task, agenda, joins
 from fleetlog.bus.core.join import Abandon, LookAt, Release
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.events import (
@@ -19,7 +19,7 @@ from fleetlog.schemas.events import (
     TerminalEvent,
 )
 from fleetlog.schemas.fan_outs import Member, plan_fan_out
-from fleetlog.schemas.specs import TaskSpec
+from fleetlog.schemas.specs import TaskSpec, payload_digest
 
 H = TaskSpec(handler="h")
 THEN = TaskSpec(handler="then")
@@ -454,20 +454,65 @@ async def test_a_look_back_that_failed_comes_again(world: World) -> None:
 
 
 async def test_what_a_foreign_writer_says_twice_is_not_allowed(world: World) -> None:
-    b = await opened(world, [H], stragglers="wait")
+    b = await opened(world, [H], then=THEN)
+    fold = world.seats[0].fold
+    await world.seats[0].read()
+    [record] = [r for r in world.records() if isinstance(r.event, BarrierOpened)]
+    end = BarrierAbandoned(id="e", occurred_at=world.clock.at, why="policy", error="no")
+    ended = type(record)(99, world.clock.at, record.subject, end)
+    assert not fold.joins.take_barrier(b, record)
+    assert fold.joins.take_barrier("gone", ended)
+    assert fold.joins.take_barrier(b, ended)
+    assert not fold.joins.take_barrier(b, ended)
+
+
+async def test_a_continuation_whose_id_was_taken_ends_its_barrier(world: World) -> None:
+    taken = Submit(id="x", spec=H, digest=payload_digest(H))
+    await world.tell(Task(id="x-then"), taken)
+    await run(world, "x-then")
+    await world.open(plan_fan_out("x", [H], then=THEN), "x", made=0, is_large=False, parent=None)
+    world.clock.pass_ms(1_000)
+    await work(world)
+    [abandoned] = events(world, BarrierAbandoned)
+    assert (abandoned.why, abandoned.error) == ("cancelled", "its continuation x-then has ended")
+    assert is_empty(world)
+
+
+async def test_a_task_whose_id_is_a_barriers_leaves_that_alone(world: World) -> None:
+    b = await opened(world, [H], then=THEN)
+    await world.tell(Task(id=b), Submit(id="x", spec=H, digest=payload_digest(H)))
+    await world.claim(world.tasks()[b])
+    await world.spread(world.tasks()[b], plan_fan_out(b, []), made=0, is_large=False)
+    await run(world, f"{b}-1")
+    await work(world)
+    assert states(world, f"{b}-then") == ["queued"]
+
+
+async def test_a_deadline_that_passes_after_the_end_changes_nothing(world: World) -> None:
+    b = await opened(world, [H], deadline_ms=1_000)
     seat = world.seats[0]
     await seat.read()
-    records = [r for r in world.records() if isinstance(r.event, BarrierOpened)]
-    assert not seat.fold.joins.take_barrier(b, records[0])
-    assert seat.fold.joins.take_barrier("gone", record_of(world, BarrierAbandoned))
-    assert seat.fold.joins.take_barrier(b, record_of(world, BarrierAbandoned))
-    await work(world, rounds=1)
+    world.clock.pass_ms(1_000)
+    seat.plan()
+    await run(world, f"{b}-1")
+    await work(world, seat=1)
+    await seat.do()
+    await work(world)
+    assert len(events(world, BarrierReleased)) == 1
+    assert is_empty(world)
 
 
-def record_of(world: World, kind: type[Any]) -> Any:
-    [opened_record] = [r for r in world.records() if isinstance(r.event, BarrierOpened)]
-    event = kind(id="e", occurred_at=world.clock.at, why="policy", error="no")
-    return type(opened_record)(99, world.clock.at, opened_record.subject, event)
+async def test_large_fan_outs_have_their_stragglers_made_after_their_end(world: World) -> None:
+    there = await world.submit(H)
+    await run(world, there)
+    b = await opened(world, [there, H], policy="any", stragglers="wait", is_large=True, made=0)
+    await work(world)
+    seat = world.seats[0]
+    assert len(events(world, BarrierReleased, b)) == 1
+    seat.begin(Unsettled())
+    await work(world, pass_ms=500)
+    assert states(world, f"{b}-2") == ["queued"]
+    assert is_empty(world)
 
 
 async def test_alarms_of_a_standby_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:

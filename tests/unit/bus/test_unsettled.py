@@ -13,6 +13,8 @@ from fleetlog.schemas.events import (
     AgentLost,
     AgentStarted,
     AgentStopped,
+    BarrierOpened,
+    BarrierReleased,
     Event,
     TaskClaimed,
     TaskCompleted,
@@ -20,6 +22,7 @@ from fleetlog.schemas.events import (
     TaskReturned,
     verb_of,
 )
+from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.specs import TaskSpec
 from fleetlog.schemas.subjects import Subject, format_subject
 from tests.given import T0
@@ -186,3 +189,20 @@ def test_the_act_of_two_coordinators_has_one_id() -> None:
     event = decide(command, task, T0)
     assert isinstance(event, TaskReturned)
     assert event.id == f"t1-{task.version}-return"
+
+
+def test_a_second_end_of_a_barrier_counts_as_a_violation() -> None:
+    fold = Unsettled()
+    plan = FanOutSpec(count=1, members=(Member("t1", SPEC),), then=Member("b-then", SPEC))
+    end = {"opened": 1, "expected": 1, "settled": 1, "succeeded": 1, "outcomes": (9,)}
+    for seq, (verb, event) in enumerate(
+        [
+            ("opened", BarrierOpened(fan_out=plan, digest="d", **stamp())),
+            ("released", BarrierReleased(**end, **stamp())),
+            ("released", BarrierReleased(**end, **stamp())),
+        ],
+        1,
+    ):
+        subject = format_subject(Subject("main", "barrier", "b", verb))
+        fold.take(Stored(seq, seq * 1_000_000_000, subject, encode(event)))
+    assert fold.violation_count == 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fleetlog.bus.core import Refusal, Task, decide
+from fleetlog.bus.core.commands import GiveUp, Queue
 from fleetlog.schemas.envelope import UnknownEvent
-from fleetlog.schemas.events import TaskCancelled, TaskHeld, TaskQueued
+from fleetlog.schemas.events import TaskCancelled, TaskFailed, TaskHeld, TaskQueued
 from fleetlog.schemas.specs import payload_digest
 from tests.given import (
     at,
@@ -139,3 +140,19 @@ def test_waiting_task_whose_end_was_asked_for_is_cancelled_instead_of_offered() 
     event = decide(queue(), task, at(99))
     assert isinstance(event, TaskCancelled)
     assert (event.fence, event.attempts) == (None, 1)
+
+
+def test_what_waits_for_tasks_is_queued_only_by_who_knows_of_them() -> None:
+    for rules in ({"after": ("x",)}, {"continues": "b"}):
+        task = fold(held(delay_ms=0, **rules))
+        assert decide(queue(), task, at(9)) == Refusal("not_due", task)
+        assert isinstance(decide(Queue(id="c", is_open=True), task, at(9)), TaskQueued)
+
+
+def test_only_what_waits_for_tasks_can_be_given_up() -> None:
+    give_up = GiveUp(id="c", error="x failed")
+    for name, task in EVERY_STATE.items():
+        assert decide(give_up, task, at(9)) == Refusal("not_due", task), name
+    event = decide(give_up, fold(held(delay_ms=0, after=("x",))), at(9))
+    assert isinstance(event, TaskFailed)
+    assert (event.error_class, event.error, event.fence) == ("dependency", "x failed", None)

@@ -12,6 +12,7 @@ from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import check_id
 from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES, ObjectRef
 from fleetlog.schemas.specs import (
+    AFTER_MAX,
     JSON_DEPTH_MAX,
     Backoff,
     TaskSpec,
@@ -197,3 +198,11 @@ def test_the_digest_is_the_same_for_ever() -> None:
 
 def test_defaults_take_no_room_in_the_log() -> None:
     assert msgspec.json.encode(spec()) == b'{"handler":"greet"}'
+
+
+def test_there_is_a_most_of_tasks_to_wait_for() -> None:
+    check_spec(spec(after=("x",) * AFTER_MAX, barrier_id="b"))
+    with pytest.raises(InvalidInput, match="use a fan-out"):
+        check_spec(spec(after=("x",) * (AFTER_MAX + 1)))
+    with pytest.raises(InvalidInput, match="task id"):
+        check_spec(spec(after=("no id",)))
