@@ -15,6 +15,8 @@ SELECT
 FROM tasks AS t
 JOIN store.known_barriers AS b ON b.barrier_id = t.barrier_id AND b.is_stored
 LEFT JOIN store.member_outcomes AS o ON o.barrier_id = t.barrier_id AND o.task_id = t.task_id
+-- A revived task has the spec of the dead one, but is no member: its id is neither a position's nor a key's.
+WHERE t.key IS NOT NULL OR regexp_matches(t.task_id, '-[0-9]+$')
 UNION ALL
 SELECT o.barrier_id, o.position, o.task_id
 FROM store.member_outcomes AS o

@@ -7,6 +7,7 @@ SELECT
     c.queued_at,
     c.started_at,
     b.stored_at AS settled_at,
+    c.settle_seq AS settled_seq,
     c.attempts,
     c.failures,
     c.losses,

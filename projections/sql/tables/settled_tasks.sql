@@ -11,6 +11,7 @@ CREATE TABLE store.settled_tasks (
     queued_at TIMESTAMPTZ,
     started_at TIMESTAMPTZ,
     settled_at TIMESTAMPTZ NOT NULL,
+    settled_seq BIGINT NOT NULL,
     attempts HUGEINT NOT NULL,
     failures HUGEINT NOT NULL,
     losses HUGEINT NOT NULL,

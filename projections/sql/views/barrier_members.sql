@@ -39,13 +39,13 @@ SELECT
     o.submitted_at,
     o.started_at,
     CASE WHEN b.barrier_id IS NULL THEN f.settled_at ELSE b.ended_at END AS settled_at,
+    CASE WHEN b.barrier_id IS NULL THEN f.settled_seq ELSE b.end_seq END AS settled_seq,
     l.follower_id,
     CASE WHEN b.barrier_id IS NULL THEN f.error_class END AS error_class,
     CASE
         WHEN b.barrier_id IS NULL THEN f.error
         WHEN b.end_state = 'abandoned' THEN b.reason
-    END AS error,
-    u.seq AS outcome_seq
+    END AS error
 FROM store.members AS m
 LEFT JOIN lasts AS l USING (task_id)
 LEFT JOIN tasks AS o ON o.task_id = m.task_id
@@ -53,4 +53,3 @@ LEFT JOIN tasks AS f ON f.task_id = coalesce(l.follower_id, m.task_id)
 -- The end of a fan-out without a continuation is that of its barrier.
 LEFT JOIN store.known_barriers AS b
     ON b.barrier_id = coalesce(l.follower_id, m.task_id) AND b.is_by_task AND b.continuation_id IS NULL
-LEFT JOIN store.member_outcomes AS u ON u.barrier_id = m.barrier_id AND u.position = m.position

@@ -2,12 +2,12 @@ CREATE VIEW barriers AS
 WITH counted AS (
     SELECT
         barrier_id,
-        count(*) FILTER (WHERE m.settled_at <= coalesce(k.ended_at, m.settled_at)) AS settled,
-        count(*) FILTER (WHERE m.settled_at <= coalesce(k.ended_at, m.settled_at) AND m.state = 'completed')
-            AS succeeded
+        count(*) AS settled,
+        count(*) FILTER (WHERE m.state = 'completed') AS succeeded
     FROM barrier_members AS m
     JOIN store.known_barriers AS k USING (barrier_id)
     WHERE k.settled IS NULL
+        AND m.settled_seq < coalesce(k.end_seq, m.settled_seq + 1)
     GROUP BY barrier_id
 )
 

@@ -13,6 +13,7 @@ SELECT
     queued_at,
     started_at,
     settled_at,
+    settled_seq,
     due_at,
     result,
     result_ref.size AS result_size,
@@ -43,6 +44,7 @@ FROM (
     SELECT
         * EXCLUDE (spec_seq, offer, offered_at, fence, lease),
         NULL::TIMESTAMPTZ AS settled_at,
+        NULL::BIGINT AS settled_seq,
         NULL::JSON AS result,
         NULL::STRUCT(sha256 VARCHAR, size BIGINT) AS result_ref,
         NULL::VARCHAR AS error_class,

@@ -128,7 +128,7 @@ def test_a_release_stands_whatever_its_members_do_afterwards(store: Store, apply
     first = run(log, "b-2")
     counts = {"opened": 1, "expected": 2, "settled": 1, "succeeded": 1}
     at = log.barrier("b", make(BarrierReleased, outcomes=(0, first), reason="one", **counts))
-    run(log, "b-1")
+    second_end = run(log, "b-1")
     log.barrier("b", make(BarrierAbandoned, why="cancelled", error="too late"))
     opened(log, "b", plan("b", 9))
     apply(log)
@@ -136,8 +136,8 @@ def test_a_release_stands_whatever_its_members_do_afterwards(store: Store, apply
     assert (found["state"], found["settled"], found["succeeded"]) == ("released", 1, 1)
     assert (found["released_at"], found["ended_at"]) == (second(at), second(at))
     assert (found["why"], found["reason"]) == (None, "one")
-    assert members(store, "b", "task_id, state, outcome_seq") == [
-        ("b-1", "completed", None),
+    assert members(store, "b", "task_id, state, settled_seq") == [
+        ("b-1", "completed", second_end),
         ("b-2", "completed", first),
     ]
 
@@ -230,6 +230,7 @@ def test_members_in_the_object_store_are_those_that_were_made(store: Store, appl
     make_all(log, full)
     keyed = full.members[1].task_id
     first, second_end = run(log, "b-1"), run(log, keyed)
+    log.task("b-1-r1", make(TaskQueued, spec=full.members[0].spec, digest="d", cause="b-1"))
     apply(log)
     assert members(store, "b", "task_id, position") == [("b-1", 1), (keyed, None)]
     found = barrier(store, "b")
@@ -241,7 +242,7 @@ def test_members_in_the_object_store_are_those_that_were_made(store: Store, appl
     outcomes = (first, second_end, before, late)
     more.barrier("b", make(BarrierReleased, outcomes=outcomes, **counts))
     apply(more)
-    assert members(store, "b", "position, task_id, outcome_seq") == [
+    assert members(store, "b", "position, task_id, settled_seq") == [
         (1, "b-1", first),
         (2, keyed, second_end),
         (3, "there", before),
