@@ -338,6 +338,8 @@ class Supervisor:
         if last is None or last.seq <= attempt.fence:
             return
         task = await load_task(self._fleet.log, task_id)
+        if not attempt.is_running:
+            return  # it has ended meanwhile, and that is what the log has to say
         if task.lease is None or task.lease.fence != attempt.fence:
             logger.warning("task %s: the lease was lost, its process ends", task_id)
             self._attempts.stop(attempt, "lost")

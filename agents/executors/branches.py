@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
-from fleetlog.agents.frames import Failed, Outcome, Run, Succeeded, clip
+from fleetlog.agents.frames import MESSAGE_BYTES_MAX, Failed, Outcome, Run, Succeeded, clip
 from fleetlog.bus.fan_out import FanOut
 from fleetlog.bus.submit_options import SubmitOptions, with_options
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.fan_outs import Policy, Stragglers
 from fleetlog.schemas.ids import derived_id, key_id
-from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES
 from fleetlog.schemas.specs import ATTEMPTS_DEFAULT, NO_ARGS, TaskSpec, check_spec
 from fleetlog.schemas.subjects import Priority
+
+FAN_OUT_MAX_BYTES: Final = MESSAGE_BYTES_MAX - 64 * 1024
+"""A fan-out goes to the supervisor in one message."""
 
 
 def fanned_out(fan_out: FanOut, run: Run) -> Outcome:
@@ -24,9 +26,9 @@ def fanned_out(fan_out: FanOut, run: Run) -> Outcome:
         plan = msgspec.json.encode(fan_out.plan(run.task_id, parent_id=run.task_id))
     except InvalidInput as error:
         return _unreadable(f"the fan-out is not allowed: {error}")
-    if len(plan) > PAYLOAD_MAX_BYTES:
+    if len(plan) > FAN_OUT_MAX_BYTES:
         return _unreadable(
-            f"the fan-out has {len(plan)} bytes, at most {PAYLOAD_MAX_BYTES} are allowed:"
+            f"the fan-out has {len(plan)} bytes, at most {FAN_OUT_MAX_BYTES} are allowed:"
             " put large arguments into files or a store and pass their names"
         )
     return Succeeded(b"null", plan)
