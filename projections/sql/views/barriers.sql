@@ -23,8 +23,11 @@ SELECT
     k.opened_at,
     CASE WHEN k.end_state = 'released' THEN k.ended_at END AS released_at,
     k.ended_at,
-    make_timestamp(least(epoch_us(k.opened_at) + 1000 * k.deadline_ms, 253402300799999999))::TIMESTAMPTZ
-        AS deadline_at,
+    -- least() passes NULLs over, and without a deadline there is none.
+    CASE
+        WHEN k.deadline_ms IS NOT NULL
+            THEN make_timestamp(least(epoch_us(k.opened_at) + 1000 * k.deadline_ms, 253402300799999999))::TIMESTAMPTZ
+    END AS deadline_at,
     k.continuation_id,
     k.parent_id,
     k.why,

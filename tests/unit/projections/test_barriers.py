@@ -134,6 +134,7 @@ def test_a_release_stands_whatever_its_members_do_afterwards(store: Store, apply
     apply(log)
     found = barrier(store, "b")
     assert (found["state"], found["settled"], found["succeeded"]) == ("released", 1, 1)
+    assert found["deadline_at"] is None
     assert (found["released_at"], found["ended_at"]) == (second(at), second(at))
     assert (found["why"], found["reason"]) == (None, "one")
     assert members(store, "b", "task_id, state, settled_seq") == [
