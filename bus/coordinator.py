@@ -211,13 +211,16 @@ class Coordinator:
         await self.ready.wait()
         joins = self._unsettled.joins
         joiner = Joiner(self._fleet, joins, self._read_to, self._folded.set)
+        under_way: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as acting:
             while True:
                 await self.lookout.active.wait()
                 self._folded.clear()
-                acts = joins.acts(self._fleet.log.now(), ACTS_MAX)
+                acts = joins.acts(self._fleet.log.now(), ACTS_MAX - len(under_way))
                 for act in acts:
-                    acting.create_task(joiner.do(act))
+                    task = acting.create_task(joiner.do(act))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
                 if acts:
                     await asyncio.sleep(0)
                 else:

@@ -53,7 +53,7 @@ class Joiner:
         fleet: whose log.
         joins: the fold.
         read_to: waits until the fold has taken the event with this sequence.
-        changed: called when more may be owed although the fold has taken nothing.
+        changed: called when an act is done, as more may be owed although the fold has taken nothing.
     """
 
     def __init__(
@@ -73,11 +73,12 @@ class Joiner:
         try:
             await self._do(act)
         except ConflictError:
-            return  # the event that was first is on its way to the fold
+            pass  # the event that was first is on its way to the fold
         except TransportError as error:
             logger.warning("a barrier has to wait: %s", error)
             await self._put_back(act)
-        self._changed()
+        finally:
+            self._changed()
 
     async def _put_back(self, act: JoinAct) -> None:
         await self._fleet.system.clock.sleep(AGAIN_S)
