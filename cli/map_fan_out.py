@@ -10,19 +10,21 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from fleetlog.bus.background import background
 from fleetlog.bus.client import Client, FannedOut
 from fleetlog.bus.errors import FleetlogError, TaskNotFound
 from fleetlog.bus.fan_out import FanOut
 from fleetlog.bus.many import each_of
 from fleetlog.bus.outcomes import Outcome
 from fleetlog.bus.settings import Settings
+from fleetlog.bus.task_set import TaskSet
 from fleetlog.cli.failures import REFUSED, TIMED_OUT, say
 from fleetlog.cli.items import Shape
 from fleetlog.cli.lines import Line, is_rereadable, lines_of_file, lines_that_come
 from fleetlog.cli.outcomes import outcome_fields
 from fleetlog.cli.rendering import json_text, one_line, printable, shortened, write_json
 from fleetlog.cli.submitting import ANSWER_TIMEOUT_S
-from fleetlog.cli.tally import LABEL
+from fleetlog.cli.tally import LABEL, Tally
 from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.fan_outs import MEMBERS_MAX, Policy, Stragglers
@@ -159,7 +161,7 @@ async def fan_out_and_tell(
         if not wanted.is_waiting:
             _tell_submitted(fanned_out, map_id, is_json=wanted.is_json)
             return 0
-        return await _wait_and_tell(client, fanned_out, wanted)
+        return await _wait_and_tell(client, fanned_out, wanted, map_id)
 
 
 async def _read(wanted: WantedFanOut) -> list[Item]:
@@ -221,10 +223,12 @@ def _describe(fanned_out: FannedOut) -> str:
     )
 
 
-async def _wait_and_tell(client: Client, fanned_out: FannedOut, wanted: WantedFanOut) -> int:
+async def _wait_and_tell(
+    client: Client, fanned_out: FannedOut, wanted: WantedFanOut, map_id: str
+) -> int:
     end: Outcome | None = None
     try:
-        end = await fanned_out.result(wanted.wait_timeout_s)
+        end = await _wait(client, fanned_out, wanted, map_id)
     except TimeoutError:
         pass
     except asyncio.CancelledError:
@@ -239,6 +243,22 @@ async def _wait_and_tell(client: Client, fanned_out: FannedOut, wanted: WantedFa
         say(f"it has not ended in time and goes on: {_describe(fanned_out)}")
         return TIMED_OUT
     return 0 if end.is_completed else REFUSED
+
+
+async def _wait(
+    client: Client, fanned_out: FannedOut, wanted: WantedFanOut, map_id: str
+) -> Outcome:
+    if not sys.stderr.isatty():
+        return await fanned_out.result(wanted.wait_timeout_s)
+    from fleetlog.cli.map_progress import MapProgress  # noqa: PLC0415 - rich, only where someone looks on
+
+    then = fanned_out.continuation_id
+    total = len(fanned_out.task_ids) + (then is not None)
+    tasks = TaskSet(client.fleet, (LABEL, map_id), lambda _outcome: None)
+    follow = tasks.follow(after=fanned_out.seq, queue=wanted.shape.template.queue)
+    with MapProgress(Tally(map_id, total, submitted=total), tasks):
+        async with background(follow):
+            return await fanned_out.result(wanted.wait_timeout_s)
 
 
 async def _outcomes_of(client: Client, task_ids: list[str]) -> list[Outcome]:

@@ -94,6 +94,16 @@ def test_wait_timeout_is_exit_code_4_and_a_deadline_ends_it(cli: CommandLine, fl
     assert [child["state"] for child in value["children"]] == ["cancelled"]
 
 
+def test_progress_is_shown_on_a_terminal(cli: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text("\n".join(str(number) for number in range(1000)))
+    args = ("--arg", "a", "--then", "outcomes", "--wait")
+    ran = cli.on_terminal("map", "add", "--items", str(path), *args)
+    assert ran.code == 0
+    assert "submitted 1001/1001  running" in ran.out
+    assert "1000 items: 1000 completed" in ran.out
+
+
 def test_no_items_are_released_at_once(cli: CommandLine) -> None:
     ran = cli("map", "add", "--items", "-", "--then", "outcomes", "--wait", stdin=b"\n")
     assert (ran.out, ran.err) == ("[]\n", "there were no items\n")
