@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from support.join_world import World
 
+from fleetlog.bus import joining
 from fleetlog.bus.core import Submit, Task, agenda, joins
 from fleetlog.bus.core.join import Abandon, LookAt, Release
 from fleetlog.bus.unsettled import Unsettled
@@ -499,6 +500,27 @@ async def test_a_deadline_that_passes_after_the_end_changes_nothing(world: World
     await seat.do()
     await work(world)
     assert len(events(world, BarrierReleased)) == 1
+    assert is_empty(world)
+
+
+async def test_where_many_outcomes_stand_their_release_says(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "INLINE_MAX_BYTES", 5)
+    b = await opened(world, [H, H, H], then=THEN)
+    await run(world, *(f"{b}-{n}" for n in (1, 2, 3)))
+    await work(world)
+    [released] = events(world, BarrierReleased)
+    assert released.outcomes == ()
+    assert len(msgspec.json.decode(await world.objects.get(released.outcomes_ref))) == 3
+
+
+async def test_what_continues_something_that_never_opened_stays_held(world: World) -> None:
+    """Somebody wrote a barrier's end without its beginning."""
+    await world.abandon("b")
+    late = await world.submit(TaskSpec(handler="then", continues="b"))
+    await work(world)
+    assert states(world, late) == ["held"]
     assert is_empty(world)
 
 
