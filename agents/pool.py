@@ -16,6 +16,7 @@ from fleetlog.agents.environment import WORKER_VARIABLES, allowed
 from fleetlog.agents.executors.profiles import load_profiles, profile_variables
 from fleetlog.agents.frames import Broken, Ready
 from fleetlog.agents.groups import signal_name
+from fleetlog.agents.leftovers import owner
 from fleetlog.agents.wire import connect
 from fleetlog.agents.worker_process import Worker, WorkerTimes
 from fleetlog.bus.errors import ConfigError
@@ -295,7 +296,7 @@ class WorkerPool:
     async def _live_one(self, started: asyncio.Future[None]) -> tuple[str, bool]:
         """One worker from start to end; its id, and whether it ended unasked, soon, and having done nothing."""
         self._spawned_count += 1
-        mark = self._system.new_id()
+        mark = f"{owner()}.{self._system.new_id()}"
         worker = Worker(
             f"w{self._spawned_count}",
             mark=f"{_MARK}={mark}",

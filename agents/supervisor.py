@@ -21,6 +21,7 @@ from fleetlog.agents.credential_gate import CredentialGate
 from fleetlog.agents.elasticity import Elasticity
 from fleetlog.agents.feeder import Feeder
 from fleetlog.agents.lanes import QueueShare
+from fleetlog.agents.leftovers import Leftovers
 from fleetlog.agents.memory_watch import MemoryWatch
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.own_loss import OwnLoss
@@ -218,6 +219,7 @@ class Supervisor:
                 *(feeder.run(), self._loss.run(), self._keep_leases(), self._fleet.offers.run()),
                 *(follow_queues(self._fleet.log, queues, feeder.pause), strains.run()),
                 *(*self._memory_watch(pool), *self._elasticity(pool, feeder)),
+                Leftovers(self._fleet.system.clock).run(),
             )
             async with (
                 background(*loops, self._look_for_ends(), self._gate.run()),
