@@ -6,7 +6,10 @@ import asyncio
 import os
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
+from typing import TypeVar
 
 import pytest
 from support.barrier_reading import Reading, check
@@ -31,6 +34,7 @@ OLD_TASKS = 30
 KEYS = 20
 BLOWS_MIN = 40 if IS_LONG else 4
 END_TIMEOUT_S = 1800 if IS_LONG else 120
+T = TypeVar("T")
 SEED = int(os.environ.get("FLEETLOG_SEED", random.SystemRandom().randrange(10**6)))
 
 
@@ -132,7 +136,17 @@ class Crew:
 BLOWS = ("kill coordinator", "kill agent", "restart server", "pause coordinator")
 
 
-async def send_all(client: Client, plans: Plans, stop: asyncio.Event) -> list[FannedOut]:
+async def surely(client: Client, act: Callable[[], Awaitable[T]]) -> T:
+    """Does it again for as long as the server is away; with a key that is safe, as the errors say."""
+    while True:
+        try:
+            return await act()
+        except TransportError:
+            await client.fleet.link.wait_connected()
+            await asyncio.sleep(0.1)  # an answer that does not come is not worth a storm
+
+
+async def send_all(client: Client, plans: Plans) -> list[FannedOut]:
     """Fans out, some of it twice at the same time, and cancels some."""
     sent: list[FannedOut] = []
     chance = plans.chance
@@ -140,18 +154,20 @@ async def send_all(client: Client, plans: Plans, stop: asyncio.Event) -> list[Fa
     async def send(number: int) -> None:
         fan_out, key = plans.fan_out(), f"fan-out {SEED} {number}"
         is_cancelled, delay_s = chance.random() < 0.1, chance.uniform(0.0, 1.0)
-        twice = [client.fan_out(fan_out, key=key) for _ in range(1 + (number % 7 == 0))]
+        twice = [
+            surely(client, partial(client.fan_out, fan_out, key=key))
+            for _ in range(1 + (number % 7 == 0))
+        ]
         first, *others = await asyncio.gather(*twice)
         assert {each.seq for each in others} <= {first.seq}
         sent.append(first)
         if is_cancelled:
             await asyncio.sleep(delay_s)  # at any point of its life
             with suppress(Refused):
-                await first.cancel(reason="no more")
+                await surely(client, partial(first.cancel, reason="no more"))
 
     for start in range(0, BARRIERS, 10):
         await asyncio.gather(*(send(n) for n in range(start, min(start + 10, BARRIERS))))
-    stop.set()
     return sent
 
 
@@ -217,19 +233,18 @@ async def test_every_barrier_ends_once_by_its_rule_whatever_dies(
         client = Client(opened)
         old = await client.submit_many([call("add", a=1, b=1)] * OLD_TASKS)
         await asyncio.gather(*(each.result() for each in old))
-        sent = asyncio.Event()
         sending = asyncio.ensure_future(
-            send_all(client, Plans(chance, [each.task_id for each in old]), sent)
+            send_all(client, Plans(chance, [each.task_id for each in old]))
         )
         strikes = random.Random(SEED + 1)
         async with asyncio.timeout(END_TIMEOUT_S):
-            for number in range(10**6):
-                if sent.is_set() and number >= BLOWS_MIN:
-                    break
+            number = 0
+            while number < BLOWS_MIN or not sending.done():
                 await asyncio.sleep(strikes.uniform(0.3, 1.5))  # work goes on between
                 blow = BLOWS[number % 4] if number < 4 else strikes.choice(BLOWS)
                 await crew.strike(blow, strikes)
                 blows[blow] += 1
+                number += 1
             fanned_out = await sending
         records = await rest(opened)
         reading = Reading(records, await stored(opened, records))
