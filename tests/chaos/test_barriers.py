@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from support.barrier_reading import Reading, check
@@ -22,6 +24,8 @@ from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import Refused, TransportError
 from fleetlog.bus.fan_out import FanOut
 from fleetlog.bus.fleet import Fleet, open_fleet
+from fleetlog.projections.projector import Projector
+from fleetlog.projections.query import SqlRequest, query
 from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import BarrierAbandoned, BarrierReleased, TerminalEvent
 from fleetlog.schemas.fan_outs import Policy
@@ -220,8 +224,43 @@ def latencies_ms(reading: Reading) -> list[float]:
     return sorted(found)
 
 
+BY_SQL = """
+SELECT
+    b.barrier_id, b.state, b.why, b.settled, b.succeeded,
+    (
+        SELECT count(*) FROM events AS e
+        WHERE e.task_id = b.continuation_id AND e.type = 'task.queued' AND e.attempt = 1
+    ) AS offers
+FROM barriers AS b
+"""
+
+
+async def rows_by_sql(fleet: Fleet, folder: Path) -> dict[str, dict[str, Any]]:
+    """What the tables say of each barrier."""
+    projector = Projector(fleet.log, folder, services=fleet.services, system=fleet.system)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(projector.run())
+        await projector.ready.wait()
+        _, chunks = await query(fleet.services, SqlRequest(sql=BY_SQL, is_fresh=True))
+        rows = json.loads(b"".join([chunk async for chunk in chunks]))
+        projector.stop()
+    return {row["barrier_id"]: row for row in rows}
+
+
+def check_rows(reading: Reading, rows: dict[str, dict[str, Any]]) -> None:
+    assert set(rows) == set(reading.openings)
+    for barrier_id, row in rows.items():
+        event = reading.ends[barrier_id][0].event
+        assert isinstance(event, BarrierReleased | BarrierAbandoned)
+        is_released = isinstance(event, BarrierReleased)
+        assert row["state"] == ("released" if is_released else "abandoned")
+        assert row["offers"] <= is_released
+        if is_released:
+            assert (row["settled"], row["succeeded"]) == (event.settled, event.succeeded)
+
+
 async def test_every_barrier_ends_once_by_its_rule_whatever_dies(
-    fresh_server: EmbeddedServer, fleet: str, capsys: pytest.CaptureFixture[str]
+    fresh_server: EmbeddedServer, fleet: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chance = random.Random(SEED)
     blows: Counter[str] = Counter()
@@ -248,6 +287,7 @@ async def test_every_barrier_ends_once_by_its_rule_whatever_dies(
             fanned_out = await sending
         records = await rest(opened)
         reading = Reading(records, await stored(opened, records))
+        check_rows(reading, await rows_by_sql(opened, tmp_path / "views"))
     check(reading, has_cancelled=True)
     assert {each.barrier_id for each in fanned_out} <= set(reading.openings)
     late = latencies_ms(reading)
