@@ -74,8 +74,6 @@ class Owing:
             self._agenda.roused_at = join.stirred_at
             unmade = (each for each, member in join.unseen.items() if member.spec is not None)
             self._agenda.makes.update((e, None) for e in unmade if e not in self._agenda.made)
-        if join.status == "open" and not join.is_over and join.deadline_at is not None:
-            self._is_past(join.deadline_at)
 
     def _is_patience_over(self) -> bool:
         return self._is_past(instant_after(self._join.stirred_at, PATIENCE_MS))

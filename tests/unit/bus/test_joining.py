@@ -396,6 +396,70 @@ async def test_what_a_task_led_to_long_ago_is_followed_through_the_log(world: Wo
     assert (released.settled, released.succeeded) == (2, 1)
 
 
+async def test_an_end_that_has_just_passed_is_looked_for(world: World) -> None:
+    """The barrier is still there, as it cancels what it made; its own end has been."""
+    tops = [await world.submit(H) for _ in range(2)]
+    for top, then in zip(tops, (THEN, None), strict=True):
+        await world.claim(world.tasks()[top])
+        plan = plan_fan_out(top, [H, H], then=then, policy="any")
+        await world.spread(world.tasks()[top], plan, made=99, is_large=False)
+        await world.claim(world.tasks()[f"{top}-1"])
+        await run(world, f"{top}-2")
+    await work(world)
+    await run(world, f"{tops[0]}-then")
+    assert len(world.seats[0].fold.joins.joins) == 2
+    b = await opened(world, tops, then=THEN)
+    await work(world)
+    assert states(world, f"{b}-then") == ["queued"]
+
+
+async def test_what_is_looked_for_outlives_a_restart(world: World) -> None:
+    top = await world.submit(H)
+    await world.claim(world.tasks()[top])
+    plan = plan_fan_out(top, [H], then=THEN)
+    await world.spread(world.tasks()[top], plan, made=99, is_large=False)
+    await run(world, f"{top}-1")
+    await work(world)
+    await run(world, f"{top}-then")
+    b = await opened(world, [top, H], then=THEN)
+    seat = world.seats[0]
+    await seat.read()
+    seat.plan()
+    await seat.do()
+    [join] = seat.fold.joins.joins.values()
+    assert join.followers == {f"{top}-then"}
+    await seat.save()
+    await seat.restore()
+    await run(world, f"{b}-2")
+    await work(world)
+    assert states(world, f"{b}-then") == ["queued"]
+
+
+async def test_a_standby_lets_go_of_a_barrier_whose_stragglers_go_on(world: World) -> None:
+    there = await world.submit(H)
+    await run(world, there)
+    b = await opened(world, [there, H, H], policy="all", stragglers="wait")
+    await run(world, f"{b}-2", how="fail")
+    await work(world)
+    await world.seats[1].read()
+    assert len(events(world, BarrierAbandoned)) == 1
+    assert is_empty(world, seat=1)
+    assert states(world, f"{b}-3") == ["queued"]
+
+
+async def test_a_writer_that_is_slow_is_left_alone(world: World) -> None:
+    b = await opened(world, [H, H, H], made=1)
+    plan = plan_fan_out(b, [H, H, H])
+    for count in (2, 3):
+        world.clock.pass_ms(900)
+        await work(world)
+        assert len(world.tasks()) == count - 1
+        await world.make(b, plan, count)
+    seat = world.seats[0]
+    await seat.read()
+    assert [type(act) for act in seat.fold.joins.acts(world.clock.at, 10)] == []
+
+
 async def test_a_gate_opens_when_its_delay_is_over_too(world: World) -> None:
     first = await world.submit(H)
     gate = await world.submit(TaskSpec(handler="h", after=(first,), delay_ms=2_000))
