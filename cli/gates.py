@@ -1,20 +1,27 @@
-"""What a held task waits for: the members of its barrier, or other tasks."""
+"""The tasks that a task waits for: its barrier's members, those it comes after, or those it gathers."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from fleetlog.bus.client import Client
 from fleetlog.bus.core import Task
 from fleetlog.bus.errors import ProjectionError, TaskNotFound, Unavailable
 from fleetlog.bus.many import each_of
+from fleetlog.cli.asking import ask_rows, literal
 from fleetlog.cli.barrier import read_barrier
 
 _NAMED_MAX: Final = 3
+_OF_PARENT: Final = """
+SELECT barrier_id, expected, settled FROM barriers
+WHERE state = 'open' AND parent_id = {task_id} ORDER BY opened_at, barrier_id
+"""
 
 
 async def gate_of(client: Client, task: Task) -> str | None:
     """Such as `2 of 5 members of barrier X, task Y`; None if it waits for no other task."""
+    if task.status == "claimed":
+        return await _gathered_text(client, task.id)
     if not task.waits_for_tasks or task.spec is None:
         return None
     parts = []
@@ -35,8 +42,22 @@ async def _barrier_text(client: Client, barrier_id: str) -> str:
         return f"{name}, which the log does not hold"
     if barrier["state"] != "open":
         return f"a coordinator: {name} is {barrier['state']}"
+    return _missing_text(barrier)
+
+
+async def _gathered_text(client: Client, task_id: str) -> str | None:
+    """A handler that gathers waits for barriers of its own, which only the projection finds by it."""
+    question = _OF_PARENT.format(task_id=literal(task_id))
+    try:
+        _, rows = await ask_rows(client.fleet.services, question, is_fresh=True)
+    except (Unavailable, ProjectionError):
+        return None
+    return ", ".join(map(_missing_text, rows)) or None
+
+
+def _missing_text(barrier: dict[str, Any]) -> str:
     left = max(0, barrier["expected"] - barrier["settled"])
-    return f"{left} of {barrier['expected']} members of {name}"
+    return f"{left} of {barrier['expected']} members of barrier {barrier['barrier_id']}"
 
 
 async def _tasks_text(client: Client, task_ids: tuple[str, ...]) -> str:

@@ -112,7 +112,7 @@ def task_fields(
 def waits_for(
     task: Task, now: datetime, queue: QueueState | None = None, gate: str | None = None
 ) -> str | None:
-    """Why the task is not running; None when it runs or has settled. See `task_fields`."""
+    """What keeps it; None when it runs or has settled. See `task_fields`."""
     match task.status:
         case "held" if gate is not None:
             is_early = task.due_at is not None and task.due_at > now
@@ -129,6 +129,8 @@ def waits_for(
             return f"an agent with a free slot for queue {name}"
         case "claimed" if task.is_cancel_requested:
             return "its agent, to end it"
+        case "claimed":
+            return gate
         case _:
             return None
 

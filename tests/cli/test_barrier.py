@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,13 @@ def fan_out(cli: CommandLine, flags: list[Path], *args: str) -> Any:
     """Tasks that wait for files, on a queue with one's own name or not, without waiting."""
     lines = "".join(json.dumps({"path": str(flag)}) + "\n" for flag in flags)
     return cli("map", "until", "--items", "-", *args, "--json", stdin=lines.encode()).value
+
+
+def wait_until(is_so: Callable[[], bool], timeout_s: float = 50) -> None:
+    """Each look is a command of its own, so that it needs no sleep between them."""
+    give_up_at = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < give_up_at
 
 
 def shown(cli: CommandLine, task_id: str) -> Any:
@@ -117,6 +126,21 @@ def test_a_task_that_fanned_out_names_what_follows_and_its_cancel_ends_it(
     ran = cli.run("task", "cancel", task_id)
     assert ran.code == 1
     assert "already" in ran.err
+
+
+def test_a_handler_that_gathers_names_what_it_waits_for(
+    cli: CommandLine, flags: list[Path]
+) -> None:
+    task_id = cli("submit", "gatherer", json.dumps({"path": str(flags[0])})).out.strip()
+    barrier_id = f"{task_id}-g1"
+    says = f"1 of 2 members of barrier {barrier_id}"
+    wait_until(lambda: shown(cli, task_id)["waits_for"] == says)
+    assert f"waits for  {says}" in cli("task", "show", task_id).out
+    assert cli("barrier", "show", barrier_id, "--json").value["parent_id"] == task_id
+    flags[0].touch()
+    cli("task", "output", "--follow", task_id)
+    value = shown(cli, task_id)
+    assert (value["state"], value["result"], value["waits_for"]) == ("completed", 2, None)
 
 
 def test_after_holds_a_task_until_others_have_completed(

@@ -59,6 +59,10 @@ def outcomes(ctx: Context) -> list[list[object]]:
     return [[child.state, child.result] for child in ctx.children]
 
 @agent.task
+async def gatherer(ctx: Context, path: str) -> int:
+    return len(await ctx.gather([call(quiet), call(until, path=path)]))
+
+@agent.task
 def spread(paths: list[str]) -> FanOut:
     return FanOut([call(until, path=path) for path in paths], then=call(outcomes))
 """

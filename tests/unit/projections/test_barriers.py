@@ -160,6 +160,7 @@ def test_what_was_abandoned_from_outside_is_counted_as_of_then(store: Store, app
     assert (found["state"], found["settled"], found["succeeded"]) == ("abandoned", 1, 1)
     assert (found["why"], found["reason"], found["actor"]) == ("cancelled", "wrong day", "ann")
     assert (found["released_at"], found["ended_at"]) == (None, second(at))
+    assert found["deadline_at"] is None
     policy = barrier(store, "c")
     assert (policy["settled"], policy["succeeded"], policy["why"]) == (2, 1, "policy")
     # Nobody has made its members.
