@@ -23,7 +23,6 @@ from fleetlog.bus.core.join import (
     LookBack,
     MakeTask,
     Tell,
-    barrier_id_of,
     barrier_name,
     gate_name,
 )
@@ -213,8 +212,9 @@ class Joins:
             agenda = self._agendas[name]
             owing = Owing(join, agenda, self._tasks, now)
             found += islice(owing.acts(), most - len(found))
-            for inner in owing.inner:
-                self._reject(inner)
+            for inner in [self.joins[each] for each in owing.inner if each in self.joins]:
+                inner.is_unwanted = True
+                self._touch(inner)
             if owing.wake_at is not None:
                 self._alarms.set(name, owing.wake_at)
             if len(found) >= most:
@@ -421,12 +421,6 @@ class Joins:
         names.discard(join.name)
         if not names:
             self._waiting.pop(waited_for, None)
-
-    def _reject(self, name: str) -> None:
-        """A barrier that is part of something that ends."""
-        if barrier_id_of(name) is not None and (join := self.joins.get(name)) is not None:
-            join.is_unwanted = True
-            self._touch(join)
 
     # Who looks again, and what is over.
 

@@ -447,6 +447,18 @@ async def test_a_standby_lets_go_of_a_barrier_whose_stragglers_go_on(world: Worl
     assert states(world, f"{b}-3") == ["queued"]
 
 
+async def test_an_answer_that_comes_after_the_end_changes_nothing(world: World) -> None:
+    b = await opened(world, [H], then=THEN)
+    fold = world.seats[0].fold
+    await world.seats[0].read()
+    [join] = fold.joins.joins.values()
+    await run(world, f"{b}-1")
+    await work(world)
+    fold.joins.note_continuation(join)
+    assert fold.joins.acts(world.clock.at, 10) == []
+    assert is_empty(world)
+
+
 async def test_a_writer_that_is_slow_is_left_alone(world: World) -> None:
     b = await opened(world, [H, H, H], made=1)
     plan = plan_fan_out(b, [H, H, H])

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from fleetlog.schemas import fan_outs as module
+from fleetlog.schemas.children import Child
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.fan_outs import (
     is_member_id,
@@ -100,3 +101,8 @@ def test_members_are_known_by_their_ids(barrier_id: str) -> None:
     for other in ("b-then", f"{derived_id(barrier_id, 1)}-r1", "b2-1", "-1", "1"):
         assert not is_member_id(barrier_id, other, ONE)
         assert not is_member_id(barrier_id, other, TWO)
+
+
+def test_a_child_that_is_open_has_not_completed() -> None:
+    assert Child(task_id="t", state="completed").is_completed
+    assert not Child(task_id="t", state="open").is_completed
