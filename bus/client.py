@@ -40,7 +40,7 @@ from fleetlog.bus.waiting import Waiting
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.fan_outs import FanOutSpec
-from fleetlog.schemas.ids import check_id, key_id
+from fleetlog.schemas.ids import check_id, derived_id, key_id
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 from fleetlog.schemas.specs import NO_ARGS, TaskSpec, check_spec, payload_digest
 from fleetlog.schemas.subjects import guard
@@ -254,7 +254,8 @@ class Client:
             KeyTaken: the key belongs to another fan-out.
             LogFull, HandlerUnknown, PublishUnknown: see `submit`.
         """
-        barrier_id = key_id(key) if key is not None else self.fleet.system.new_id()
+        # Not the id of the task with this key, which may fan out itself.
+        barrier_id = derived_id(key_id(key), "b") if key is not None else self.fleet.system.new_id()
         plan = fan_out.plan(barrier_id)
         for member in (*plan.members, *filter(None, (plan.then,))):
             if member.spec is None:
