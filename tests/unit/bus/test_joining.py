@@ -10,7 +10,7 @@ from support.join_world import World
 
 from fleetlog.bus import joining
 from fleetlog.bus.core import Submit, Task, agenda, joins
-from fleetlog.bus.core.join import Abandon, LookAt, Release
+from fleetlog.bus.core.join import Abandon, LookAt, ReadOn, Release
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.events import (
     BarrierAbandoned,
@@ -457,6 +457,48 @@ async def test_an_answer_that_comes_after_the_end_changes_nothing(world: World) 
     fold.joins.note_continuation(join)
     assert fold.joins.acts(world.clock.at, 10) == []
     assert is_empty(world)
+
+
+async def test_of_two_late_members_one_may_have_ended_before_anyone_looks(world: World) -> None:
+    b = await opened(world, [H, H], made=0)
+    await world.abandon(b)
+    await work(world)
+    await world.go_on(0)
+    await world.seats[0].read()
+    await world.cancel(world.tasks()[f"{b}-1"])
+    await work(world)
+    assert states(world, f"{b}-1", f"{b}-2") == ["cancelled"] * 2
+    assert is_empty(world)
+
+
+async def test_a_task_that_waits_for_a_barrier_may_fan_out_itself(world: World) -> None:
+    parent = await world.submit(H)
+    await world.claim(world.tasks()[parent])
+    b = await opened(world, [H], parent=parent)
+    await world.seats[0].read()
+    plan = plan_fan_out(parent, [H], then=THEN)
+    await world.spread(world.tasks()[parent], plan, made=99, is_large=False)
+    await work(world)
+    assert events(world, BarrierAbandoned, b)[0].why == "parent"
+    assert states(world, f"{b}-1", f"{parent}-1") == ["cancelled", "queued"]
+
+
+async def test_what_is_queued_and_proves_needless_is_not_done(world: World) -> None:
+    await opened(world, [H, H, H, "nobody"], made=0, deadline_ms=1_000)
+    world.clock.pass_ms(1_000)
+    fold = world.seats[0].fold
+    await world.seats[0].read()
+    fold.joins.acts(world.clock.at, 1)
+    [join] = fold.joins.joins.values()
+    fold.joins.put_back(LookAt(join, "nobody", is_member=True))
+    fold.joins.miss("nobody")
+    assert len(fold.joins.acts(world.clock.at, 1)) == 1
+    await world.go_on(0)
+    await world.seats[0].read()
+    assert [type(act) for act in fold.joins.acts(world.clock.at, 10)] == [ReadOn]
+    await run(world, "b1-1")
+    await world.seats[0].read()
+    assert fold.joins.acts(world.clock.at, 10) == []
 
 
 async def test_a_writer_that_is_slow_is_left_alone(world: World) -> None:
