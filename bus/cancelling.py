@@ -48,10 +48,12 @@ async def cancel_task(
     check_id(task_id, "task id")
     command = RequestCancel(id=fleet.system.new_id(), reason=reason, actor=actor)
     task = await load_task(fleet.log, task_id)
-    has_fanned_out = isinstance(task.outcome, TaskCompleted) and task.outcome.fan_out is not None
-    # What it led to is still it: the end of the barrier ends its members and its continuation.
-    if has_fanned_out and await abandon(fleet, task_id, reason=reason, actor=actor):
-        return Asked()
+    if isinstance(task.outcome, TaskCompleted) and (fan_out := task.outcome.fan_out) is not None:
+        # What it led to is still it: first its members, then its continuation.
+        if await abandon(fleet, task_id, reason=reason, actor=actor):
+            return Asked()
+        if fan_out.then is not None:
+            return await cancel_task(fleet, fan_out.then.task_id, reason=reason, actor=actor)
     decided = await execute(fleet.log, command, task)
     if isinstance(decided, Decided):
         lease = decided.task.lease

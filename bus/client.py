@@ -368,6 +368,10 @@ class Client:
         if key is not None:
             spec = msgspec.structs.replace(spec, key=key)
         check_spec(spec)
+        if spec.barrier_id is not None or spec.continues is not None:
+            raise InvalidInput(
+                "barrier_id and continues are a fan-out's to set: use `Client.fan_out`"
+            )
         task_id = self._choose_id(spec, task_id)
         if is_checked:
             await self._check(spec, task_id)

@@ -330,3 +330,21 @@ async def test_a_command_spawns_tasks_that_nobody_waits_for(
     assert {spec.parent_id for spec in children.values()} == {submitted.task_id}
     assert f"{submitted.task_id}-s1" in children
     assert any("spawn: queue 'not a queue' is not valid" in text for text in said)
+
+
+async def test_a_cancel_after_the_release_ends_the_continuation(
+    server: EmbeddedServer, fleet: str, client: Client
+) -> None:
+    line = {"type": "fan_out", "members": [], "then": {"argv": ["sleep", "60"]}}
+    async with coordinator(server.target, fleet), agent(server.target, fleet):
+        top = await client.submit(shell(f"echo '{json.dumps(line)}'"))
+        await wait_for(client.fleet, "TaskClaimed", task_id=f"{top.task_id}-then")
+        await top.cancel(reason="enough")
+        outcome = await top.result("30s")
+    assert (outcome.task_id, outcome.state, outcome.error) == (top.task_id, "cancelled", "enough")
+
+
+async def test_nobody_submits_a_member_or_a_continuation(client: Client) -> None:
+    for field in ("barrier_id", "continues"):
+        with pytest.raises(InvalidInput, match="a fan-out's to set"):
+            await client.submit(msgspec.structs.replace(call("noop"), **{field: "b"}))
