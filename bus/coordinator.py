@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from fleetlog.bus.admitting import Admitter
 from fleetlog.bus.background import background
 from fleetlog.bus.core import AgentState, Refusal, Return, Task, decide
 from fleetlog.bus.core.decide import AnyCommand
@@ -33,8 +34,12 @@ from fleetlog.schemas.subjects import Subject
 
 logger = logging.getLogger("fleetlog.coordinator")
 
+A = TypeVar("A")
+
 ACTS_MAX: Final = 1000
 """Appends in one go."""
+ADMISSIONS_MAX: Final = 8
+"""Batches at once: the server takes one after the other."""
 AGAIN_S: Final = 1.0
 READ_LOOK_S: Final = 0.02
 SNAPSHOT_EVENTS: Final = 50_000
@@ -46,6 +51,18 @@ SNAPSHOT_TIMEOUT_S: Final = 5.0
 """How long the last one may take that is saved at the end."""
 SERVICE: Final = "coordinator"
 """The name under which a coordinator says how it is."""
+
+
+class Owed(Protocol[A]):
+    """A part of the fold that says what is to do."""
+
+    def acts(self, now: datetime, most: int) -> list[A]:
+        """Up to `most`, each once."""
+        ...
+
+    def next_at(self) -> datetime | None:
+        """When more may come due."""
+        ...
 
 
 class CoordinatorState(msgspec.Struct, frozen=True):
@@ -91,6 +108,7 @@ class Coordinator:
         self._saved_at = self._clock.monotonic()
         self._wake = asyncio.Event()
         self._folded = asyncio.Event()
+        self._stirred = asyncio.Event()
         self.lookout = Lookout(fleet, has_rivals=has_rivals)
         """Hears agents and other coordinators."""
         self.ready = asyncio.Event()
@@ -105,7 +123,7 @@ class Coordinator:
         """Works until `stop` is set."""
         async with self.lookout.open():
             loops = (
-                *(self._fold(), self._act(), self._join()),
+                *(self._fold(), self._act(), self._join(), self._admit()),
                 *(self._lose_agents(), self._keep_snapshots()),
             )
             async with (
@@ -136,8 +154,7 @@ class Coordinator:
                 self._take(stored)
             if not self.ready.is_set() and self._unsettled.seq >= end:
                 self._catch_up()
-            self._wake.set()
-            self._folded.set()
+            self._stir()
 
     async def _restore(self) -> None:
         restored = await self._snapshots.load()
@@ -201,6 +218,7 @@ class Coordinator:
             await self.lookout.active.wait()
             self._wake.clear()
             acts = self._unsettled.acts(self._fleet.log.now(), ACTS_MAX)
+            self._stirred.set()  # some may have got into line
             if acts:
                 await asyncio.gather(*(self._try(task, command) for task, command in acts))
             else:
@@ -210,21 +228,44 @@ class Coordinator:
         """Like `_act`, for what waits for sets of tasks: what of it has to wait holds up nothing else."""
         await self.ready.wait()
         joins = self._unsettled.joins
-        joiner = Joiner(self._fleet, joins, self._read_to, self._folded.set)
+        joiner = Joiner(self._fleet, joins, self._read_to, self._stir, self._unsettled.let_in)
+        await self._carry_out(joins, joiner.do, self._folded, ACTS_MAX)
+
+    async def _admit(self) -> None:
+        """Like `_join`, for what has to be let in."""
+        await self.ready.wait()
+        admission = self._unsettled.admission
+        admitter = Admitter(self._fleet, admission, self._read_to, self._stirred.set)
+        await self._carry_out(admission, admitter.do, self._stirred, ADMISSIONS_MAX)
+
+    async def _carry_out(
+        self,
+        agenda: Owed[A],
+        do: Callable[[A], Coroutine[None, None, None]],
+        wake: asyncio.Event,
+        most: int,
+    ) -> None:
+        """Up to `most` acts at once, for ever."""
         under_way: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as acting:
             while True:
                 await self.lookout.active.wait()
-                self._folded.clear()
-                acts = joins.acts(self._fleet.log.now(), ACTS_MAX - len(under_way))
+                wake.clear()
+                acts = agenda.acts(self._fleet.log.now(), most - len(under_way))
                 for act in acts:
-                    task = acting.create_task(joiner.do(act))
+                    task = acting.create_task(do(act))
                     under_way.add(task)
                     task.add_done_callback(under_way.discard)
+                    task.add_done_callback(lambda _: wake.set())
                 if acts:
                     await asyncio.sleep(0)
                 else:
-                    await self._until(self._folded, joins.next_at())
+                    await self._until(wake, agenda.next_at())
+
+    def _stir(self) -> None:
+        """Something is known that was not: everyone looks."""
+        for event in (self._wake, self._folded, self._stirred):
+            event.set()
 
     async def _read_to(self, seq: int) -> None:
         """Until the fold has taken event `seq`."""

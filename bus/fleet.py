@@ -95,6 +95,7 @@ async def open_fleet(
         durability = await attest_durability(target.http_url)
         log = JetStreamLog(connection, name, is_grouping=durability == "always" and replicas == 1)
         await log.appender.start()
+        await log.together.start()
         async with background(log.appender.watch(), _keep_streams(connection, name)):
             yield Fleet(
                 name=name,

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from fleetlog.bus.core import Refusal, RequestCancel, decide
+from fleetlog.bus.core import Queue, Refusal, RequestCancel, Task, decide
 from fleetlog.bus.core.barrier import why_released
 from fleetlog.bus.core.join import (
     Abandon,
@@ -54,6 +54,7 @@ class Joiner:
         joins: the fold.
         read_to: waits until the fold has taken the event with this sequence.
         changed: called when an act is done, as more may be owed although the fold has taken nothing.
+        let_in: takes a task that waits for no other one any more, but has to be let in.
     """
 
     def __init__(
@@ -62,9 +63,11 @@ class Joiner:
         joins: Joins,
         read_to: Callable[[int], Awaitable[None]],
         changed: Callable[[], None],
+        let_in: Callable[[Task], None],
     ) -> None:
         self._fleet = fleet
         self._changed = changed
+        self._let_in = let_in
         self._joins = joins
         self._read_to = read_to
 
@@ -190,6 +193,9 @@ class Joiner:
 
     async def _tell(self, act: Tell) -> None:
         task = act.task
+        if isinstance(act.command, Queue) and task.needs_admission:
+            self._let_in(task)
+            return
         event = decide(act.command, task, self._fleet.log.now())
         if isinstance(event, Refusal):
             await self._put_back(act)  # a clock that was set back, perhaps: it is decided anew

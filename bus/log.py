@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from fleetlog.schemas.envelope import Stored, encode
 from fleetlog.schemas.events import Event
 from fleetlog.schemas.subjects import Subject, format_subject, guard_of
+
+TOGETHER_MAX: Final = 1000
+"""The server's limit for an atomic batch."""
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
@@ -34,6 +37,18 @@ def entry(subject: Subject, expected: int, event: Event) -> Append:
     return Append(format_subject(subject), guard_of(subject), expected, event.id, encode(event))
 
 
+def check_together(entries: Sequence[Append]) -> None:
+    """What `append_together` takes.
+
+    Raises:
+        ValueError: none, too many, or two of one thing.
+    """
+    if not 0 < len(entries) <= TOGETHER_MAX:
+        raise ValueError(f"1 to {TOGETHER_MAX} events are appended together, not {len(entries)}")
+    if len({each.guard for each in entries}) < len(entries):
+        raise ValueError("of what is appended together, no two events may speak of one thing")
+
+
 class EventLog(Protocol):
     """One fleet's log. Implementations: `MemoryLog`, `JetStreamLog`; one contract suite holds for both."""
 
@@ -48,6 +63,17 @@ class EventLog(Protocol):
 
         Raises:
             ConflictError: another event is the guard's last; this one was not and will not be stored.
+        """
+        ...
+
+    def append_together(self, entries: Sequence[Append]) -> asyncio.Future[int]:
+        """Stores all of these or none, without another event between them; answers the last one's sequence.
+
+        No two may speak of one thing: all are checked against the state before the first. At most 1000.
+        See `append` for answers that are lost.
+
+        Raises:
+            ConflictError: one of the guards is not at its `expected`; nothing was or will be stored.
         """
         ...
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 from fleetlog.bus.errors import ConflictError
-from fleetlog.bus.log import Append
+from fleetlog.bus.log import Append, check_together
 from fleetlog.bus.system import Clock, SystemClock
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.subjects import guard_of, parse_subject
@@ -39,6 +39,25 @@ class MemoryLog:
             answer.set_result(winner.seq)
         else:
             answer.set_exception(ConflictError(f"{entry.guard} is not at {entry.expected}"))
+        return answer
+
+    def append_together(self, entries: Sequence[Append]) -> asyncio.Future[int]:
+        """See `EventLog`."""
+        check_together(entries)
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        things = [self._things.setdefault(each.guard, []) for each in entries]
+        if all(
+            (thing[-1].seq if thing else 0) == each.expected
+            for each, thing in zip(entries, things, strict=True)
+        ):
+            stored = [self._store(each, thing) for each, thing in zip(entries, things, strict=True)]
+            answer.set_result(stored[-1])
+            return answer
+        winner = next((each for each in things[0] if each.seq > entries[0].expected), None)
+        if winner is not None and _event_id(winner) == entries[0].event_id:
+            answer.set_result(winner.seq + len(entries) - 1)
+        else:
+            answer.set_exception(ConflictError("one of what was appended together was too late"))
         return answer
 
     async def read(

@@ -11,17 +11,21 @@ from typing import Final
 import msgspec
 
 from fleetlog.bus.core import AgentState, Lease, Task
+from fleetlog.bus.core.budgets import BudgetState
 from fleetlog.bus.core.join import Join
+from fleetlog.bus.core.limits import Limit
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.log import EventLog
 from fleetlog.bus.objects import Objects
 from fleetlog.bus.unsettled import Unsettled
+from fleetlog.schemas.budgets import Budget, Spent
+from fleetlog.schemas.events import LimitSet
 from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 logger = logging.getLogger("fleetlog.coordinator")
 
-FOLD_VERSION: Final = 1
+FOLD_VERSION: Final = 2
 """Raised when the same events come to mean another state; new fields are noticed without it."""
 NAME: Final = "coordinator-snapshot"
 _PIECE_BYTES: Final = 1024 * 1024
@@ -37,7 +41,11 @@ class _Head(msgspec.Struct, frozen=True):
     agents: int
     """So many lines of agents follow, then"""
     joins: int
-    """so many of what waits for tasks, then those of tasks."""
+    """so many of what waits for tasks,"""
+    limits: int
+    """of limits and"""
+    budgets: int
+    """of budgets, then those of tasks."""
 
 
 class Snapshots:
@@ -60,6 +68,8 @@ class Snapshots:
         """
         agents = [*unsettled.ended.values(), *unsettled.agents.values()]
         joins = unsettled.joins.packed()
+        limits = list(unsettled.admission.limits.values())
+        budgets = list(unsettled.admission.budgets.values())
         tasks = list(unsettled.tasks.values())
         seq, violation_count = unsettled.seq, unsettled.violation_count
         last = await self._log.get(seq)
@@ -73,8 +83,11 @@ class Snapshots:
             last.subject,
             len(agents),
             len(joins),
+            len(limits),
+            len(budgets),
         )
-        data = await asyncio.to_thread(_pack, [head, violation_count, *agents, *joins, *tasks])
+        items = [head, violation_count, *agents, *joins, *limits, *budgets, *tasks]
+        data = await asyncio.to_thread(_pack, items)
         await self._objects.save(NAME, data)
         logger.info("saved a snapshot at event %d: %d tasks, %d bytes", seq, len(tasks), len(data))
 
@@ -111,7 +124,10 @@ def stamp() -> str:
     """What this version's states look like."""
     fields = [
         kind.__struct_fields__
-        for kind in (Task, Lease, TaskSpec, Backoff, AgentState, Join, FanOutSpec, Member)
+        for kind in (
+            *(Task, Lease, TaskSpec, Backoff, AgentState, Join, FanOutSpec, Member),
+            *(Limit, LimitSet, BudgetState, Budget, Spent),
+        )
     ]
     return f"{FOLD_VERSION}-{zlib.crc32(repr(fields).encode()):08x}"
 
@@ -144,8 +160,13 @@ def _restored(head: _Head, lines: Iterator[bytes]) -> Unsettled:
     unsettled.violation_count = msgspec.json.decode(next(lines, b""), type=int)
     agent_decoder = msgspec.json.Decoder(AgentState)
     join_decoder = msgspec.json.Decoder(Join)
+    limit_decoder = msgspec.json.Decoder(Limit)
+    budget_decoder = msgspec.json.Decoder(BudgetState)
     task_decoder = msgspec.json.Decoder(Task)
     agents = [agent_decoder.decode(next(lines, b"")) for _ in range(head.agents)]
     joins = [join_decoder.decode(next(lines, b"")) for _ in range(head.joins)]
-    unsettled.restore(head.seq, map(task_decoder.decode, lines), agents, joins)
+    limits = [limit_decoder.decode(next(lines, b"")) for _ in range(head.limits)]
+    budgets = [budget_decoder.decode(next(lines, b"")) for _ in range(head.budgets)]
+    tasks = map(task_decoder.decode, lines)
+    unsettled.restore(head.seq, tasks, agents=agents, joins=joins, limits=limits, budgets=budgets)
     return unsettled

@@ -11,17 +11,22 @@ from typing import Final
 
 from fleetlog.bus.core import (
     AgentState,
+    Queue,
     Task,
     due,
     evolve,
     evolve_agent,
+    expires_at,
     next_due_at,
     permits,
     resume,
 )
+from fleetlog.bus.core.admission import Admission
+from fleetlog.bus.core.budgets import BudgetState
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.join import Join
 from fleetlog.bus.core.joins import Joins
+from fleetlog.bus.core.limits import Limit
 from fleetlog.schemas.envelope import Recorded, Stored, UnknownEvent, open_stored
 from fleetlog.schemas.events import TerminalEvent
 from fleetlog.schemas.subjects import Subject
@@ -45,6 +50,8 @@ class Unsettled:
         """The last that have."""
         self.joins = Joins(self.tasks)
         """What waits for other tasks."""
+        self.admission = Admission(self.tasks, self.agents)
+        """What waits for limits, budgets and its turn."""
         self.seq = 0
         """The last event that was taken."""
         self.violation_count = 0
@@ -54,7 +61,14 @@ class Unsettled:
         self._due: list[tuple[datetime, str, int]] = []
 
     def restore(
-        self, seq: int, tasks: Iterable[Task], agents: Iterable[AgentState], joins: Iterable[Join]
+        self,
+        seq: int,
+        tasks: Iterable[Task],
+        *,
+        agents: Iterable[AgentState] = (),
+        joins: Iterable[Join] = (),
+        limits: Iterable[Limit] = (),
+        budgets: Iterable[BudgetState] = (),
     ) -> None:
         """Begins with what is known up to event `seq` instead of with nothing."""
         self.seq = seq
@@ -63,6 +77,7 @@ class Unsettled:
         for task in tasks:
             self._keep(Task(id=task.id), task)
         self.joins.restore(seq, joins)
+        self.admission.restore(limits, budgets)
 
     def take(self, stored: Stored) -> Recorded:
         """Takes the next event of the log."""
@@ -75,6 +90,10 @@ class Unsettled:
                 self._take_agent(thing_id, record)
             case Subject(kind="barrier", id=thing_id):
                 self._take_barrier(thing_id, record)
+            case Subject(kind="limit", id=thing_id):
+                self.admission.take_limit(thing_id, record)
+            case Subject(kind="budget", id=thing_id):
+                self.admission.take_budget(thing_id, record)
         return record
 
     def acts(self, now: datetime, most: int) -> list[tuple[Task, AnyCommand]]:
@@ -91,13 +110,24 @@ class Unsettled:
             task = self.tasks.get(task_id)
             if task is None or task.version != version:
                 continue
-            if (command := due(task, now)) is not None:
+            command = due(task, now)
+            if isinstance(command, Queue) and task.needs_admission:
+                self.let_in(task)
+            elif command is not None:
                 found.append((task, command))
+        found += self.admission.commands(most - len(found))
         return found
+
+    def let_in(self, task: Task) -> None:
+        """All else lets it run: it gets into line, where its overall time goes on."""
+        self.admission.want(task)
+        if (end := expires_at(task)) is not None:
+            self._await(end, task)
 
     def put_back(self, task: Task, now: datetime) -> None:
         """What was to do for the task could not be done: it comes again."""
         self._owed[task.id] = None
+        self.admission.put_back_task(task)
         heapq.heappush(self._due, (now, task.id, task.version))
 
     def next_at(self) -> datetime | None:
@@ -110,6 +140,7 @@ class Unsettled:
         self._count_violation(before, record)
         self._keep(before, task)
         self.joins.take_task(before, task, record)
+        self.admission.take_task(before, task, record)
 
     def _take_barrier(self, barrier_id: str, record: Recorded) -> None:
         if self.joins.take_barrier(barrier_id, record) or isinstance(record.event, UnknownEvent):
@@ -157,8 +188,10 @@ class Unsettled:
         agent = evolve_agent(known, record)
         if not agent.is_ended:
             self.agents[agent_id] = agent
+            self.admission.take_agent(agent)
             return
         self.agents.pop(agent_id, None)
+        self.admission.take_agent(agent)
         self.ended[agent_id] = agent
         self._owed |= dict.fromkeys(sorted(self._held.get(agent_id, ())))
         if len(self.ended) > ENDED_MAX:

@@ -12,9 +12,10 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from fleetlog.schemas.budgets import Action, Budget, Resource, Spent
 from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import Artifact, ObjectRef
-from fleetlog.schemas.specs import TaskSpec
+from fleetlog.schemas.specs import PositiveMs, TaskSpec
 
 SCHEMA_VERSION: Final = 1
 
@@ -112,7 +113,7 @@ class WorktreeReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class TaskHeld(Event, tag="task.held", frozen=True, kw_only=True):
-    """A task was accepted and waits for its gates (a delay); it is in no queue yet."""
+    """A task waits for its gates and is in no queue: it was accepted, or its offer was taken back."""
 
     spec: TaskSpec
     """The whole task."""
@@ -422,6 +423,54 @@ class CredentialResumed(Event, tag="credential.resumed", frozen=True, kw_only=Tr
     """A credential is used again, because its time has come or someone said so."""
 
 
+class LimitSet(Event, tag="limit.set", frozen=True, kw_only=True):
+    """What tasks under a key may do at once, or how often one may start. None: without a bound."""
+
+    key: str
+    """Which; one that ends in `:*` is for each key that begins like it and has no setting of its own."""
+    concurrency: Annotated[int, Meta(ge=0)] | None = None
+    """So many attempts at once, over the whole fleet; 0 holds all."""
+    rate: Annotated[int, Meta(ge=1)] | None = None
+    """So many starts in `per_ms`."""
+    per_ms: PositiveMs = 1_000
+    """Over which time."""
+    burst: Annotated[int, Meta(ge=1)] | None = None
+    """So many starts at once after a time without; None: `rate`."""
+
+
+class LimitAdmitted(Event, tag="limit.admitted", frozen=True, kw_only=True):
+    """Tasks were let in under a limit; their `queued` events stand beside it, stored at once with it."""
+
+    key: str
+    """Which limit."""
+    tasks: tuple[str, ...]
+    """Each takes one of its places until its attempt has ended."""
+
+
+class BudgetSet(Event, tag="budget.set", frozen=True, kw_only=True):
+    """What everything under a key may use."""
+
+    key: str
+    """Which; the id of a task for that of its tree."""
+    budget: Budget
+    """The amounts."""
+    is_reset: bool = False
+    """What was used before does not count any more."""
+
+
+class BudgetExhausted(Event, tag="budget.exhausted", frozen=True, kw_only=True):
+    """One of a budget's amounts is used up."""
+
+    key: str
+    """Which budget."""
+    resource: Resource
+    """Which of its amounts."""
+    action: Action
+    """What follows."""
+    spent: Spent
+    """What was used."""
+
+
 class QueuePaused(Event, tag="queue.paused", frozen=True, kw_only=True):
     """Nobody takes tasks of the queue until it is resumed; what runs goes on, and it takes new tasks."""
 
@@ -467,7 +516,18 @@ BarrierEvent = BarrierOpened | BarrierReleased | BarrierAbandoned
 QueueEvent = QueuePaused | QueueResumed | QueueScaled
 WorkerEvent = WorkerSpawned | WorkerExited | WorkerRefused
 CredentialEvent = CredentialPaused | CredentialResumed
-AnyEvent = TaskEvent | BarrierEvent | AgentEvent | WorkerEvent | QueueEvent | CredentialEvent
+LimitEvent = LimitSet | LimitAdmitted
+BudgetEvent = BudgetSet | BudgetExhausted
+AnyEvent = (
+    TaskEvent
+    | BarrierEvent
+    | AgentEvent
+    | WorkerEvent
+    | QueueEvent
+    | CredentialEvent
+    | LimitEvent
+    | BudgetEvent
+)
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
     str(kind.__struct_config__.tag): kind
@@ -479,6 +539,7 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
         *(QueuePaused, QueueResumed, QueueScaled),
         *(WorkerSpawned, WorkerExited, WorkerRefused),
         *(CredentialPaused, CredentialResumed),
+        *(LimitSet, LimitAdmitted, BudgetSet, BudgetExhausted),
     )
 }
 

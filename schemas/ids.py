@@ -12,6 +12,7 @@ ID_LENGTH_MAX = 128
 KEY_LENGTH_MAX = 1024
 
 _TOKEN = re.compile(rf"[A-Za-z0-9_-]{{1,{ID_LENGTH_MAX}}}")
+_HASHED = re.compile(r"k[0-9a-f]{32}")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _FIVE_BITS = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
 _BASE_LENGTH_MAX = 100
@@ -59,6 +60,18 @@ def derived_id(base: str, suffix: str | int) -> str:
     if len(base) > _BASE_LENGTH_MAX:
         base = "d" + hashlib.sha256(base.encode()).hexdigest()[:32]
     return f"{base}-{suffix}"
+
+
+def key_token(key: str) -> str:
+    """How a key stands in subjects: as it is if that is a token, else hashed.
+
+    Raises:
+        InvalidInput: see `key_id`.
+    """
+    hashed = key_id(key)
+    # One that looks like a hash is hashed too: no two keys share a token.
+    is_plain = _TOKEN.fullmatch(key) is not None and _HASHED.fullmatch(key) is None
+    return key if is_plain else hashed
 
 
 def key_id(key: str) -> str:

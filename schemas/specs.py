@@ -10,9 +10,10 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from fleetlog.schemas.budgets import Budget, check_budget
 from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.ids import KEY_LENGTH_MAX, check_id, key_id
+from fleetlog.schemas.ids import KEY_LENGTH_MAX, check_id, key_id, key_token
 from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES, ObjectRef
 from fleetlog.schemas.subjects import Priority
 
@@ -23,6 +24,8 @@ DurationMs = Annotated[int, Meta(ge=0, le=DURATION_MAX_MS)]
 PositiveMs = Annotated[int, Meta(ge=1, le=DURATION_MAX_MS)]
 Label = Annotated[str, Meta(min_length=1, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
+
+LimitKey = Annotated[str, Meta(min_length=1, max_length=KEY_LENGTH_MAX)]
 
 RepoName = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^(/[^\x00]*|[^/\x00]+)$")]
 
@@ -86,6 +89,23 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     repo: RepoName | None = None
     """The repository that attempts get worktrees of, by its path on the agent's host or the name of its folder;
     None: the agent's only one, if it has one."""
+    limits: tuple[LimitKey, ...] = ()
+    """An attempt starts only while each of these limits of the fleet has room."""
+    budgets: tuple[LimitKey, ...] = ()
+    """What it uses counts on each of these, and so does what its children use: they inherit them."""
+    budget: Budget | None = None
+    """What it may use together with all that it leads to; the budget's key is the task's id."""
+    fair_key: LimitKey | None = None
+    """Tasks of one queue with such keys are queued in turns, a key after the other."""
+
+    @property
+    def needs_admission(self) -> bool:
+        """Whether each of its attempts has to be let in by the coordinator."""
+        return bool(self.limits or self.budgets or self.budget or self.fair_key is not None)
+
+    def budget_keys(self, task_id: str) -> tuple[str, ...]:
+        """The budgets that what it uses counts on."""
+        return self.budgets if self.budget is None else (*self.budgets, task_id)
 
     @property
     def waits_for_tasks(self) -> bool:
@@ -95,6 +115,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 AFTER_MAX: Final = 1000
 """More tasks to wait for are a fan-out's."""
+LIMITS_MAX: Final = 16
+"""A task names no more limits, and no more budgets."""
 
 _Container = dict[str, object] | list[object]
 
@@ -109,6 +131,7 @@ def check_spec(spec: TaskSpec) -> TaskSpec:
         InvalidInput: names the field.
     """
     _check_ids(spec)
+    _check_gates(spec)
     if spec.repo is not None and spec.executor == "python":
         raise InvalidInput("repo is for commands: a Python handler does not run in a worktree")
     if not isinstance(spec.args, msgspec.Raw):
@@ -157,6 +180,19 @@ def _check_ids(spec: TaskSpec) -> None:
         raise InvalidInput(
             f"a task waits for at most {AFTER_MAX} others, not {len(spec.after)}: use a fan-out"
         )
+
+
+def _check_gates(spec: TaskSpec) -> None:
+    for keys, what in ((spec.limits, "limits"), (spec.budgets, "budgets")):
+        if len(set(keys)) < len(keys):
+            raise InvalidInput(f"one of the {what} is named twice: name each once")
+        if len(keys) > LIMITS_MAX:
+            raise InvalidInput(f"a task has at most {LIMITS_MAX} {what}, not {len(keys)}")
+    for key in (*spec.limits, *spec.budgets, spec.fair_key):
+        if isinstance(key, str):
+            key_token(key)
+    if spec.budget is not None:
+        check_budget(spec.budget)
 
 
 def read_json(raw: msgspec.Raw | bytes, what: str) -> object:

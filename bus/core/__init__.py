@@ -12,13 +12,14 @@ from fleetlog.bus.core.commands import (
     Complete,
     Expire,
     Fail,
+    Hold,
     Queue,
     RequestCancel,
     Return,
     Submit,
 )
 from fleetlog.bus.core.decide import Refusal, RefusalCode, decide
-from fleetlog.bus.core.due import due, next_due_at, resume
+from fleetlog.bus.core.due import due, expires_at, next_due_at, resume
 from fleetlog.bus.core.evolve import evolve, permits
 from fleetlog.bus.core.task import LOSSES_MAX, Lease, Status, Task
 
@@ -31,6 +32,7 @@ __all__ = [
     "Complete",
     "Expire",
     "Fail",
+    "Hold",
     "Lease",
     "Queue",
     "Refusal",
@@ -44,6 +46,7 @@ __all__ = [
     "due",
     "evolve",
     "evolve_agent",
+    "expires_at",
     "next_due_at",
     "permits",
     "resume",

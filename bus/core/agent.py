@@ -24,6 +24,10 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     """Log sequence of its last event: what the next append must state."""
     end_id: str | None = None
     """The id of the event that ended it."""
+    queues: tuple[str, ...] = ()
+    """What it serves."""
+    slots: int = 0
+    """How many tasks it can run at once."""
 
     @property
     def is_ended(self) -> bool:
@@ -38,14 +42,19 @@ def evolve_agent(agent: AgentState, record: Recorded) -> AgentState:
     agent = msgspec.structs.replace(agent, version=record.seq)
     if agent.is_ended:
         return agent
-    match record.event:
+    match event := record.event:
         case AgentStarted() if agent.status == "absent":
-            return msgspec.structs.replace(agent, status="running")
+            return msgspec.structs.replace(
+                agent,
+                status="running",
+                queues=event.queues,
+                slots=max(event.workers, event.workers_max or 0) * event.concurrency,
+            )
         case AgentDraining():
             return msgspec.structs.replace(agent, status="draining")
         case AgentStopped():
-            return msgspec.structs.replace(agent, status="stopped", end_id=record.event.id)
+            return msgspec.structs.replace(agent, status="stopped", end_id=event.id)
         case AgentLost():
-            return msgspec.structs.replace(agent, status="lost", end_id=record.event.id)
+            return msgspec.structs.replace(agent, status="lost", end_id=event.id)
         case _:
             return agent

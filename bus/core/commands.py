@@ -37,6 +37,12 @@ class Queue(Command, frozen=True, kw_only=True):
 
     is_open: bool = False
     """The tasks that it waits for let it run."""
+    is_admitted: bool = False
+    """Its limits, budgets and its turn let it run."""
+
+
+class Hold(Command, frozen=True, kw_only=True):
+    """Take an offer back that nobody has claimed yet: the task waits for its gates again."""
 
 
 class GiveUp(Command, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from fleetlog.bus.core.commands import (
     Expire,
     Fail,
     GiveUp,
+    Hold,
     Queue,
     RequestCancel,
     Return,
@@ -52,7 +53,17 @@ RefusalCode = Literal[
 ]
 
 AnyCommand = (
-    Submit | Queue | GiveUp | Claim | Complete | Fail | Return | RequestCancel | Cancel | Expire
+    Submit
+    | Queue
+    | Hold
+    | GiveUp
+    | Claim
+    | Complete
+    | Fail
+    | Return
+    | RequestCancel
+    | Cancel
+    | Expire
 )
 
 
@@ -78,6 +89,8 @@ def decide(command: AnyCommand, task: Task, now: datetime) -> TaskEvent | Refusa
             return _submit(command, task, now)
         case Queue():
             return _queue(command, task, now)
+        case Hold():
+            return _hold(command, task, now)
         case GiveUp():
             return _give_up(command, task, now)
         case Claim():
@@ -125,7 +138,8 @@ def _stamp(command: Command, now: datetime) -> dict[str, Any]:
 
 def _submit(command: Submit, task: Task, now: datetime) -> TaskEvent | Refusal:
     if task.status == "absent" and task.version == 0:
-        is_held = command.spec.delay_ms or command.spec.waits_for_tasks
+        spec = command.spec
+        is_held = spec.delay_ms or spec.waits_for_tasks or spec.needs_admission
         kind = TaskHeld if is_held else TaskQueued
         return kind(spec=command.spec, digest=command.digest, **_stamp(command, now))
     if task.status == "absent":
@@ -139,6 +153,8 @@ def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
         return Refusal("not_due", task)
     if task.waits_for_tasks and not command.is_open:
         return Refusal("not_due", task)
+    if task.spec.needs_admission and not command.is_admitted:
+        return Refusal("not_due", task)
     if task.is_cancel_requested:
         return _cancelled(command, task, now)
     return TaskQueued(
@@ -151,6 +167,12 @@ def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
         session_id=task.session_id,
         **_stamp(command, now),
     )
+
+
+def _hold(command: Hold, task: Task, now: datetime) -> TaskEvent | Refusal:
+    if task.status != "queued" or task.spec is None or task.digest is None:
+        return Refusal("not_due", task)
+    return TaskHeld(spec=task.spec, digest=task.digest, **_stamp(command, now))
 
 
 def _give_up(command: GiveUp, task: Task, now: datetime) -> TaskEvent | Refusal:

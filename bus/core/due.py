@@ -31,11 +31,18 @@ def next_due_at(task: Task) -> datetime | None:
     if task.status not in _NOT_STARTED or task.spec is None:
         return None
     instants = [task.due_at] if task.due_at and not task.waits_for_tasks else []
-    if task.submitted_at and task.spec.expires_ms is not None:
-        instants.append(instant_after(task.submitted_at, task.spec.expires_ms))
+    if (end := expires_at(task)) is not None:
+        instants.append(end)
     if task.status == "queued" and task.since and task.spec.start_within_ms is not None:
         instants.append(instant_after(task.since, task.spec.start_within_ms))
     return min(instants, default=None)
+
+
+def expires_at(task: Task) -> datetime | None:
+    """When its overall time is over."""
+    if task.submitted_at is None or task.spec is None or task.spec.expires_ms is None:
+        return None
+    return instant_after(task.submitted_at, task.spec.expires_ms)
 
 
 def resume(task: Task, holder: AgentState | None = None) -> RequestCancel | Return | None:

@@ -55,7 +55,7 @@ def permits(task: Task, event: AnyEvent | UnknownEvent) -> bool:
     """Whether the task's state allows the event; what it does not allow is counted as a violation."""
     match event:
         case TaskHeld():
-            return task.status == "absent"
+            return task.status in ("absent", "queued")
         case TaskQueued():
             return task.status in ("absent", "held", "queued", "waiting")
         case TaskClaimed():
@@ -98,15 +98,17 @@ def _is_trimmed(task: Task, event: AnyEvent) -> bool:
 
 
 def _held(task: Task, record: Recorded, event: TaskHeld) -> Task:
+    # An offer that is taken back has waited its delay.
+    delay_ms = event.spec.delay_ms if task.status == "absent" else 0
     return msgspec.structs.replace(
         task,
         status="held",
         version=record.seq,
         spec=event.spec,
         digest=event.digest,
-        submitted_at=record.stored_at,
+        submitted_at=task.submitted_at or record.stored_at,
         since=record.stored_at,
-        due_at=instant_after(record.stored_at, event.spec.delay_ms),
+        due_at=instant_after(record.stored_at, delay_ms),
     )
 
 

@@ -83,7 +83,17 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def waits_for_tasks(self) -> bool:
         """It is held until other tasks have settled; once they have, it never is again."""
-        return self.status == "held" and self.spec is not None and self.spec.waits_for_tasks
+        return (
+            self.status == "held"
+            and self.offer == 0
+            and self.spec is not None
+            and self.spec.waits_for_tasks
+        )
+
+    @property
+    def needs_admission(self) -> bool:
+        """It runs only when the coordinator lets it in: after its first event, and again for each attempt."""
+        return self.spec is not None and self.spec.needs_admission
 
     @property
     def is_settled(self) -> bool:

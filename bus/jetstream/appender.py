@@ -23,12 +23,11 @@ import msgspec
 from fleetlog.bus.errors import ConflictError, TransportError
 from fleetlog.bus.jetstream.connection import ApiError, ApiRefusal, Connection, denial
 from fleetlog.bus.jetstream.wire import status_of
-from fleetlog.bus.log import Append
+from fleetlog.bus.log import TOGETHER_MAX, Append
 
 GROUP_MIN: Final = 16
 """From so many waiting appends on, one batch costs less than single fsynced appends."""
-GROUP_MAX: Final = 1000
-"""The server's limit for an atomic batch."""
+GROUP_MAX: Final = TOGETHER_MAX
 GROUP_MAX_BYTES: Final = 4 * 1024 * 1024
 IN_FLIGHT_MAX: Final = 4096
 HEADER_MAX_BYTES: Final = 2048
@@ -40,7 +39,7 @@ EVIDENCE_PAUSE_S: Final = 0.01
 EVIDENCE_ROUNDS_MAX: Final = 9
 """Doubling pauses of 10 s in all: longer than a cluster needs to agree on a new leader."""
 
-_CONFLICTS: Final = frozenset({10071, 10164})
+CONFLICTS: Final = frozenset({10071, 10164})
 _SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 _GUARD: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 
@@ -49,7 +48,9 @@ logger = logging.getLogger("fleetlog.bus")
 Question = Literal["append", "evidence"]
 
 
-class _Ack(msgspec.Struct, frozen=True):
+class Ack(msgspec.Struct, frozen=True):
+    """The server's answer to an append."""
+
     seq: int = 0
     error: ApiError | None = None
 
@@ -68,7 +69,7 @@ class _EventId(msgspec.Struct, frozen=True):
     id: str = ""
 
 
-_ack_decoder: Final = msgspec.json.Decoder(_Ack)
+_ack_decoder: Final = msgspec.json.Decoder(Ack)
 _evidence_decoder: Final = msgspec.json.Decoder(_Evidence)
 
 
@@ -233,7 +234,7 @@ class Appender:
             question = {"seq": entry.expected + 1, "next_by_subj": entry.guard}
             self._connection.wire.send(subject, msgspec.json.encode(question), reply=reply)
         else:
-            header = f"NATS/1.0\r\n{_occ(entry)}\r\n".encode()
+            header = f"NATS/1.0\r\n{occ_header(entry)}\r\n".encode()
             self._connection.wire.send(subject, entry.data, reply=reply, header=header)
 
     def _subject_of(self, pending: _Pending) -> str:
@@ -251,7 +252,7 @@ class Appender:
             entry = pending.entry
             commit = "Nats-Batch-Commit: 1\r\n" if number == last else ""
             header = (
-                f"NATS/1.0\r\n{_occ(entry)}Nats-Batch-Id: {batch_id}\r\n"
+                f"NATS/1.0\r\n{occ_header(entry)}Nats-Batch-Id: {batch_id}\r\n"
                 f"Nats-Batch-Sequence: {number}\r\n{commit}\r\n"
             )
             reply = f"{self._inbox}.{token}" if commit else ""
@@ -286,16 +287,16 @@ class Appender:
         else:
             self._on_ack(what, _ack_decoder.decode(data))
 
-    def _on_ack(self, pending: _Pending, ack: _Ack) -> None:
+    def _on_ack(self, pending: _Pending, ack: Ack) -> None:
         if ack.error is None:
             _settle(pending, ack.seq)
-        elif ack.error.err_code in _CONFLICTS:
+        elif ack.error.err_code in CONFLICTS:
             pending.question = "evidence"
             self._enqueue(pending)
         else:
             _fail(pending, ApiRefusal(ack.error))
 
-    def _on_batch_answer(self, batch: _Batch, ack: _Ack) -> None:
+    def _on_batch_answer(self, batch: _Batch, ack: Ack) -> None:
         if ack.error is not None:
             # The answer does not say which member failed; nothing of the batch is stored.
             self._scatter(batch)
@@ -310,7 +311,7 @@ class Appender:
         winner = evidence.message
         if winner is None:
             self._without_evidence(pending)
-        elif _id_of(winner.data) == pending.entry.event_id:
+        elif id_of(winner.data) == pending.entry.event_id:
             _settle(pending, winner.seq)
         else:
             _fail(
@@ -365,7 +366,8 @@ class Appender:
             self._again(what)
 
 
-def _occ(entry: Append) -> str:
+def occ_header(entry: Append) -> str:
+    """The header lines by which the server checks an append."""
     return f"{_SEQUENCE}: {entry.expected}\r\n{_GUARD}: {entry.guard}\r\n"
 
 
@@ -379,7 +381,8 @@ def _fail(pending: _Pending, error: Exception) -> None:
         pending.future.set_exception(error)
 
 
-def _id_of(data: bytes) -> str:
+def id_of(data: bytes) -> str:
+    """The id of an encoded event; empty if it can't be read."""
     try:
         return msgspec.json.decode(data, type=_EventId).id
     except (msgspec.DecodeError, UnicodeDecodeError):

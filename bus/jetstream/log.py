@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from fleetlog.bus.errors import Unavailable
 from fleetlog.bus.jetstream.appender import Appender
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
 from fleetlog.bus.jetstream.reader import Reader
+from fleetlog.bus.jetstream.together import Together
 from fleetlog.bus.log import Append
 from fleetlog.schemas import subjects as grammar
 from fleetlog.schemas.envelope import Stored
@@ -51,11 +52,16 @@ class JetStreamLog:
         self._connection = connection
         self._stream = grammar.stream_names(fleet)[0]
         self.appender = Appender(connection, self._stream, is_grouping=is_grouping)
+        self.together = Together(connection, self._stream)
         self._reader = Reader(connection, self._stream)
 
     def append(self, entry: Append) -> asyncio.Future[int]:
         """See `EventLog`."""
         return self.appender.append(entry)
+
+    def append_together(self, entries: Sequence[Append]) -> asyncio.Future[int]:
+        """See `EventLog`."""
+        return self.together.append(entries)
 
     async def read(
         self, *, after: int = 0, subjects: str | None = None

@@ -151,3 +151,47 @@ async def test_a_cancelled_wait_leaves_the_entry_free_to_be_appended_again(log: 
     impatient.cancel()
     seq = await log.append(wanted)
     assert [open_stored(stored).seq for stored in await log.read_thing(wanted.guard)] == [seq]
+
+
+async def test_what_is_appended_together_stands_together_in_its_order(log: EventLog) -> None:
+    entries = [queued(log, f"t{n}") for n in range(300)]
+    crowd = [log.append(queued(log, f"other-{n}")) for n in range(100)]
+    last = await log.append_together(entries)
+    await asyncio.gather(*crowd)
+    stored = [each for each in await collect(log.read()) if last - 300 < each.seq <= last]
+    assert [each.data for each in stored] == [each.data for each in entries]
+
+
+async def test_of_what_is_appended_together_nothing_is_stored_when_one_is_too_late(
+    log: EventLog,
+) -> None:
+    await log.append(queued(log, "b"))
+    for names in (("a", "b", "c"), ("b", "a", "c"), ("a", "c", "b")):
+        with pytest.raises(ConflictError):
+            await log.append_together([queued(log, name) for name in names])
+    assert await log.end() == 1
+    assert await log.append_together([queued(log, "a"), queued(log, "c")]) == 3
+
+
+async def test_of_rivals_that_append_together_one_wins(log: EventLog) -> None:
+    rivals = [[queued(log, "shared"), queued(log, f"own-{n}")] for n in range(20)]
+    answers = await settle([log.append_together(each) for each in rivals])
+    assert sorted(type(each).__name__ for each in answers) == ["ConflictError"] * 19 + ["int"]
+    assert await log.end() == 2
+
+
+async def test_the_same_appended_together_again_is_known(log: EventLog) -> None:
+    entries = [queued(log, name) for name in "abc"]
+    assert await log.append_together(entries) == 3
+    await log.append(cancel_requested(log, "a", 1))
+    assert await log.append_together(entries) == 3
+    assert await log.end() == 4
+
+
+async def test_two_of_one_thing_are_not_appended_together(log: EventLog) -> None:
+    """All are checked against the state before the first: both would be stored."""
+    twice = [queued(log, "a"), cancel_requested(log, "a", 0)]
+    for wrong in (twice, [], [queued(log, f"t{n}") for n in range(1001)]):
+        with pytest.raises(ValueError, match="together"):
+            await log.append_together(wrong)
+    assert await log.end() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from support.proxy import Proxy
@@ -38,6 +38,7 @@ async def log(
         await ensure_streams(connection, fleet)
         real = JetStreamLog(connection, fleet, is_grouping=request.param)
         await real.appender.start()
+        await real.together.start()
         async with background(real.appender.watch()):
             yield real
 
@@ -185,3 +186,26 @@ async def test_a_server_that_answers_no_append_is_spoken_of(
         proxy.upstream = lambda chunk: chunk
         await appending
     assert caplog.text.count("answered no append") == 1
+
+
+@pytest.mark.parametrize("lose", [lose_requests, lose_answers])
+async def test_what_is_appended_together_is_stored_once_whatever_is_lost(
+    proxy: Proxy, log: JetStreamLog, lose: Callable[[Proxy, bytes], None]
+) -> None:
+    lose(proxy, b".task.lost-")
+    async with asyncio.timeout(30):
+        seq = await log.append_together([queued(log, f"lost-{n}") for n in range(50)])
+    assert seq == 50
+    assert proxy.connections == 2
+    assert await log.end() == 50
+
+
+async def test_what_is_appended_together_half_of_it_lost_is_stored_once(
+    proxy: Proxy, log: JetStreamLog
+) -> None:
+    """The connection breaks in the midst of the batch, which the server then forgets."""
+    lose_requests(proxy, b".task.lost-40.")
+    async with asyncio.timeout(30):
+        seq = await log.append_together([queued(log, f"lost-{n}") for n in range(50)])
+    assert seq == 50
+    assert await log.end() == 50

@@ -86,7 +86,9 @@ class Seat:
     def begin(self, unsettled: Unsettled) -> None:
         self.fold = unsettled
         self.waiting.clear()
-        self.joiner = Joiner(self.fleet, unsettled.joins, self._read_to, lambda: None)
+        self.joiner = Joiner(
+            self.fleet, unsettled.joins, self._read_to, lambda: None, unsettled.let_in
+        )
 
     async def read(self, most: int = 10**9) -> None:
         async for page in self.fleet.log.read(after=self.fold.seq):

@@ -67,7 +67,7 @@ ENDS = {"retried", "returned", "completed", "failed", "cancelled"}
 ALLOWED: dict[str, set[str]] = {
     "absent": {"held", "queued", *(name for name in NEXT if name.split()[0] in OUTCOMES)},
     "held": {"queued"} | UNCLAIMED,
-    "queued": {"queued", "claimed"} | UNCLAIMED,
+    "queued": {"held", "queued", "claimed"} | UNCLAIMED,
     "claimed": {"claimed over", "cancel_requested"} | ENDS,
     "cancelling": {"claimed over"} | ENDS,
     "waiting": {"queued"} | UNCLAIMED,

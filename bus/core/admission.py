@@ -1,0 +1,368 @@
+"""Letting tasks in: what waits for room under limits and budgets, or for its turn, and who is next.
+
+`Admission` is the part of the fold that follows it. No I/O and no clock. Tasks that wait for the same things
+stand in one line, so that an event is looked at once for each line, however long that is. Who holds a limit is
+told by the tasks' own events: offered or running. So nothing can leak, and a task between two attempts holds
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Final, TypeVar
+
+import msgspec
+
+from fleetlog.bus.core.agenda import Alarms
+from fleetlog.bus.core.agent import AgentState
+from fleetlog.bus.core.budgets import BudgetState, charge, evolve_budget, spent_in
+from fleetlog.bus.core.commands import Hold, RequestCancel
+from fleetlog.bus.core.limits import (
+    FAMILY,
+    Limit,
+    evolve_limit,
+    family_of,
+    starts_at,
+    starts_left,
+)
+from fleetlog.bus.core.lines import Gate, Line, Lines, gate_of
+from fleetlog.bus.core.task import Task
+from fleetlog.schemas.budgets import Spent
+from fleetlog.schemas.envelope import Recorded
+from fleetlog.schemas.events import AttemptEnd, LimitSet
+from fleetlog.schemas.ids import key_token
+from fleetlog.schemas.specs import TaskSpec
+
+ADMIT_MAX: Final = 500
+"""Tasks let in at once: with the limits' own events they are one batch."""
+WINDOW_MIN: Final = 4
+"""So many tasks with fair keys are on offer in a queue of which no agent is known."""
+WINDOW_SLOTS: Final = 2
+"""Else so many times what its agents can run: enough that they never wait for the coordinator."""
+IDLE_BUDGETS_MAX: Final = 10_000
+"""Of task trees under which nothing is open, so many budgets are remembered."""
+
+K = TypeVar("K")
+
+Lane = tuple[str, str]
+"""A queue and a priority."""
+
+
+class Admit(msgspec.Struct, frozen=True):
+    """Append these tasks' `queued` and the limits' `admitted`, all of it or none."""
+
+    limits: tuple[Limit, ...]
+    """In the version in which it was decided."""
+    tasks: tuple[Task, ...]
+    """They wait under the same limits."""
+
+
+class Exhaust(msgspec.Struct, frozen=True):
+    """Append that a budget is used up."""
+
+    state: BudgetState
+
+
+AdmissionAct = Admit | Exhaust
+
+
+class Admission:
+    """All that has to be let in.
+
+    Args:
+        tasks: the tasks that are not settled, by id; kept by the caller.
+        agents: the agents that have not ended; kept by the caller.
+    """
+
+    def __init__(self, tasks: Mapping[str, Task], agents: Mapping[str, AgentState]) -> None:
+        self._tasks = tasks
+        self._agents = agents
+        self.limits: dict[str, Limit] = {}
+        """By token."""
+        self.budgets: OrderedDict[str, BudgetState] = OrderedDict()
+        """By token; the one under which something ended last is the last."""
+        self._holders: dict[str, set[str]] = {}
+        self._under: dict[str, set[str]] = {}
+        self._offered: dict[Lane, set[str]] = {}
+        self._lines = Lines()
+        self._busy: set[str] = set()
+        self._orders: OrderedDict[str, None] = OrderedDict()
+        self._untold: dict[str, None] = {}
+        self._alarms = Alarms()
+
+    def restore(self, limits: Iterable[Limit], budgets: Iterable[BudgetState]) -> None:
+        """Begins with what a snapshot holds; the tasks must be there already."""
+        self.limits = {each.id: each for each in limits}
+        self.budgets = OrderedDict((each.id, each) for each in budgets)
+        for task in self._tasks.values():
+            if task.spec is not None and task.needs_admission:
+                self._place(task, task.spec)
+        for token in self.budgets:
+            self._enforce(token)
+
+    # What events do.
+
+    def take_task(self, before: Task, task: Task, record: Recorded) -> None:
+        """An event of a task was taken; `task` is the state that it led to."""
+        spec = task.spec or before.spec
+        if spec is None or not spec.needs_admission:
+            return
+        if spec.budget is not None and before.status == "absent":
+            token = key_token(task.id)
+            self.budgets.setdefault(token, BudgetState(id=token, key=task.id, budget=spec.budget))
+        if before.spec is not None and before.status != "absent":
+            self._leave_behind(task, before.spec, spec)
+        self._place(task, spec)
+        if task.status not in ("held", "waiting"):
+            self._lines.leave(task.id)
+        ended = before.lease if task.lease is not before.lease else None
+        if ended is not None and isinstance(record.event, AttemptEnd):
+            spent = spent_in(record.event, ended, record.stored_at)
+            self._charge(spec.budget_keys(task.id), spent)
+        if any(self._budget(key).is_holding for key in spec.budget_keys(task.id)):
+            self._orders[task.id] = None
+
+    def take_limit(self, token: str, record: Recorded) -> None:
+        """An event of a limit was taken."""
+        known = self.limits.get(token) or Limit(id=token)
+        # An admission carries the key, by which a setting of its family is found.
+        key = getattr(record.event, "key", known.key)
+        self.limits[token] = evolve_limit(known, record, self._family_setting(key))
+        self._busy.discard(token)
+        if isinstance(record.event, LimitSet) and key.endswith(FAMILY):
+            self._lines.touch_all()
+        self._lines.touch(f"limit {token}")
+
+    def take_budget(self, token: str, record: Recorded) -> None:
+        """An event of a budget was taken."""
+        known = self.budgets.get(token) or BudgetState(id=token)
+        self.budgets[token] = evolve_budget(known, record)
+        self._enforce(token)
+        self._lines.touch(f"budget {token}")
+
+    def take_agent(self, agent: AgentState) -> None:
+        """An agent came or went: more, or less, may be on offer."""
+        for queue in agent.queues:
+            self._touch_queue(queue)
+
+    def want(self, task: Task) -> None:
+        """All else lets the task run: it gets into line."""
+        assert task.spec is not None
+        self._lines.enter(task, gate_of(task.spec, task.id))
+
+    def _place(self, task: Task, spec: TaskSpec) -> None:
+        """Under what it stands now."""
+        is_holder = task.status in ("queued", "claimed")
+        for key in spec.limits:
+            token = key_token(key)
+            if _keep(self._holders, token, task.id, is_in=is_holder):
+                self._lines.touch(f"limit {token}")
+        for key in spec.budget_keys(task.id):
+            token = key_token(key)
+            if _keep(self._under, token, task.id, is_in=not task.is_settled):
+                self._forget_idle(token)
+        if spec.fair_key is not None:
+            lane = (spec.queue, spec.priority)
+            if _keep(self._offered, lane, task.id, is_in=task.status == "queued"):
+                self._lines.touch(_lane_name(lane))
+
+    def _leave_behind(self, task: Task, old: TaskSpec, new: TaskSpec) -> None:
+        """What it stood under, if it was replaced by another task of its key."""
+        for key in set(old.limits) - set(new.limits):
+            if _keep(self._holders, key_token(key), task.id, is_in=False):
+                self._lines.touch(f"limit {key_token(key)}")
+        for key in set(old.budget_keys(task.id)) - set(new.budget_keys(task.id)):
+            _keep(self._under, key_token(key), task.id, is_in=False)
+        if old.fair_key is not None:
+            lane = (old.queue, old.priority)
+            if _keep(self._offered, lane, task.id, is_in=False):
+                self._lines.touch(_lane_name(lane))
+
+    def _charge(self, keys: Iterable[str], spent: Spent) -> None:
+        for key in keys:
+            token = key_token(key)
+            if (state := self.budgets.get(token)) is not None:
+                self.budgets[token] = charge(state, spent)
+                self.budgets.move_to_end(token)
+                self._enforce(token)
+
+    def _enforce(self, token: str) -> None:
+        """Sees to what follows from a budget that is used up."""
+        state = self.budgets[token]
+        if state.exhausted is None:
+            return
+        if state.told != state.budget:
+            self._untold[token] = None
+        if state.is_holding:
+            self._orders.update(dict.fromkeys(sorted(self._under.get(token, ()))))
+
+    def _forget_idle(self, token: str) -> None:
+        state = self.budgets.get(token)
+        if token in self._under or state is None:
+            return
+        self.budgets.move_to_end(token)
+        if len(self.budgets) <= IDLE_BUDGETS_MAX + len(self._under):
+            return
+        for oldest, each in self.budgets.items():
+            if oldest not in self._under and each.version == 0:
+                del self.budgets[oldest]
+                return
+
+    def _touch_queue(self, queue: str) -> None:
+        for priority in ("high", "normal", "low"):
+            self._lines.touch(_lane_name((queue, priority)))
+
+    # What is to do.
+
+    def commands(self, most: int) -> Iterator[tuple[Task, Hold | RequestCancel]]:
+        """Up to `most` commands for tasks under budgets that are used up, each only once for each state."""
+        while self._orders and most > 0:
+            task_id, _ = self._orders.popitem(last=False)
+            if (command := self._order(task_id)) is not None:
+                most -= 1
+                yield self._tasks[task_id], command
+
+    def _order(self, task_id: str) -> Hold | RequestCancel | None:
+        task = self._tasks.get(task_id)
+        if task is None or task.spec is None:
+            return None
+        states = [self._budget(key) for key in task.spec.budget_keys(task_id)]
+        stopping = next((each for each in states if each.is_stopping), None)
+        if stopping is not None and not task.is_cancel_requested:
+            why = f"budget {stopping.key} is used up"
+            return RequestCancel(id=f"{task.id}-{task.version}-stop", reason=why)
+        holding = next((each for each in states if each.is_holding), None)
+        if holding is not None and task.status == "queued":
+            why = f"budget {holding.key} is used up"
+            return Hold(id=f"{task.id}-{task.version}-hold", reason=why)
+        return None
+
+    def put_back_task(self, task: Task) -> None:
+        """A command for it could not be carried out."""
+        if task.needs_admission:
+            self._orders[task.id] = None
+
+    def acts(self, now: datetime, most: int) -> list[AdmissionAct]:
+        """Up to `most` appends, each only once for each state of what it concerns."""
+        found: list[AdmissionAct] = []
+        for name in self._alarms.ring(now):
+            self._lines.touch_line(name)
+        while self._untold and len(found) < most:
+            token, _ = self._untold.popitem()
+            state = self.budgets.get(token)
+            if state is not None and state.exhausted is not None and state.told != state.budget:
+                found.append(Exhaust(state))
+        while len(found) < most and (line := self._lines.next_touched()) is not None:
+            if (act := self._admit(line, now)) is not None:
+                found.append(act)
+        return found
+
+    def _admit(self, line: Line, now: datetime) -> Admit | None:
+        room = self._room(line, now)
+        tasks = tuple(line.take(room, self._tasks))
+        if line.is_waiting and tasks and not line.gate.limits:
+            self._lines.touch_line(line.gate.name)
+        self._lines.drop_empty(line)
+        if not tasks:
+            return None
+        tokens = [key_token(key) for key in line.gate.limits]
+        self._busy.update(tokens)
+        if line.gate.lane is not None:
+            self._offered.setdefault(line.gate.lane, set()).update(each.id for each in tasks)
+        return Admit(tuple(map(self._limit, line.gate.limits)), tasks)
+
+    def _room(self, line: Line, now: datetime) -> int:
+        gate, room = line.gate, ADMIT_MAX
+        if any(self._budget(key).is_holding for key in gate.budgets):
+            return 0
+        for key in gate.limits:
+            if key_token(key) in self._busy:
+                return 0
+            room = min(room, self._room_under(key, gate, now))
+        if gate.lane is not None:
+            room = min(room, self.window(gate.lane[0]) - len(self._offered.get(gate.lane, ())))
+        return max(0, room)
+
+    def _room_under(self, key: str, gate: Gate, now: datetime) -> int:
+        setting, token = self.setting_of(key), key_token(key)
+        if setting is None:
+            return ADMIT_MAX
+        room = ADMIT_MAX
+        if setting.concurrency is not None:
+            room = setting.concurrency - len(self._holders.get(token, ()))
+        limit = self._limit(key)
+        left = starts_left(limit, setting, now)
+        if left is None:
+            return room
+        if left < room:
+            self._alarms.set(gate.name, starts_at(limit, setting, left + 1))
+        return min(room, left)
+
+    def put_back(self, act: AdmissionAct) -> None:
+        """It could not be done: it comes again."""
+        if isinstance(act, Exhaust):
+            if act.state.id in self.budgets:
+                self._enforce(act.state.id)
+            return
+        for limit in act.limits:
+            self._busy.discard(limit.id)
+            self._lines.touch(f"limit {limit.id}")
+        for task in [self._tasks[each.id] for each in act.tasks if each.id in self._tasks]:
+            if task.spec is not None:
+                self._place(task, task.spec)
+                if task.status in ("held", "waiting"):
+                    self.want(task)
+
+    def next_at(self) -> datetime | None:
+        """When something may come due."""
+        return self._alarms.next_at()
+
+    # What holds.
+
+    def setting_of(self, key: str) -> LimitSet | None:
+        """How a limit is set; None: it bounds nothing."""
+        known = self.limits.get(key_token(key))
+        own = known.setting if known is not None else None
+        return own or self._family_setting(key)
+
+    def _family_setting(self, key: str) -> LimitSet | None:
+        family = family_of(key)
+        known = self.limits.get(key_token(family)) if family is not None else None
+        return known.setting if known is not None else None
+
+    def _limit(self, key: str) -> Limit:
+        token = key_token(key)
+        return self.limits.get(token) or Limit(id=token, key=key)
+
+    def _budget(self, key: str) -> BudgetState:
+        token = key_token(key)
+        return self.budgets.get(token) or BudgetState(id=token, key=key)
+
+    def window(self, queue: str) -> int:
+        """How many tasks with fair keys may be on offer in a lane of the queue."""
+        slots = sum(
+            agent.slots
+            for agent in self._agents.values()
+            if agent.status == "running" and queue in agent.queues
+        )
+        return max(WINDOW_MIN, WINDOW_SLOTS * slots)
+
+
+def _keep(index: dict[K, set[str]], key: K, task_id: str, *, is_in: bool) -> bool:
+    """Puts the task in or takes it out; answers whether one was taken out."""
+    if is_in:
+        index.setdefault(key, set()).add(task_id)
+        return False
+    members = index.get(key)
+    if members is None or task_id not in members:
+        return False
+    members.discard(task_id)
+    if not members:
+        del index[key]
+    return True
+
+
+def _lane_name(lane: Lane) -> str:
+    return f"lane {lane[0]} {lane[1]}"

@@ -1,0 +1,150 @@
+"""Appending several events, all or none: one atomic batch, sent again until its fate is known.
+
+A batch stores all or nothing, so that one of its events found in the log tells of all of them; and exactly one
+event can follow `expected` on a guard. Seldom enough, and few enough at once, for a coroutine each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from fleetlog.bus.errors import ConflictError
+from fleetlog.bus.jetstream.appender import (
+    ANSWER_TIMEOUT_S,
+    CONFLICTS,
+    EVIDENCE_PAUSE_S,
+    EVIDENCE_ROUNDS_MAX,
+    NO_LEADER_PAUSE_S,
+    Ack,
+    id_of,
+    occ_header,
+)
+from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
+from fleetlog.bus.jetstream.wire import status_of
+from fleetlog.bus.log import Append, check_together
+
+_NOT_FOUND: Final = 10037
+_TRY_AGAIN: Final = frozenset({10176, 10210})
+"""Incomplete, as the server restarted in its midst; too many batches at once."""
+
+_ack_decoder: Final = msgspec.json.Decoder(Ack)
+
+
+class _Found(msgspec.Struct, frozen=True):
+    seq: int
+    data: bytes
+
+
+class _Got(msgspec.Struct, frozen=True):
+    message: _Found
+
+
+class Together:
+    """Sends batches and settles each by positive evidence.
+
+    Args:
+        connection: to the server.
+        stream: the log's name.
+    """
+
+    def __init__(self, connection: Connection, stream: str) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._inbox = connection.client.new_inbox()
+        self._answers: dict[str, asyncio.Future[Ack | None]] = {}
+        self._count = 0
+        self._under_way: set[asyncio.Task[int]] = set()
+
+    async def start(self) -> None:
+        """Subscribes to the answers; call once before the first append."""
+        await self._connection.wire.listen(f"{self._inbox}.*", self._on_answer)
+        self._connection.on_reconnect.append(self._on_reconnect)
+
+    def append(self, entries: Sequence[Append]) -> asyncio.Future[int]:
+        """See `EventLog.append_together`."""
+        check_together(entries)
+        appending = asyncio.ensure_future(self._append(entries))
+        self._under_way.add(appending)
+        appending.add_done_callback(self._under_way.discard)
+        return appending
+
+    async def _append(self, entries: Sequence[Append]) -> int:
+        is_unclear, rounds = False, 0
+        while True:
+            await self._connection.wait_connected()
+            ack = await self._send(entries)
+            if ack is None:
+                is_unclear = True
+                await asyncio.sleep(NO_LEADER_PAUSE_S)
+            elif ack.error is None:
+                return ack.seq
+            elif ack.error.err_code in _TRY_AGAIN:
+                await asyncio.sleep(NO_LEADER_PAUSE_S)
+            elif ack.error.err_code not in CONFLICTS:
+                raise ApiRefusal(ack.error)
+            else:
+                seq = await self._evidence(entries[0])
+                if seq is not None:
+                    return seq + len(entries) - 1
+                # The first guard stands: another one does not, or what was sent before is still on its way.
+                rounds += 1
+                if not is_unclear or rounds > EVIDENCE_ROUNDS_MAX:
+                    raise ConflictError("one of what was appended together was too late")
+                await asyncio.sleep(EVIDENCE_PAUSE_S * 2**rounds)
+
+    async def _send(self, entries: Sequence[Append]) -> Ack | None:
+        """The server's answer; None if there is none, which tells nothing."""
+        self._count += 1
+        token = str(self._count)
+        batch_id = f"{self._inbox[-22:]}-{token}"
+        answer: asyncio.Future[Ack | None] = asyncio.get_running_loop().create_future()
+        self._answers[token] = answer
+        for number, each in enumerate(entries, 1):
+            is_last = number == len(entries)
+            header = (
+                f"NATS/1.0\r\n{occ_header(each)}Nats-Batch-Id: {batch_id}\r\n"
+                f"Nats-Batch-Sequence: {number}\r\n"
+                + ("Nats-Batch-Commit: 1\r\n\r\n" if is_last else "\r\n")
+            )
+            reply = f"{self._inbox}.{token}" if is_last else ""
+            self._connection.wire.send(each.subject, each.data, reply=reply, header=header.encode())
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            self._answers.pop(token, None)
+
+    async def _evidence(self, entry: Append) -> int | None:
+        """Where the entry stands; None while nothing follows `expected`.
+
+        Raises:
+            ConflictError: another event follows.
+        """
+        question = {"seq": entry.expected + 1, "next_by_subj": entry.guard}
+        try:
+            got = await self._connection.ask(
+                f"$JS.API.STREAM.MSG.GET.{self._stream}", question, _Got
+            )
+        except ApiRefusal as refusal:
+            if refusal.error.err_code == _NOT_FOUND:
+                return None
+            raise
+        if id_of(got.message.data) == entry.event_id:
+            return got.message.seq
+        raise ConflictError(f"{entry.guard} has event {got.message.seq} after {entry.expected}")
+
+    def _on_answer(self, subject: bytes, _reply: bytes, header: bytes, data: bytes) -> None:
+        answer = self._answers.get(subject[subject.rindex(b".") + 1 :].decode())
+        if answer is not None and not answer.done():
+            answer.set_result(None if status_of(header) == "503" else _ack_decoder.decode(data))
+
+    def _on_reconnect(self) -> None:
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_result(None)
