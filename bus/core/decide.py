@@ -172,7 +172,9 @@ def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
 def _hold(command: Hold, task: Task, now: datetime) -> TaskEvent | Refusal:
     if task.status != "queued" or task.spec is None or task.digest is None:
         return Refusal("not_due", task)
-    return TaskHeld(spec=task.spec, digest=task.digest, **_stamp(command, now))
+    # Its delay is over: this `held` is not its first.
+    spec = msgspec.structs.replace(task.spec, delay_ms=0)
+    return TaskHeld(spec=spec, digest=task.digest, **_stamp(command, now))
 
 
 def _give_up(command: GiveUp, task: Task, now: datetime) -> TaskEvent | Refusal:

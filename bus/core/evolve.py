@@ -98,8 +98,6 @@ def _is_trimmed(task: Task, event: AnyEvent) -> bool:
 
 
 def _held(task: Task, record: Recorded, event: TaskHeld) -> Task:
-    # An offer that is taken back has waited its delay.
-    delay_ms = event.spec.delay_ms if task.status == "absent" else 0
     return msgspec.structs.replace(
         task,
         status="held",
@@ -108,7 +106,7 @@ def _held(task: Task, record: Recorded, event: TaskHeld) -> Task:
         digest=event.digest,
         submitted_at=task.submitted_at or record.stored_at,
         since=record.stored_at,
-        due_at=instant_after(record.stored_at, delay_ms),
+        due_at=instant_after(record.stored_at, event.spec.delay_ms),
     )
 
 
