@@ -38,7 +38,7 @@ from fleetlog.bus.offers import Offer
 from fleetlog.bus.rules import execute
 from fleetlog.schemas.beats import OutputChunk
 from fleetlog.schemas.events import TerminalEvent
-from fleetlog.schemas.fan_outs import FanOutSpec
+from fleetlog.schemas.fan_outs import FanOutSpec, plan_under_budgets
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 
 logger = logging.getLogger("fleetlog.agents")
@@ -269,7 +269,7 @@ class Attempts:
             doing, branches = self._gather(attempt, task, wish), attempt.gathers
         else:
             say = partial(self._on_log, attempt, task)
-            doing, branches = self._branching.spawn(task.id, wish, say), attempt.spawns
+            doing, branches = self._branching.spawn(task, wish, say), attempt.spawns
         branch = asyncio.ensure_future(doing)
         branches.add(branch)
         branch.add_done_callback(branches.discard)
@@ -277,7 +277,7 @@ class Attempts:
     async def _gather(self, attempt: Attempt, task: Task, wish: Gather) -> None:
         """Waits for what it gathers; meanwhile another attempt may run in its place, and it is not silent."""
         attempt.slot.lend()
-        gathered = await self._branching.gather(task.id, wish)
+        gathered = await self._branching.gather(task, wish)
         attempt.slot.worker.answer(gathered)
         if len(attempt.gathers) == 1:
             attempt.slot.retake()
@@ -341,6 +341,7 @@ class Attempts:
             end = await self._payloads.store_result(end)
         plan = end.fan_out if isinstance(end, Complete) else None
         if isinstance(end, Complete) and plan is not None:
+            plan = plan_under_budgets(plan, task.budget_keys)
             end = await self._payloads.store_plan(end, plan)
         while True:
             try:

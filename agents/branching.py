@@ -17,13 +17,14 @@ from fleetlog.agents.frames import Gather, Gathered, Spawn
 from fleetlog.agents.payloads import Payloads
 from fleetlog.bus.children import load_children
 from fleetlog.bus.client import Client
+from fleetlog.bus.core import Task
 from fleetlog.bus.errors import FleetlogError, Refused, TransportError
 from fleetlog.bus.fanning_out import open_fan_out
 from fleetlog.bus.fleet import Fleet
 from fleetlog.schemas.children import Child
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.fan_outs import FanOutSpec
-from fleetlog.schemas.specs import TaskSpec
+from fleetlog.schemas.fan_outs import FanOutSpec, plan_under_budgets
+from fleetlog.schemas.specs import TaskSpec, under_budgets
 
 logger = logging.getLogger("fleetlog.agents")
 
@@ -44,10 +45,10 @@ class Branching:
         self._client = Client(fleet)
         self._payloads = payloads
 
-    async def gather(self, task_id: str, wish: Gather) -> Gathered:
+    async def gather(self, task: Task, wish: Gather) -> Gathered:
         """Opens the barrier, or finds it, and waits until it has ended."""
-        plan = _plan_decoder.decode(wish.plan)
-        opening = partial(open_fan_out, self._fleet, wish.barrier_id, plan, parent_id=task_id)
+        plan = plan_under_budgets(_plan_decoder.decode(wish.plan), task.budget_keys)
+        opening = partial(open_fan_out, self._fleet, wish.barrier_id, plan, parent_id=task.id)
         try:
             await self._payloads.insist(opening)
             outcome = await self._client.barrier_end(wish.barrier_id)
@@ -68,17 +69,18 @@ class Branching:
         children = await self._payloads.have(partial(load_children, self._fleet, barrier_id))
         return await asyncio.to_thread(_write_lines, children)
 
-    async def spawn(self, task_id: str, wish: Spawn, say: Callable[[str], None]) -> None:
+    async def spawn(self, task: Task, wish: Spawn, say: Callable[[str], None]) -> None:
         """Submits the task; what is refused is told in the attempt's output."""
         try:
             spec = _spec_decoder.decode(wish.spec)
-            spec = msgspec.structs.replace(spec, parent_id=task_id)
+            spec = under_budgets(spec, task.budget_keys)
+            spec = msgspec.structs.replace(spec, parent_id=task.id)
             submit = partial(self._client.submit, spec, task_id=wish.task_id)
             await self._payloads.insist(submit)
         except (InvalidInput, Refused, msgspec.DecodeError) as error:
             say(f"spawn: {error}\n")
         except TransportError as error:
-            logger.error("task %s: what it spawned is not submitted: %s", task_id, error)
+            logger.error("task %s: what it spawned is not submitted: %s", task.id, error)
 
 
 def _write_lines(children: list[Child]) -> Path:

@@ -11,11 +11,13 @@ from typing import TypeVar, Unpack
 
 import msgspec
 
+from fleetlog.bus.bounds import KnownBounds
 from fleetlog.bus.cancelling import abandon, cancel_task
 from fleetlog.bus.core import Refusal, Submit, Task, decide, evolve
 from fleetlog.bus.embedded.runtime import Target, resolve_target
 from fleetlog.bus.errors import (
     AlreadySettled,
+    BoundUnknown,
     ConflictError,
     HandlerUnknown,
     PublishUnknown,
@@ -113,6 +115,7 @@ class Client:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.handlers = HandlerCatalog(fleet.log)
+        self.bounds = KnownBounds(fleet.log)
         self.waiting = Waiting(fleet)
 
     @staticmethod
@@ -163,6 +166,7 @@ class Client:
                 checked arguments do not fit; nothing was written.
             LogFull: the log is near its size limit; nothing was written.
             HandlerUnknown: checked, and no agent ever had the handler; nothing was written.
+            BoundUnknown: checked, and nobody has set one of its limits or budgets; nothing was written.
             KeyTaken: the key or id belongs to a task with another payload.
             PublishUnknown: no answer in time; the task may or may not be there. Submit it again with the
                 same key or id, which is safe.
@@ -437,7 +441,8 @@ class Client:
     async def _check(self, spec: TaskSpec, task_id: str) -> None:
         try:
             await self.handlers.check(spec)
-        except (HandlerUnknown, InvalidInput):
+            await self.bounds.check(spec)
+        except (HandlerUnknown, BoundUnknown, InvalidInput):
             # What was accepted once is the same task for ever, whatever its handler takes by now.
             if await self.fleet.log.last(guard(self.fleet.name, "task", task_id)) is None:
                 raise

@@ -7,6 +7,7 @@
     │   ├── AlreadySettled
     │   ├── KeyTaken
     │   ├── HandlerUnknown
+    │   ├── BoundUnknown
     │   ├── LogFull
     │   └── LeaseLost
     ├── ConflictError           someone else wrote first; refold and decide again
@@ -49,6 +50,10 @@ class KeyTaken(Refused):
 
 class HandlerUnknown(Refused):
     """No agent of the fleet ever had a handler of this name; an agent that starts with it changes that."""
+
+
+class BoundUnknown(Refused):
+    """Nobody has set a limit or budget that a task names; setting it changes that."""
 
 
 class LogFull(Refused):

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, cast
 
 import msgspec
 
+from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.specs import TaskSpec
@@ -31,6 +32,10 @@ class SubmitOptions(TypedDict, total=False):
     parent_id: str
     repo: str
     after: Sequence[str]
+    limits: Sequence[str]
+    budgets: Sequence[str]
+    budget: Budget
+    fair_key: str
 
 
 def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
@@ -45,7 +50,7 @@ def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
             fields[f"{name}_ms"] = (
                 None if value is None else _limit_ms(cast("Duration", value), name)
             )
-        elif name == "after":
+        elif name in ("after", "limits", "budgets"):
             fields[name] = tuple(cast("Sequence[str]", value))
         elif name in SubmitOptions.__annotations__:
             fields[name] = value

@@ -27,6 +27,14 @@ SECTIONS: Final = {
         "run": ("fleetlog.cli.run:app", "Submit a command as a task."),
         "dead": ("fleetlog.cli.dead:app", "List what has failed for good, and revive it."),
         "queue": ("fleetlog.cli.queue:app", "List, pause and resume queues."),
+        "limit": (
+            "fleetlog.cli.limit:app",
+            "Set and list limits: how many tasks run at once, how often one starts.",
+        ),
+        "budget": (
+            "fleetlog.cli.budget:app",
+            "Set and list budgets: what tasks may use of money, tokens and time.",
+        ),
         "barrier": (
             "fleetlog.cli.barrier:app",
             "List and show barriers: what waits for the members of a fan-out.",

@@ -84,6 +84,10 @@ def map_items(  # noqa: PLR0913 - one parameter per option
     expires: options.ExpiresOption = None,
     max_attempts: options.MaxAttemptsOption = None,
     delay: options.DelayOption = None,
+    limit: options.LimitOption = None,
+    budget: options.BudgetOption = None,
+    tree_budget: options.TreeBudgetOption = None,
+    fair_key: options.FairKeyOption = None,
     unchecked: options.UncheckedOption = False,
     wait: Annotated[
         bool,
@@ -123,6 +127,10 @@ def map_items(  # noqa: PLR0913 - one parameter per option
         expires=expires,
         max_attempts=max_attempts,
         delay=delay,
+        limit=limit,
+        budget=budget,
+        tree_budget=tree_budget,
+        fair_key=fair_key,
     )
     if "map" in said.get("labels", {}):
         raise InvalidInput(

@@ -348,6 +348,7 @@ def _continuation(template: TaskSpec, handler: str) -> TaskSpec:
             queue=template.queue,
             priority=template.priority,
             labels=template.labels,
+            budgets=template.budgets,
         )
     )
 

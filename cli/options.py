@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fleetlog.bus.submit_options import SubmitOptions
+from fleetlog.cli.bounds import tree_budget_of
 from fleetlog.cli.inputs import labels_of
 from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
@@ -72,6 +73,36 @@ AfterOption = Annotated[
         help="Queue it only when this task has completed, and fail if that ends otherwise; may be repeated.",
     ),
 ]
+LimitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY",
+        help="Start it only while this limit has room, see `fleetlog limit`; may be repeated.",
+    ),
+]
+BudgetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY",
+        help="What it uses, and what it leads to, counts on this budget, see `fleetlog budget`; may be"
+        " repeated.",
+    ),
+]
+TreeBudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AMOUNTS",
+        help="A budget of its own for it and all that it leads to: usd=5, tokens=2M or wall=1h, several with"
+        " commas, and then=warn, hold or stop.",
+    ),
+]
+FairKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Among tasks with such keys in its queue, each key has its turn, however many tasks one has.",
+    ),
+]
 RepoOption = Annotated[
     str | None,
     typer.Option(
@@ -111,7 +142,7 @@ JsonOption = Annotated[
 ]
 
 
-def submit_options(  # noqa: PLR0913 - one argument per option
+def submit_options(  # noqa: C901, PLR0912, PLR0913 - one argument per option
     *,
     queue: str | None,
     priority: str | None,
@@ -123,6 +154,10 @@ def submit_options(  # noqa: PLR0913 - one argument per option
     max_attempts: int | None,
     delay: str | None,
     after: Sequence[str] | None = None,
+    limit: Sequence[str] | None = None,
+    budget: Sequence[str] | None = None,
+    tree_budget: str | None = None,
+    fair_key: str | None = None,
 ) -> SubmitOptions:
     """What was said, as the client takes it; what was not said keeps the task's defaults.
 
@@ -150,6 +185,14 @@ def submit_options(  # noqa: PLR0913 - one argument per option
         options["delay"] = delay
     if after:
         options["after"] = tuple(dict.fromkeys(after))
+    if limit:
+        options["limits"] = tuple(dict.fromkeys(limit))
+    if budget:
+        options["budgets"] = tuple(dict.fromkeys(budget))
+    if tree_budget is not None:
+        options["budget"] = tree_budget_of(tree_budget)
+    if fair_key is not None:
+        options["fair_key"] = fair_key
     return options
 
 

@@ -70,6 +70,10 @@ def run(  # noqa: PLR0913 - one parameter per option
     expires: options.ExpiresOption = None,
     max_attempts: options.MaxAttemptsOption = None,
     delay: options.DelayOption = None,
+    limit: options.LimitOption = None,
+    budget: options.BudgetOption = None,
+    tree_budget: options.TreeBudgetOption = None,
+    fair_key: options.FairKeyOption = None,
     after: options.AfterOption = None,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
@@ -116,6 +120,10 @@ def run(  # noqa: PLR0913 - one parameter per option
         expires=expires,
         max_attempts=max_attempts,
         delay=delay,
+        limit=limit,
+        budget=budget,
+        tree_budget=tree_budget,
+        fair_key=fair_key,
         after=after,
     )
     if repo is not None:

@@ -13,7 +13,7 @@ from msgspec import Meta
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import check_id, derived_id, key_id
 from fleetlog.schemas.objects import ObjectRef
-from fleetlog.schemas.specs import PositiveMs, TaskSpec, check_spec, payload_digest
+from fleetlog.schemas.specs import PositiveMs, TaskSpec, check_spec, payload_digest, under_budgets
 
 MEMBERS_MAX: Final = 50_000
 """A barrier waits for no more."""
@@ -137,6 +137,23 @@ def plan_fan_out(  # noqa: PLR0913 - what a fan-out consists of
             f"the policy {policy} needs {needed_count(plan)} of {plan.count} members: it can never be met"
         )
     return plan
+
+
+def plan_under_budgets(plan: FanOutSpec, keys: Sequence[str]) -> FanOutSpec:
+    """The plan, its members and continuation under the budgets of the task that fans out."""
+    if not keys:
+        return plan
+
+    def under(member: Member) -> Member:
+        if member.spec is None:
+            return member
+        return msgspec.structs.replace(member, spec=under_budgets(member.spec, keys))
+
+    return msgspec.structs.replace(
+        plan,
+        members=tuple(map(under, plan.members)),
+        then=under(plan.then) if plan.then is not None else None,
+    )
 
 
 def plan_digest(plan: FanOutSpec) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import urlsafe_b64encode
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 import msgspec
@@ -111,6 +112,12 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def waits_for_tasks(self) -> bool:
         """Whether it is held until other tasks have settled."""
         return self.continues is not None or bool(self.after)
+
+
+def under_budgets(spec: TaskSpec, keys: Iterable[str]) -> TaskSpec:
+    """The task with the budgets of the one that leads to it."""
+    budgets = tuple(dict.fromkeys((*keys, *spec.budgets)))
+    return spec if budgets == spec.budgets else msgspec.structs.replace(spec, budgets=budgets)
 
 
 AFTER_MAX: Final = 1000

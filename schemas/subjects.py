@@ -135,6 +135,11 @@ def queues(fleet: str, verb: str = "*") -> str:
     return f"{ROOT}.{fleet}.queue.*.{verb}"
 
 
+def bounds_set(fleet: str, kind: Literal["limit", "budget"], thing_id: str = "*") -> str:
+    """The filter for settings of limits or budgets."""
+    return f"{ROOT}.{fleet}.{kind}.{thing_id}.set"
+
+
 def beats(fleet: str, agent_id: str = "*") -> str:
     """The subject of an agent's heartbeats, beside the log."""
     return f"{ROOT}-beats.{fleet}.{agent_id}"

@@ -49,6 +49,8 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority = "normal"
     key: str | None = None
     labels: dict[str, str] = {}
+    limits: tuple[str, ...] = ()
+    fair_key: str | None = None
     max_attempts: Annotated[int, Meta(ge=1)] = ATTEMPTS_DEFAULT
     timeout: str | float | None = "1h"
 
@@ -74,6 +76,8 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
             key=self.key,
             labels=self.labels,
             max_attempts=self.max_attempts,
+            limits=self.limits,
+            fair_key=self.fair_key,
         )
         options: SubmitOptions = {"timeout": self.timeout}
         return check_spec(with_options(spec, options))

@@ -96,6 +96,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         return self.spec is not None and self.spec.needs_admission
 
     @property
+    def budget_keys(self) -> tuple[str, ...]:
+        """The budgets that what it uses counts on."""
+        return self.spec.budget_keys(self.id) if self.spec is not None else ()
+
+    @property
     def is_settled(self) -> bool:
         """No event can change it any more."""
         return self.status in SETTLED
