@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from fleetlog.schemas import events
+from fleetlog.schemas.budgets import Budget, Spent
 from fleetlog.schemas.envelope import encode
 from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.objects import Artifact, ObjectRef
@@ -74,6 +75,16 @@ _WORKED: Final[dict[str, Any]] = {
     ),
 }
 _REPO_SPEC: Final = TaskSpec(handler="make", executor="command", repo="/src/my shop")
+_BUDGET: Final = Budget(
+    tokens=2_000_000, cost_micro_usd=5_000_000, wall_ms=3_600_000, action="stop"
+)
+_GATED_SPEC: Final = TaskSpec(
+    handler="reindex",
+    limits=("api", "user:ann lee"),
+    budgets=("team/search",),
+    budget=_BUDGET,
+    fair_key="ann",
+)
 _STORED_SPEC: Final = TaskSpec(handler="reindex", args_ref=_REF)
 _MEMBER_SPEC: Final = TaskSpec(
     handler="check_disk", args=msgspec.Raw(b'{"host":"cube"}'), parent_id="p-1", barrier_id="b-1"
@@ -113,6 +124,8 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.held.full": events.TaskHeld(**_FULL, spec=_FULL_SPEC, digest=_DIGEST),
     "task.held.repo": events.TaskHeld(**_STAMP, spec=_REPO_SPEC, digest=_DIGEST),
     "task.held.stored": events.TaskHeld(**_STAMP, spec=_STORED_SPEC, digest=_DIGEST),
+    "task.held.gated": events.TaskHeld(**_STAMP, spec=_GATED_SPEC, digest=_DIGEST),
+    "task.queued.gated": events.TaskQueued(**_STAMP, spec=_GATED_SPEC, digest=_DIGEST),
     "task.held.after": events.TaskHeld(**_STAMP, spec=_AFTER_SPEC, digest=_DIGEST),
     "task.held.continuation": events.TaskHeld(**_STAMP, spec=_THEN_SPEC, digest=_DIGEST),
     "task.queued.member": events.TaskQueued(**_STAMP, spec=_MEMBER_SPEC, digest=_DIGEST),
@@ -293,6 +306,24 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     ),
     "agent.recovered.minimal": events.AgentRecovered(**_STAMP),
     "agent.recovered.full": events.AgentRecovered(**_FULL),
+    "limit.set.minimal": events.LimitSet(**_STAMP, key="api"),
+    "limit.set.full": events.LimitSet(
+        **_FULL, key="user:*", concurrency=4, rate=30, per_ms=60_000, burst=5
+    ),
+    "limit.admitted.minimal": events.LimitAdmitted(**_STAMP, key="api", tasks=()),
+    "limit.admitted.full": events.LimitAdmitted(**_FULL, key="user:ann lee", tasks=("t1", "b-1-2")),
+    "budget.set.minimal": events.BudgetSet(**_STAMP, key="t1", budget=Budget()),
+    "budget.set.full": events.BudgetSet(**_FULL, key="team/search", budget=_BUDGET, is_reset=True),
+    "budget.exhausted.minimal": events.BudgetExhausted(
+        **_STAMP, key="t1", resource="tokens", action="hold", spent=Spent()
+    ),
+    "budget.exhausted.full": events.BudgetExhausted(
+        **_FULL,
+        key="team/search",
+        resource="cost",
+        action="stop",
+        spent=Spent(tokens=1_999_999, cost_micro_usd=5_000_001, wall_ms=1_234),
+    ),
     "queue.paused.minimal": events.QueuePaused(**_STAMP),
     "queue.paused.full": events.QueuePaused(**_FULL),
     "queue.resumed.minimal": events.QueueResumed(**_STAMP),

@@ -9,6 +9,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from fleetlog.schemas import events
+from fleetlog.schemas.budgets import AMOUNT_MAX, Action, Budget, Resource, Spent
 from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.envelope import UnknownEvent
 from fleetlog.schemas.fan_outs import MEMBERS_MAX, FanOutSpec, Member
@@ -45,6 +46,17 @@ def raw(values: st.SearchStrategy[Any]) -> st.SearchStrategy[msgspec.Raw]:
 SHA256 = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
 REFS = st.builds(ObjectRef, sha256=SHA256, size=st.integers(0, 2**40))
 
+AMOUNT = st.none() | st.integers(0, 5) | st.just(AMOUNT_MAX)
+ACTIONS = st.sampled_from(get_args(Action))
+BUDGETS = st.builds(Budget, tokens=AMOUNT, cost_micro_usd=AMOUNT, wall_ms=AMOUNT, action=ACTIONS)
+_BINDING_BUDGETS = BUDGETS.filter(
+    lambda each: (each.tokens, each.cost_micro_usd, each.wall_ms) != (None, None, None)
+)
+GATE_KEY = st.one_of(
+    TOKEN, NAME, st.sampled_from(["user:ann", "user:*"]), st.just("k" * KEY_LENGTH_MAX)
+)
+GATE_KEYS = st.lists(GATE_KEY, max_size=2, unique=True).map(tuple)
+
 SPECS = st.builds(
     TaskSpec,
     handler=NAME,
@@ -64,6 +76,10 @@ SPECS = st.builds(
     parent_id=st.none() | TOKEN,
     barrier_id=st.none() | TOKEN,
     repo=st.none() | TOKEN | TOKEN.map("/{}".format),
+    limits=GATE_KEYS,
+    budgets=GATE_KEYS,
+    budget=st.none() | _BINDING_BUDGETS,
+    fair_key=st.none() | GATE_KEY,
 )
 WAITING_SPECS = st.builds(
     TaskSpec,
@@ -274,6 +290,29 @@ OTHER_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         ).map(tuple),
     ),
     events.AgentRecovered: st.builds(events.AgentRecovered, **_STAMP),
+    events.LimitSet: st.builds(
+        events.LimitSet,
+        **_STAMP,
+        key=GATE_KEY,
+        concurrency=st.none() | COUNT,
+        rate=st.none() | st.integers(1, 5),
+        per_ms=st.integers(1, 20_000),
+        burst=st.none() | st.integers(1, 5),
+    ),
+    events.LimitAdmitted: st.builds(
+        events.LimitAdmitted, **_STAMP, key=GATE_KEY, tasks=st.lists(TOKEN, max_size=4).map(tuple)
+    ),
+    events.BudgetSet: st.builds(
+        events.BudgetSet, **_STAMP, key=GATE_KEY, budget=BUDGETS, is_reset=st.booleans()
+    ),
+    events.BudgetExhausted: st.builds(
+        events.BudgetExhausted,
+        **_STAMP,
+        key=GATE_KEY,
+        resource=st.sampled_from(get_args(Resource)),
+        action=ACTIONS,
+        spent=st.builds(Spent, tokens=COUNT, cost_micro_usd=WILD_INT, wall_ms=COUNT),
+    ),
 }
 EVENTS = st.one_of(*TASK_EVENTS.values(), *OTHER_EVENTS.values())
 UNKNOWN = st.builds(UnknownEvent, st.none() | TEXT, TEXT)

@@ -16,6 +16,7 @@ from fleetlog.bus.core import (
     Claim,
     Complete,
     Fail,
+    Hold,
     Queue,
     RequestCancel,
     Return,
@@ -79,6 +80,7 @@ LAWFUL = (
     "queue",
     "expire",
     "take",
+    "recall",
 )
 LAWLESS = (
     *("held", "queued", "claimed", "retried", "returned", "completed", "failed", "cancelled"),
@@ -197,8 +199,10 @@ def _command(step: Step, task: Task) -> AnyCommand:
             return RequestCancel(id="c")
         case "end":
             return Cancel(**ending)
+        case "recall":
+            return Hold(id="c")
         case "queue":
-            return Queue(id="c", is_open=step.twist % 2 == 1)
+            return Queue(id="c", is_admitted=True, is_open=step.twist % 2 == 1)
         case _:
             return Expire(id="c")
 

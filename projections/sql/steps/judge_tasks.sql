@@ -37,6 +37,7 @@ SELECT
     coalesce(
         CASE
             WHEN before IS NOT NULL THEN CASE
+                WHEN type = 'task.held' THEN before.type = 'task.queued'
                 WHEN type = 'task.queued'
                     THEN before.type IN ('task.held', 'task.retried', 'task.returned')
                 WHEN type = 'task.claimed'
@@ -44,7 +45,7 @@ SELECT
                 WHEN ends_attempt(type) THEN before.type = 'task.claimed' AND p.fence = before.seq
             END
             WHEN s.task_id IS NOT NULL THEN false
-            WHEN type = 'task.held' THEN o.task_id IS NULL
+            WHEN type = 'task.held' THEN o.task_id IS NULL OR o.state = 'queued'
             WHEN type = 'task.queued' THEN o.task_id IS NULL OR o.state IN ('held', 'waiting')
             WHEN type = 'task.claimed'
                 THEN o.state = 'queued' AND p.offer = o.offer AND over IS NULL
