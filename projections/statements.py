@@ -16,6 +16,7 @@ TABLES: Final = (
     *("meta", "events", "open_tasks", "settled_tasks", "ended_attempts"),
     *("known_agents", "known_workers", "heartbeats", "allowances"),
     *("known_barriers", "named_members", "member_outcomes"),
+    *("known_limits", "known_budgets"),
 )
 """Under `sql/tables`, in the order of creation."""
 
@@ -24,7 +25,7 @@ RELATIONS: Final = (
     *("intervals/waits", "intervals/shifts", "intervals/stints"),
     *("views/queue_depth", "views/throughput_by_minute", "views/success_rate", "views/latency"),
     *("views/speedup", "views/cost", "views/queue_history", "views/utilization"),
-    *("views/credentials", "views/queue_scalings"),
+    *("views/credentials", "views/queue_scalings", "views/limits", "views/budgets"),
     *("barriers/members", "views/barrier_members", "views/barriers"),
 )
 """Under `sql`, in the order of creation: a view stands after those it reads. `intervals` are what views count
@@ -33,7 +34,10 @@ times by, `barriers` what they know of members, in the schema `store`."""
 VIEWS: Final = tuple(name.removeprefix("views/") for name in RELATIONS if name.startswith("views/"))
 """What people see beside the tables of their own: `events`, `queues` and `heartbeats`."""
 
-MACROS: Final = ("permits", "ending", "ends_attempt", "state_after", "evolve")
+MACROS: Final = (
+    *("permits", "ending", "ends_attempt", "state_after", "evolve"),
+    *("key_token", "budget_keys"),
+)
 """Under `sql/macros`, in the order of creation."""
 
 SURFACE: Final[dict[str, str]] = {

@@ -23,11 +23,15 @@ from fleetlog.schemas.envelope import Stored
 HEARTBEATS_KEPT_S: Final = 900
 """How long heartbeats stay."""
 
+_STEPS: Final = (
+    *("parse_batch", "judge_tasks", "fold_unusual", "fold_tasks", "list_ends", "add_events"),
+)
 _STEPS_OF_KIND: Final = {
     "task": ("change_tasks", "end_attempts", "remove_changed", "add_open", "add_settled"),
     "agent": ("merge_agents",),
     "worker": ("merge_workers",),
     "queue": ("merge_queues",),
+    "limit": ("merge_limits",),
 }
 _STEPS_OF_BARRIERS: Final = (
     *("open_barriers", "add_barriers", "add_members"),
@@ -37,10 +41,14 @@ _KINDS: Final = """
 SELECT
     kind,
     kind = 'task' AND bool_or(j.allowances IS NOT NULL),
-    kind = 'barrier' OR kind = 'task' AND bool_or(j.fan_out IS NOT NULL)
+    kind = 'barrier' OR kind = 'task' AND bool_or(j.fan_out IS NOT NULL),
+    kind = 'budget'
+    OR kind = 'task' AND (
+        bool_or(j.spec.budget IS NOT NULL) OR EXISTS (SELECT 1 FROM store.known_budgets)
+    )
 FROM batch GROUP BY kind
 """
-_TEMPORARY: Final = ("batch", "judged", "refolded", "folded", "changed", "opened", "ended")
+_TEMPORARY: Final = ("batch", "judged", "refolded", "folded", "changed", "opened", "ended", "ends")
 _ABOUT_DATA: Final = (duckdb.DataError, duckdb.InvalidInputException)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -172,15 +180,17 @@ class Store:
         connection.register("incoming", batch)
         try:
             connection.execute("BEGIN")
-            for step in ("parse_batch", "judge_tasks", "fold_unusual", "fold_tasks", "add_events"):
+            for step in _STEPS:
                 connection.execute(statement(f"steps/{step}"))
             kinds = connection.execute(_KINDS).fetchall()
-            for kind, has_allowances, _ in kinds:
+            if any(has_budgets for *_, has_budgets in kinds):
+                connection.execute(statement("steps/merge_budgets"))
+            for kind, has_allowances, *_ in kinds:
                 for step in _STEPS_OF_KIND.get(kind, ()):
                     connection.execute(statement(f"steps/{step}"))
                 if has_allowances:
                     connection.execute(statement("steps/merge_allowances"))
-            if any(has_barriers for _, _, has_barriers in kinds):
+            if any(has_barriers for _, _, has_barriers, _ in kinds):
                 for step in _STEPS_OF_BARRIERS:
                     connection.execute(statement(f"steps/{step}"))
             connection.execute(statement("steps/move_checkpoint"))

@@ -30,6 +30,7 @@ from fleetlog.bus.core.commands import Cancel, Expire
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.queues import Queues
 from fleetlog.projections.store import Store, create_store
+from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.events import (
     AgentDraining,
@@ -159,13 +160,20 @@ def _spec(twist: int) -> TaskSpec:
         case 2:
             return TaskSpec(handler="sh", executor="command", args=msgspec.Raw(b'{"argv":["a"]}'))
         case 3:
-            return TaskSpec(handler="slow", start_within_ms=3_000, max_attempts=1, parent_id="p")
+            return TaskSpec(
+                handler="slow",
+                start_within_ms=3_000,
+                max_attempts=1,
+                parent_id="p",
+                limits=("api", "user:é"),
+            )
         case 4:
-            return TaskSpec(handler="slow", expires_ms=6_000)
+            budget = Budget(tokens=5, action="stop")
+            return TaskSpec(handler="slow", expires_ms=6_000, budgets=("b",), budget=budget)
         case 5:
             return TaskSpec(handler="large", args_ref=REF, barrier_id="b", after=("x", "y"))
         case 6:
-            return TaskSpec(handler="greet", continues="b")
+            return TaskSpec(handler="greet", continues="b", fair_key="ann")
         case _:
             return TaskSpec(handler="greet")
 
@@ -402,6 +410,9 @@ def _expected_task(expected: Expected) -> list[dict[str, Any]]:
             "barrier_id": spec.barrier_id if spec else None,
             "continues": spec.continues if spec else None,
             "after": list(spec.after) if spec else None,
+            "limits": list(spec.limits) if spec else None,
+            "budgets": list(spec.budget_keys(task.id)) if spec else None,
+            "fair_key": spec.fair_key if spec else None,
             "result": None if result is None or result_ref else bytes(result).decode(),
             "result_size": result_ref.size if result_ref else None,
             "result_sha256": result_ref.sha256 if result_ref else None,

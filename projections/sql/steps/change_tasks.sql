@@ -70,7 +70,10 @@ SELECT
             'args_ref': NULL::STRUCT(sha256 VARCHAR, size BIGINT),
             'barrier_id': NULL::VARCHAR,
             'continues': NULL::VARCHAR,
-            'after': NULL::VARCHAR[]
+            'after': NULL::VARCHAR[],
+            'limits': NULL::VARCHAR[],
+            'budgets': NULL::VARCHAR[],
+            'fair_key': NULL::VARCHAR
         }
         ELSE {
             'handler': b.j.spec.handler,
@@ -90,7 +93,10 @@ SELECT
             'args_ref': b.j.spec.args_ref,
             'barrier_id': b.j.spec.barrier_id,
             'continues': b.j.spec.continues,
-            'after': coalesce(b.j.spec.after, [])
+            'after': coalesce(b.j.spec.after, []),
+            'limits': coalesce(b.j.spec.limits, []),
+            'budgets': budget_keys(b.j.spec, f.task_id),
+            'fair_key': b.j.spec.fair_key
         }
     END AS spec,
     coalesce(o.submitted_at, g.submitted_at) AS submitted_at,

@@ -31,13 +31,7 @@ SELECT
     CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.files_changed, 0) END AS files_changed,
     CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.insertions, 0) END AS insertions,
     CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.deletions, 0) END AS deletions
-FROM (
-    SELECT task_id, claims AS attempt, fence, offer_claimed AS "offer", seq AS end_seq
-    FROM judged
-    WHERE ends_attempt(type) AND task_id NOT IN (SELECT task_id FROM refolded)
-    UNION ALL
-    SELECT task_id, unnest(s.ends, recursive := true) FROM refolded
-) AS e
+FROM ends AS e
 JOIN batch AS b ON b.seq = e.end_seq
 JOIN changed AS n ON n.task_id = e.task_id
 LEFT JOIN batch AS c ON c.seq = e.fence

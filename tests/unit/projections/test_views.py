@@ -272,4 +272,5 @@ def test_every_table_and_column_that_people_see_is_described(store: Store) -> No
         *("meta", "open_tasks", "settled_tasks", "ended_attempts"),
         *("known_agents", "known_workers", "allowances"),
         *("known_barriers", "named_members", "member_outcomes"),
+        *("known_limits", "known_budgets"),
     }
