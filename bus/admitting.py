@@ -122,7 +122,8 @@ class Admitter:
     def _admitted(self, limit: Limit, offers: list[tuple[Task, Append]]) -> Append:
         names = tuple(task.id for task, _ in offers)
         event = LimitAdmitted(
-            id=f"{limit.id}-{limit.version}-{names[0]}",
+            # Of this batch alone: another coordinator may let others in beside the same first task.
+            id=self._fleet.system.new_id(),
             occurred_at=self._fleet.log.now(),
             key=limit.key,
             tasks=names,

@@ -70,7 +70,8 @@ class EventLog(Protocol):
         """Stores all of these or none, without another event between them; answers the last one's sequence.
 
         No two may speak of one thing: all are checked against the state before the first. At most 1000.
-        See `append` for answers that are lost.
+        See `append` for answers that are lost. The last one tells whether all are stored: its event id must be
+        of this call alone, while the others may have derived ids that another writer gives too.
 
         Raises:
             ConflictError: one of the guards is not at its `expected`; nothing was or will be stored.

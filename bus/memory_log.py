@@ -53,9 +53,9 @@ class MemoryLog:
             stored = [self._store(each, thing) for each, thing in zip(entries, things, strict=True)]
             answer.set_result(stored[-1])
             return answer
-        winner = next((each for each in things[0] if each.seq > entries[0].expected), None)
-        if winner is not None and _event_id(winner) == entries[0].event_id:
-            answer.set_result(winner.seq + len(entries) - 1)
+        winner = next((each for each in things[-1] if each.seq > entries[-1].expected), None)
+        if winner is not None and _event_id(winner) == entries[-1].event_id:
+            answer.set_result(winner.seq)
         else:
             answer.set_exception(ConflictError("one of what was appended together was too late"))
         return answer

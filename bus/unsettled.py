@@ -50,8 +50,6 @@ class Unsettled:
         """The last that have."""
         self.joins = Joins(self.tasks)
         """What waits for other tasks."""
-        self.admission = Admission(self.tasks, self.agents)
-        """What waits for limits, budgets and its turn."""
         self.seq = 0
         """The last event that was taken."""
         self.violation_count = 0
@@ -59,6 +57,8 @@ class Unsettled:
         self._held: defaultdict[str, set[str]] = defaultdict(set)
         self._owed: dict[str, None] = {}
         self._due: list[tuple[datetime, str, int]] = []
+        self.admission = Admission(self.tasks, self.agents, self._held)
+        """What waits for limits, budgets and its turn."""
 
     def restore(
         self,

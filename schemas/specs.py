@@ -104,6 +104,11 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether each of its attempts has to be let in by the coordinator."""
         return bool(self.limits or self.budgets or self.budget or self.fair_key is not None)
 
+    @property
+    def is_rationed(self) -> bool:
+        """Whether few of its kind are on offer at once: others have their turn, or it may have to be held."""
+        return self.fair_key is not None or bool(self.budgets or self.budget)
+
     def budget_keys(self, task_id: str) -> tuple[str, ...]:
         """The budgets that what it uses counts on."""
         return self.budgets if self.budget is None else (*self.budgets, task_id)

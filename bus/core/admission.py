@@ -9,8 +9,9 @@ nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import product
 from typing import Final, TypeVar
 
 import msgspec
@@ -34,6 +35,7 @@ from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import AttemptEnd, LimitSet
 from fleetlog.schemas.ids import key_token
 from fleetlog.schemas.specs import TaskSpec
+from fleetlog.schemas.subjects import PRIORITIES
 
 ADMIT_MAX: Final = 500
 """Tasks let in at once: with the limits' own events they are one batch."""
@@ -74,11 +76,18 @@ class Admission:
     Args:
         tasks: the tasks that are not settled, by id; kept by the caller.
         agents: the agents that have not ended; kept by the caller.
+        held: the tasks that each agent holds; kept by the caller.
     """
 
-    def __init__(self, tasks: Mapping[str, Task], agents: Mapping[str, AgentState]) -> None:
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        agents: Mapping[str, AgentState],
+        held: Mapping[str, Collection[str]],
+    ) -> None:
         self._tasks = tasks
         self._agents = agents
+        self._held = held
         self.limits: dict[str, Limit] = {}
         """By token."""
         self.budgets: OrderedDict[str, BudgetState] = OrderedDict()
@@ -106,6 +115,8 @@ class Admission:
 
     def take_task(self, before: Task, task: Task, record: Recorded) -> None:
         """An event of a task was taken; `task` is the state that it led to."""
+        if before.lease is not None and task.lease is not before.lease:
+            self._touch_slots(before.lease.agent_id)
         spec = task.spec or before.spec
         if spec is None or not spec.needs_admission:
             return
@@ -144,8 +155,7 @@ class Admission:
 
     def take_agent(self, agent: AgentState) -> None:
         """An agent came or went: more, or less, may be on offer."""
-        for queue in agent.queues:
-            self._touch_queue(queue)
+        self._touch_queues(agent)
 
     def want(self, task: Task) -> None:
         """All else lets the task run: it gets into line."""
@@ -163,7 +173,7 @@ class Admission:
             token = key_token(key)
             if _keep(self._under, token, task.id, is_in=not task.is_settled):
                 self._forget_idle(token)
-        if spec.fair_key is not None:
+        if spec.is_rationed:
             lane = (spec.queue, spec.priority)
             if _keep(self._offered, lane, task.id, is_in=task.status == "queued"):
                 self._lines.touch(_lane_name(lane))
@@ -175,7 +185,7 @@ class Admission:
                 self._lines.touch(f"limit {key_token(key)}")
         for key in set(old.budget_keys(task.id)) - set(new.budget_keys(task.id)):
             _keep(self._under, key_token(key), task.id, is_in=False)
-        if old.fair_key is not None:
+        if old.is_rationed:
             lane = (old.queue, old.priority)
             if _keep(self._offered, lane, task.id, is_in=False):
                 self._lines.touch(_lane_name(lane))
@@ -210,9 +220,14 @@ class Admission:
                 del self.budgets[oldest]
                 return
 
-    def _touch_queue(self, queue: str) -> None:
-        for priority in ("high", "normal", "low"):
-            self._lines.touch(_lane_name((queue, priority)))
+    def _touch_slots(self, agent_id: str) -> None:
+        """One of the agent's slots is free."""
+        if not self._lines.is_empty and (agent := self._agents.get(agent_id)) is not None:
+            self._touch_queues(agent)
+
+    def _touch_queues(self, agent: AgentState) -> None:
+        for lane in product(agent.queues, PRIORITIES):
+            self._lines.touch(_lane_name(lane))
 
     # What is to do.
 
@@ -282,8 +297,21 @@ class Admission:
                 return 0
             room = min(room, self._room_under(key, gate, now))
         if gate.lane is not None:
-            room = min(room, self.window(gate.lane[0]) - len(self._offered.get(gate.lane, ())))
+            room = min(room, self._room_in(gate.lane, is_strict=gate.is_strict))
         return max(0, room)
+
+    def _room_in(self, lane: Lane, *, is_strict: bool) -> int:
+        queue, _ = lane
+        serving = [
+            agent
+            for agent in self._agents.values()
+            if agent.status == "running" and queue in agent.queues
+        ]
+        if is_strict:
+            free = sum(max(0, each.slots - len(self._held.get(each.id, ()))) for each in serving)
+            return free - sum(len(self._offered.get((queue, each), ())) for each in PRIORITIES)
+        window = max(WINDOW_MIN, WINDOW_SLOTS * sum(agent.slots for agent in serving))
+        return window - len(self._offered.get(lane, ()))
 
     def _room_under(self, key: str, gate: Gate, now: datetime) -> int:
         setting, token = self.setting_of(key), key_token(key)
@@ -296,8 +324,8 @@ class Admission:
         left = starts_left(limit, setting, now)
         if left is None:
             return room
-        if left < room:
-            self._alarms.set(gate.name, starts_at(limit, setting, left + 1))
+        if left == 0:
+            self._alarms.set(gate.name, starts_at(limit, setting, 1))
         return min(room, left)
 
     def put_back(self, act: AdmissionAct) -> None:
@@ -339,15 +367,6 @@ class Admission:
     def _budget(self, key: str) -> BudgetState:
         token = key_token(key)
         return self.budgets.get(token) or BudgetState(id=token, key=key)
-
-    def window(self, queue: str) -> int:
-        """How many tasks with fair keys may be on offer in a lane of the queue."""
-        slots = sum(
-            agent.slots
-            for agent in self._agents.values()
-            if agent.status == "running" and queue in agent.queues
-        )
-        return max(WINDOW_MIN, WINDOW_SLOTS * slots)
 
 
 def _keep(index: dict[K, set[str]], key: K, task_id: str, *, is_in: bool) -> bool:

@@ -26,7 +26,12 @@ class Gate(msgspec.Struct, frozen=True):
     budgets: tuple[str, ...]
     """Keys of budgets."""
     lane: tuple[str, str] | None
-    """Queue and priority, for tasks that wait for their turn."""
+    """Queue and priority, for tasks of which few are on offer at once."""
+
+    @property
+    def is_strict(self) -> bool:
+        """No offer waits for a slot: it might stand there when the budget is used up."""
+        return bool(self.budgets)
 
     @property
     def name(self) -> str:
@@ -36,7 +41,7 @@ class Gate(msgspec.Struct, frozen=True):
 
 def gate_of(spec: TaskSpec, task_id: str) -> Gate:
     """What a task waits for."""
-    lane = (spec.queue, spec.priority) if spec.fair_key is not None else None
+    lane = (spec.queue, spec.priority) if spec.is_rationed else None
     return Gate(tuple(sorted(spec.limits)), tuple(sorted(spec.budget_keys(task_id))), lane)
 
 
@@ -115,6 +120,11 @@ class Lines:
     def touch(self, watched: str) -> None:
         """Something has happened to a limit, a budget or a lane."""
         self._touched.update(self._watching.get(watched, {}))
+
+    @property
+    def is_empty(self) -> bool:
+        """Nobody waits."""
+        return not self._lines
 
     def touch_line(self, name: str) -> None:
         """One line is to be looked at."""

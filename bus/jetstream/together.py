@@ -1,6 +1,6 @@
 """Appending several events, all or none: one atomic batch, sent again until its fate is known.
 
-A batch stores all or nothing, so that one of its events found in the log tells of all of them; and exactly one
+A batch stores all or nothing, so that its last event found in the log tells of all of them; and exactly one
 event can follow `expected` on a guard. Seldom enough, and few enough at once, for a coroutine each.
 """
 
@@ -87,10 +87,11 @@ class Together:
             elif ack.error.err_code not in CONFLICTS:
                 raise ApiRefusal(ack.error)
             else:
-                seq = await self._evidence(entries[0])
+                # Of the last: the others may have ids that another writer has given to the same decision.
+                seq = await self._evidence(entries[-1])
                 if seq is not None:
-                    return seq + len(entries) - 1
-                # The first guard stands: another one does not, or what was sent before is still on its way.
+                    return seq
+                # Its guard stands: another one does not, or what was sent before is still on its way.
                 rounds += 1
                 if not is_unclear or rounds > EVIDENCE_ROUNDS_MAX:
                     raise ConflictError("one of what was appended together was too late")

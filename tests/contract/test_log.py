@@ -188,6 +188,15 @@ async def test_the_same_appended_together_again_is_known(log: EventLog) -> None:
     assert await log.end() == 4
 
 
+async def test_a_rival_that_has_written_a_part_is_not_taken_for_oneself(log: EventLog) -> None:
+    """Two coordinators give the same decision about a task the same id, beside others that differ."""
+    shared = queued(log, "shared")
+    await log.append_together([shared, queued(log, "gate")])
+    with pytest.raises(ConflictError):
+        await log.append_together([shared, queued(log, "lost"), queued(log, "gate")])
+    assert await log.read_thing(guard(log.fleet, "task", "lost")) == []
+
+
 async def test_two_of_one_thing_are_not_appended_together(log: EventLog) -> None:
     """All are checked against the state before the first: both would be stored."""
     twice = [queued(log, "a"), cancel_requested(log, "a", 0)]
