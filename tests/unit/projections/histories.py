@@ -11,12 +11,17 @@ from fleetlog.bus.core import Task, evolve, permits
 from fleetlog.schemas.envelope import Recorded, Stored, encode, open_stored
 from fleetlog.schemas.events import (
     AgentStarted,
+    BudgetExhausted,
+    BudgetSet,
     Event,
+    LimitAdmitted,
+    LimitSet,
     TaskClaimed,
     TaskCompleted,
     TaskQueued,
     type_of,
 )
+from fleetlog.schemas.ids import key_token
 from fleetlog.schemas.specs import TaskSpec
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -58,6 +63,14 @@ class Log:
 
     def credential(self, name: str, event: Event) -> int:
         return self.raw(f"credential.{name}.{type_of(event).rpartition('.')[2]}", encode(event))
+
+    def limit(self, event: LimitSet | LimitAdmitted) -> int:
+        verb = type_of(event).rpartition(".")[2]
+        return self.raw(f"limit.{key_token(event.key)}.{verb}", encode(event))
+
+    def budget(self, event: BudgetSet | BudgetExhausted) -> int:
+        verb = type_of(event).rpartition(".")[2]
+        return self.raw(f"budget.{key_token(event.key)}.{verb}", encode(event))
 
     def worker(self, agent_id: str, worker_id: str, event: Event) -> int:
         verb = type_of(event).rpartition(".")[2]
