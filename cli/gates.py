@@ -1,4 +1,4 @@
-"""The tasks that a task waits for: its barrier's members, those it comes after, or those it gathers."""
+"""What a task waits for: other tasks, room under its limits and budgets, or its turn."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fleetlog.bus.errors import ProjectionError, TaskNotFound, Unavailable
 from fleetlog.bus.many import each_of
 from fleetlog.cli.asking import ask_rows, literal
 from fleetlog.cli.barrier import read_barrier
+from fleetlog.cli.room import room_text
 
 _NAMED_MAX: Final = 3
 _OF_PARENT: Final = """
@@ -19,17 +20,20 @@ WHERE state = 'open' AND parent_id = {task_id} ORDER BY opened_at, barrier_id
 
 
 async def gate_of(client: Client, task: Task) -> str | None:
-    """Such as `2 of 5 members of barrier X, task Y`; None if it waits for no other task."""
+    """Such as `2 of 5 members of barrier X, task Y`, `limit github (3 of 3)`; None if for nothing such."""
     if task.status == "claimed":
         return await _gathered_text(client, task.id)
-    if not task.waits_for_tasks or task.spec is None:
+    if task.status not in ("held", "waiting") or task.spec is None:
         return None
     parts = []
-    if task.spec.continues is not None:
+    if task.waits_for_tasks and task.spec.continues is not None:
         parts.append(await _barrier_text(client, task.spec.continues))
-    if task.spec.after:
+    if task.waits_for_tasks and task.spec.after:
         parts.append(await _tasks_text(client, task.spec.after))
-    return ", ".join(parts)
+    is_due = task.due_at is not None and task.due_at <= client.fleet.log.now()
+    if is_due and not parts and task.needs_admission:
+        parts.append(await room_text(client, task))
+    return ", ".join(parts) or None
 
 
 async def _barrier_text(client: Client, barrier_id: str) -> str:

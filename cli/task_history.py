@@ -100,6 +100,9 @@ def task_fields(
         "parent_id": task.spec.parent_id if task.spec else None,
         "continues": task.spec.continues if task.spec else None,
         "after": task.spec.after if task.spec else (),
+        "limits": task.spec.limits if task.spec else (),
+        "budgets": task.budget_keys,
+        "fair_key": task.spec.fair_key if task.spec else None,
         "continuation_id": fan_out.then.task_id if fan_out and fan_out.then else None,
         "waits_for": waits_for(task, now, queue, gate),
         "labels": task.spec.labels if task.spec else {},
@@ -114,7 +117,7 @@ def waits_for(
 ) -> str | None:
     """What keeps it; None when it runs or has settled. See `task_fields`."""
     match task.status:
-        case "held" if gate is not None:
+        case "held" | "waiting" if gate is not None:
             is_early = task.due_at is not None and task.due_at > now
             return f"{gate}, and not before {instant_text(task.due_at)}" if is_early else gate
         case "held" | "waiting" if task.due_at is not None:
