@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from fleetlog.bus.admitting import Admitter
 from fleetlog.bus.core import Refusal, Submit, Task, decide, evolve
-from fleetlog.bus.core.commands import Cancel, Claim, Complete, Fail, RequestCancel
+from fleetlog.bus.core.admission import AdmissionAct, Admit, Exhaust
+from fleetlog.bus.core.commands import Cancel, Claim, Complete, Fail, RequestCancel, Return
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.join import JoinAct
-from fleetlog.bus.errors import ConflictError, PublishUnknown, Unavailable
+from fleetlog.bus.errors import ConflictError, PublishUnknown, TransportError, Unavailable
 from fleetlog.bus.fanning_out import append_first
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.joining import Joiner
@@ -24,11 +27,21 @@ from fleetlog.bus.snapshots import Snapshots
 from fleetlog.bus.system import System
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.envelope import Recorded, open_stored
-from fleetlog.schemas.events import BarrierAbandoned, BarrierOpened, verb_of
+from fleetlog.schemas.events import (
+    AgentStarted,
+    BarrierAbandoned,
+    BarrierOpened,
+    BudgetSet,
+    LimitSet,
+    Usage,
+    verb_of,
+)
 from fleetlog.schemas.fan_outs import FanOutSpec, plan_digest
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from fleetlog.schemas.subjects import Subject
 from tests.given import NULL, T0
+
+USD = 1_000_000
 
 
 class WorldClock:
@@ -63,7 +76,17 @@ class LossyLog(MemoryLog):
             failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             failed.set_exception(Unavailable("the request was lost"))
             return failed
-        answer = super().append(entry)
+        return self._heard(super().append(entry), trouble)
+
+    def append_together(self, entries: Sequence[Append]) -> asyncio.Future[int]:
+        trouble, self.trouble = self.trouble, ""
+        if trouble == "request":
+            failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            failed.set_exception(Unavailable("the request was lost"))
+            return failed
+        return self._heard(super().append_together(entries), trouble)
+
+    def _heard(self, answer: asyncio.Future[int], trouble: str) -> asyncio.Future[int]:
         if trouble == "answer" and answer.exception() is None:
             answer = asyncio.get_running_loop().create_future()
             answer.set_exception(PublishUnknown("the answer was lost"))
@@ -80,7 +103,7 @@ class Seat:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
-        self.waiting: list[JoinAct] = []
+        self.waiting: list[JoinAct | AdmissionAct] = []
         self.begin(Unsettled())
 
     def begin(self, unsettled: Unsettled) -> None:
@@ -89,6 +112,7 @@ class Seat:
         self.joiner = Joiner(
             self.fleet, unsettled.joins, self._read_to, lambda: None, unsettled.let_in
         )
+        self.admitter = Admitter(self.fleet, unsettled.admission, self._read_to, lambda: None)
 
     async def read(self, most: int = 10**9) -> None:
         async for page in self.fleet.log.read(after=self.fold.seq):
@@ -99,13 +123,19 @@ class Seat:
         await self.read(max(0, seq - self.fold.seq))
 
     def plan(self, most: int = 1000) -> int:
-        found = self.fold.joins.acts(self.fleet.log.now(), most)
-        self.waiting += found
-        return len(found)
+        before = len(self.waiting)
+        self.waiting += self.fold.joins.acts(self.fleet.log.now(), most)
+        self.waiting += self.fold.admission.acts(self.fleet.log.now(), most)
+        return len(self.waiting) - before
 
     async def do(self, pick: int = 0) -> None:
-        if self.waiting:
-            await self.joiner.do(self.waiting.pop(pick % len(self.waiting)))
+        if not self.waiting:
+            return
+        act = self.waiting.pop(pick % len(self.waiting))
+        if isinstance(act, Admit | Exhaust):
+            await self.admitter.do(act)
+        else:
+            await self.joiner.do(act)
 
     async def act(self) -> int:
         """What is due for single tasks."""
@@ -119,6 +149,8 @@ class Seat:
                 await self.fleet.log.append(entry(subject, task.version, event))
             except ConflictError:
                 continue
+            except TransportError:
+                self.fold.put_back(task, self.fleet.log.now())
         return len(acts)
 
     async def save(self) -> None:
@@ -196,11 +228,37 @@ class World:
         end: dict[str, Any] = {"id": self.new_id("e"), "fence": task.lease.fence}
         if how == "cancel" or (how == "obey" and task.is_cancel_requested):
             await self.tell(task, Cancel(**end))
+        elif how == "return":
+            why = {"error_class": "drained", "error": "no"}
+            await self.tell(task, Return(**why, **end))
+        elif how == "retry":
+            why = {"error_class": "error", "error": "no"}
+            await self.tell(task, Fail(jitter=0.5, **why, **end))
         elif how == "fail":
             why = {"error_class": "error", "error": "no"}
             await self.tell(task, Fail(jitter=0.5, is_permanent=True, **why, **end))
         else:
-            await self.tell(task, Complete(result=NULL, **end))
+            usage = Usage(output_tokens=1, cost_micro_usd=USD)
+            await self.tell(task, Complete(result=NULL, usage=usage, **end))
+
+    async def start_agent(self, workers: int) -> None:
+        """The one that `claim` claims for; tasks under budgets wait for a free slot of it."""
+        event = AgentStarted(
+            id="a",
+            occurred_at=self.log.now(),
+            host="h",
+            pid=1,
+            version="1",
+            queues=("default",),
+            workers=workers,
+            concurrency=1,
+        )
+        await self.log.append(entry(Subject("main", "agent", "a", "started"), 0, event))
+
+    async def set_bound(self, kind: str, event: LimitSet | BudgetSet) -> None:
+        last = await self.log.last(f"fleetlog.main.{kind}.{event.key}.>")
+        subject = Subject("main", kind, event.key, "set")
+        await self.log.append(entry(subject, last.seq if last else 0, event))
 
     async def spread(self, task: Task, plan: FanOutSpec, *, made: int, is_large: bool) -> None:
         """The task completes with a fan-out; its agent dies after so many members."""
