@@ -116,6 +116,7 @@ class Lines:
         line = self._lines.get(self._line_of.pop(task_id, ""))
         if line is not None:
             line.waiting.discard(task_id)
+            self.drop_empty(line)
 
     def touch(self, watched: str) -> None:
         """Something has happened to a limit, a budget or a lane."""
