@@ -21,10 +21,11 @@ LIMITS = ("a", "b")
 BUDGETS = ("x", "y")
 ROUNDS_MAX = 200
 STEPS = (
-    *["submit"] * 4,
-    *["agent"] * 8,
+    *["submit"] * 8,
+    *["agent"] * 20,
+    *["turn"] * 16,
     *("read", "read", "plan", "plan", "do", "do", "do", "act", "act"),
-    *("limit", "budget", "time", "time", "cancel", "save", "restore", "trouble"),
+    *("limit", "limit", "budget", "time", "time", "cancel", "save", "restore", "trouble"),
 )
 
 
@@ -79,6 +80,12 @@ async def step(world: World, chance: Chance, kind: str) -> None:
     seat = chance.random.choice(world.seats)
     pick = chance.random.randrange(100)
     match kind:
+        case "turn":
+            await seat.read(chance.random.choice((5, 100)))
+            await seat.act()
+            seat.plan()
+            for _ in range(chance.random.randrange(4)):
+                await seat.do(pick)
         case "read":
             await seat.read(chance.random.choice((1, 2, 5, 100)))
         case "plan":
@@ -167,7 +174,7 @@ async def raise_budgets(world: World) -> None:
 async def run(seed: int) -> None:
     chance, world = Chance(seed), World()
     await world.start_agent(workers=3)
-    for _ in range(chance.random.choice((30, 80, 200))):
+    for _ in range(chance.random.choice((50, 150, 400))):
         with suppress(ConflictError, TransportError):  # a writer's own trouble
             await step(world, chance, chance.random.choice(STEPS))
     open_tasks = await settle(world, chance)
