@@ -34,7 +34,7 @@ FROM budgets ORDER BY coalesce(exhausted_at, set_at) DESC NULLS LAST, key
 
 @app.callback()
 def _budget() -> None:
-    """Set and list budgets: what everything under a key may use.
+    """Set and list budgets: what tasks may use of money, tokens and time.
 
     A task names budgets with --budget KEY, or gets one of its own with --tree-budget usd=5, whose key is the
     task's id. What tasks lead to counts on the budgets of the task that led to it: fan-outs, continuations,

@@ -15,7 +15,7 @@ from fleetlog.cli.connection import connected, run
 from fleetlog.cli.failures import say
 from fleetlog.cli.lazy import plain_typer
 from fleetlog.cli.options import JsonOption
-from fleetlog.cli.rendering import instant_text, write_json
+from fleetlog.cli.rendering import write_json
 from fleetlog.cli.tables import write_table
 from fleetlog.schemas.durations import format_duration
 from fleetlog.schemas.errors import InvalidInput
@@ -33,9 +33,9 @@ FROM limits ORDER BY key
 
 @app.callback()
 def _limit() -> None:
-    """Set and list limits: how many tasks under a key run at once in the whole fleet, and how often one starts.
+    """Set and list limits: how many tasks run at once, how often one starts.
 
-    A task names its limits with --limit KEY. It waits, in no queue, until each of them has room; `task show`
+    A limit has a name, and counts in the whole fleet. A task names its limits with --limit KEY. It waits, in no queue, until each of them has room; `task show`
     says which one has none. A task between two attempts takes no room.
 
     Example: fleetlog limit list
@@ -156,9 +156,8 @@ def _row(row: dict[str, Any]) -> list[str]:
     rule = _rule(row)
     if row["setting_key"] not in (None, row["key"]):
         rule += f" ({row['setting_key']})"
-    last = instant_text(row["admitted_at"]) if row["admitted_at"] else ""
     return [
         *(row["key"], rule),
         *(str(row[name]) for name in ("holders", "waiting", "admissions")),
-        last,
+        row["admitted_at"] or "",
     ]

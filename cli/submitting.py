@@ -45,6 +45,9 @@ async def submit_and_tell(ctx: typer.Context, submission: Submission) -> int:
     # Checked before there is a connection: what is wrong with the words does not depend on a server.
     spec = check_spec(with_options(submission.spec, submission.options))
     async with connected(ctx) as client:
+        if spec.executor != "python":
+            # Of a command there is no handler to check, but it may name what nobody has set.
+            await client.bounds.check(spec)
         submitted = await client.submit(
             spec, timeout_s=ANSWER_TIMEOUT_S, is_checked=submission.is_checked
         )

@@ -37,6 +37,7 @@ from fleetlog.schemas.events import (
     verb_of,
 )
 from fleetlog.schemas.fan_outs import FanOutSpec, plan_digest
+from fleetlog.schemas.ids import key_token
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from fleetlog.schemas.subjects import Subject
 from tests.given import NULL, T0
@@ -256,8 +257,9 @@ class World:
         await self.log.append(entry(Subject("main", "agent", "a", "started"), 0, event))
 
     async def set_bound(self, kind: str, event: LimitSet | BudgetSet) -> None:
-        last = await self.log.last(f"fleetlog.main.{kind}.{event.key}.>")
-        subject = Subject("main", kind, event.key, "set")
+        token = key_token(event.key)
+        last = await self.log.last(f"fleetlog.main.{kind}.{token}.>")
+        subject = Subject("main", kind, token, "set")
         await self.log.append(entry(subject, last.seq if last else 0, event))
 
     async def spread(self, task: Task, plan: FanOutSpec, *, made: int, is_large: bool) -> None:

@@ -1,0 +1,129 @@
+"""Letting tasks in, in a small world: what a coordinator does without being told."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from support.join_world import USD, World
+
+from fleetlog.bus.core import admission as module
+from fleetlog.schemas.budgets import Budget
+from fleetlog.schemas.events import BudgetSet, LimitSet
+from fleetlog.schemas.specs import TaskSpec
+from tests.given import T0
+
+
+async def world_with(*limits: LimitSet) -> World:
+    world = World(seats=1)
+    await world.start_agent(workers=2)
+    for each in limits:
+        await world.set_bound("limit", each)
+    return world
+
+
+def limit(key: str, **setting: int) -> LimitSet:
+    return LimitSet(id=f"set {key}", occurred_at=T0, **{"key": key, **setting})  # type: ignore[arg-type]
+
+
+async def turn(world: World) -> list[str]:
+    """The seat does all it can; the ids of what is on offer then, in the log's order."""
+    seat = world.seats[0]
+    while True:
+        await seat.read()
+        count = await seat.act() + seat.plan()
+        while seat.waiting:
+            await seat.do()
+        if not count:
+            break
+    tasks = [each for each in world.tasks().values() if each.status == "queued"]
+    return [each.id for each in sorted(tasks, key=lambda task: task.offer)]
+
+
+async def test_a_rate_wakes_the_coordinator_when_the_next_may_start() -> None:
+    world = await world_with(limit("k", rate=1, per_ms=1_000))
+    for _ in range(3):
+        await world.submit(TaskSpec(handler="h", limits=("k",)))
+    assert await turn(world) == ["t1"]
+    assert world.seats[0].fold.admission.next_at() == T0 + timedelta(seconds=1)
+    world.clock.pass_ms(999)
+    assert await turn(world) == ["t1"]
+    world.clock.pass_ms(1)
+    assert await turn(world) == ["t1", "t2"]
+    world.clock.pass_ms(5_000)
+    assert await turn(world) == ["t1", "t2", "t3"]
+    assert world.seats[0].fold.admission.next_at() is None
+
+
+async def test_the_high_come_first_then_the_old() -> None:
+    world = await world_with(limit("k", concurrency=1))
+    for priority in ("low", "normal", "normal", "high"):
+        world.clock.pass_ms(1)
+        await world.submit(TaskSpec(handler="h", limits=("k",), priority=priority))
+    order = []
+    while offered := await turn(world):
+        order += offered
+        await world.claim(world.tasks()[offered[0]])
+        await world.finish(world.tasks()[offered[0]], how="complete")
+    assert order == ["t4", "t2", "t3", "t1"]
+
+
+async def test_a_family_that_is_set_later_counts_at_once() -> None:
+    world = await world_with(limit("user:*", concurrency=0))
+    for user in ("user:ann", "user:bob"):
+        await world.submit(TaskSpec(handler="h", limits=(user,)))
+    assert await turn(world) == []
+    await world.set_bound("limit", LimitSet(id="own", occurred_at=T0, key="user:bob"))
+    assert await turn(world) == ["t2"]
+    world.clock.pass_ms(1)
+    await world.set_bound("limit", limit("user:*", concurrency=1))
+    assert await turn(world) == ["t2", "t1"]
+
+
+async def test_tasks_under_a_budget_are_offered_for_free_slots_alone() -> None:
+    world = await world_with()
+    for _ in range(5):
+        await world.submit(TaskSpec(handler="h", budget=Budget(cost_micro_usd=9 * USD)))
+    assert await turn(world) == ["t1", "t2"]
+    await world.claim(world.tasks()["t1"])
+    assert await turn(world) == ["t2"]
+    await world.finish(world.tasks()["t1"], how="complete")
+    assert await turn(world) == ["t2", "t3"]
+
+
+async def test_what_was_offered_is_taken_back_and_offered_again() -> None:
+    world = await world_with()
+    key = BudgetSet(id="b", occurred_at=T0, key="b", budget=Budget(cost_micro_usd=USD))
+    await world.set_bound("budget", key)
+    for _ in range(2):
+        await world.submit(TaskSpec(handler="h", budgets=("b",), delay_ms=1_000))
+    world.clock.pass_ms(1_000)
+    assert await turn(world) == ["t1", "t2"]
+    await world.claim(world.tasks()["t1"])
+    await world.finish(world.tasks()["t1"], how="complete")
+    assert await turn(world) == []
+    assert world.tasks()["t2"].status == "held"
+    more = BudgetSet(id="c", occurred_at=T0, key="b", budget=Budget(cost_micro_usd=5 * USD))
+    await world.set_bound("budget", more)
+    # At once: its delay is over.
+    assert await turn(world) == ["t2"]
+    assert world.tasks()["t2"].attempts == 0
+
+
+async def test_budgets_of_trees_that_are_over_are_forgotten_the_oldest_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await world_with()
+    await world.set_bound(
+        "budget", BudgetSet(id="b", occurred_at=T0, key="kept", budget=Budget(tokens=1))
+    )
+    monkeypatch.setattr(module, "IDLE_BUDGETS_MAX", 3)
+    submitted = []
+    for _ in range(6):
+        task_id = await world.submit(TaskSpec(handler="h", budget=Budget(tokens=9)))
+        submitted.append(task_id)
+        await turn(world)
+        await world.claim(world.tasks()[task_id])
+        await world.finish(world.tasks()[task_id], how="complete")
+    await turn(world)
+    assert list(world.seats[0].fold.admission.budgets) == ["kept", *submitted[-2:]]
