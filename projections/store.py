@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -23,11 +23,12 @@ from fleetlog.schemas.envelope import Stored
 HEARTBEATS_KEPT_S: Final = 900
 """How long heartbeats stay."""
 
-_STEPS: Final = (
-    *("parse_batch", "judge_tasks", "fold_unusual", "fold_tasks", "list_ends", "add_events"),
-)
+_STEPS: Final = ("parse_batch", "judge_tasks", "fold_unusual", "fold_tasks", "add_events")
 _STEPS_OF_KIND: Final = {
-    "task": ("change_tasks", "end_attempts", "remove_changed", "add_open", "add_settled"),
+    "task": (
+        *("change_tasks", "end_attempts", "add_attempts"),
+        *("remove_changed", "add_open", "add_settled"),
+    ),
     "agent": ("merge_agents",),
     "worker": ("merge_workers",),
     "queue": ("merge_queues",),
@@ -48,7 +49,10 @@ SELECT
     )
 FROM batch GROUP BY kind
 """
-_TEMPORARY: Final = ("batch", "judged", "refolded", "folded", "changed", "opened", "ended", "ends")
+_TEMPORARY: Final = (
+    *("batch", "judged", "refolded", "folded", "changed", "attempts_ended"),
+    *("opened", "ended", "said"),
+)
 _ABOUT_DATA: Final = (duckdb.DataError, duckdb.InvalidInputException)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -183,8 +187,6 @@ class Store:
             for step in _STEPS:
                 connection.execute(statement(f"steps/{step}"))
             kinds = connection.execute(_KINDS).fetchall()
-            if any(has_budgets for *_, has_budgets in kinds):
-                connection.execute(statement("steps/merge_budgets"))
             for kind, has_allowances, *_ in kinds:
                 for step in _STEPS_OF_KIND.get(kind, ()):
                     connection.execute(statement(f"steps/{step}"))
@@ -192,6 +194,9 @@ class Store:
                     connection.execute(statement("steps/merge_allowances"))
             if any(has_barriers for _, _, has_barriers, _ in kinds):
                 for step in _STEPS_OF_BARRIERS:
+                    connection.execute(statement(f"steps/{step}"))
+            if any(has_budgets for *_, has_budgets in kinds):
+                for step in _steps_of_budgets({kind for kind, *_ in kinds}):
                     connection.execute(statement(f"steps/{step}"))
             connection.execute(statement("steps/move_checkpoint"))
             connection.execute("COMMIT")
@@ -323,6 +328,11 @@ def _raise_if_taken(path: Path, error: duckdb.Error) -> None:
             f"another process has {path} open, most likely another projector: stop it, or give this one its own"
             " folder with --data"
         ) from error
+
+
+def _steps_of_budgets(kinds: Set[str]) -> tuple[str, ...]:
+    charges = ("charge_budgets",) if "task" in kinds else ()
+    return ("hear_budgets", *charges, "merge_budgets")
 
 
 def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:

@@ -48,13 +48,18 @@ LIMITS: Final = ("api", "user:ann", "user:bob", "user:*", "two words")
 BUDGETS: Final = ("b", "team/é", "k" * 200)
 KEYED: Final = "k0123456789abcdef0123456789abcdef"
 ROOTS: Final = ("t0", "t1", KEYED)
-TASKS: Final = (*ROOTS, *(f"t{n}" for n in range(3, 9)))
+TASKS: Final = (*ROOTS, "t3", "t4", "t5")
+"""Those that the world begins with; after one that has settled comes a new one."""
 
-HAPPENINGS: Final = (
-    *("submit", "submit", "queue", "queue", "queue", "claim", "claim", "claim"),
-    *("complete", "fail", "fail", "return", "return", "take", "recall"),
-    *("cancel", "end", "expire", "set", "admit", "bound", "tell", "break"),
-)
+ENDS: Final = ("complete", "fail", "fail", "return", "return", "take", "cancel", "end")
+NEXT: Final = {
+    "absent": ("submit",),
+    "held": (*("queue",) * 8, "end", "expire"),
+    "queued": (*("claim",) * 8, "recall", "recall", "end", "expire"),
+    "claimed": ENDS,
+    "waiting": (*("queue",) * 8, "end"),
+}
+"""What may become of a task, by its state."""
 
 
 class World:
@@ -70,7 +75,7 @@ class World:
     def step(self) -> None:
         # Clocks are set back now and then: no time that an attempt ran is below nothing.
         self.now_ms = max(0, self.now_ms + self.random.choice((0, 1, 999, 1_000, 7_777, -3_000)))
-        match what := self.random.choice(HAPPENINGS):
+        match what := self.pick((*("task",) * 8, "set", "admit", "bound", "tell", "break")):
             case "set" | "admit":
                 self._write(
                     f"limit.{key_token(key := self.pick(LIMITS))}", self._of_limit(what, key)
@@ -82,7 +87,8 @@ class World:
                 subject = self.pick(("limit.api", "budget.b", f"budget.{key_token(KEYED)}"))
                 self._raw(f"{subject}.set", b'{"type":"budget.set","id":"e","v":1,"key":7}')
             case _:
-                self._of_task(what, self.tasks[self.pick(TASKS)])
+                task = self.tasks[self.pick(tuple(self.tasks))]
+                self._of_task(self.pick(NEXT[task.status]), task)
 
     def pick(self, choices: tuple[Any, ...]) -> Any:
         return self.random.choice(choices)
@@ -123,7 +129,12 @@ class World:
         event = decide(self._command(what, task), task, now)
         if isinstance(event, Event):
             self._write(f"task.{task.id}.default.normal", event)
-            self.tasks[task.id] = evolve(task, open_stored(self.log.messages[-1]))
+            task = evolve(task, open_stored(self.log.messages[-1]))
+            self.tasks[task.id] = task
+        if task.is_settled:
+            del self.tasks[task.id]
+            name = f"n{self.log.next_seq}"
+            self.tasks[name] = Task(id=name)
 
     def _spec(self, task_id: str) -> TaskSpec:
         return TaskSpec(
@@ -131,7 +142,7 @@ class World:
             limits=tuple(self.random.sample(LIMITS, self.random.randrange(3))),
             budgets=tuple(self.random.sample((*BUDGETS, *ROOTS), self.random.randrange(3))),
             budget=self._budget() if task_id in ROOTS and self.random.random() < 0.8 else None,
-            expires_ms=self.pick((None, 1)),
+            expires_ms=self.pick((None, None, None, 1)),
             max_attempts=9,
         )
 

@@ -1,5 +1,6 @@
--- Runs before the open tasks are replaced: the claim that ended may be an earlier batch's.
-INSERT INTO store.ended_attempts BY NAME
+-- The attempts that end in the batch. Runs before the open tasks are replaced: the claim that ended may be an earlier
+-- batch's.
+CREATE OR REPLACE TEMP TABLE attempts_ended AS
 SELECT
     e.task_id,
     TRY_CAST(e.attempt AS BIGINT) AS attempt,
@@ -13,6 +14,7 @@ SELECT
     coalesce(c.j.worker_id, o.lease.worker_id) AS worker_id,
     coalesce(q.stored_at, o.offered_at) AS queued_at,
     coalesce(c.stored_at, o.lease.claimed_at) AS claimed_at,
+    b.seq AS end_seq,
     b.stored_at AS ended_at,
     CASE WHEN b.j.type = 'task.claimed' THEN 'lost' ELSE substr(b.j.type, 6) END AS outcome,
     CASE WHEN b.j.type = 'task.claimed' THEN 'lost' ELSE b.j.error_class END AS error_class,
@@ -22,16 +24,20 @@ SELECT
     CASE WHEN b.j.usage IS NOT NULL THEN coalesce(b.j.usage.input_tokens, 0) END AS input_tokens,
     CASE WHEN b.j.usage IS NOT NULL THEN coalesce(b.j.usage.output_tokens, 0) END AS output_tokens,
     b.j.usage.model AS model,
-    CASE
-        WHEN b.j.usage IS NOT NULL
-            THEN TRY_CAST(coalesce(b.j.usage.cost_micro_usd, 0) / 1000000.0 AS DECIMAL(18, 6))
-    END AS cost_usd,
+    CASE WHEN b.j.usage IS NOT NULL THEN coalesce(b.j.usage.cost_micro_usd, 0) END AS cost_micro_usd,
     b.j.worktree.branch AS branch,
     CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.commits, 0) END AS commits,
     CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.files_changed, 0) END AS files_changed,
     CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.insertions, 0) END AS insertions,
-    CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.deletions, 0) END AS deletions
-FROM ends AS e
+    CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.deletions, 0) END AS deletions,
+    CASE WHEN q.seq IS NULL THEN o.spec.budgets ELSE budget_keys(q.j.spec, e.task_id) END AS budgets
+FROM (
+    SELECT task_id, claims AS attempt, fence, offer_claimed AS "offer", seq AS end_seq
+    FROM judged
+    WHERE ends_attempt(type) AND task_id NOT IN (SELECT task_id FROM refolded)
+    UNION ALL
+    SELECT task_id, unnest(s.ends, recursive := true) FROM refolded
+) AS e
 JOIN batch AS b ON b.seq = e.end_seq
 JOIN changed AS n ON n.task_id = e.task_id
 LEFT JOIN batch AS c ON c.seq = e.fence

@@ -1,147 +1,54 @@
 -- The twin of bus/core/budgets.py and of `_charge` in bus/core/admission.py. A budget begins with its first event, or with
--- that of the task whose tree it is for; what attempts use counts from there on, and from its last reset. Runs before the
--- open tasks are replaced: the claim that ended may be an earlier batch's.
+-- that of the task whose tree it is for; what attempts use counts from there on, and from its last reset.
+-- Windows instead of joins of joins, at some of which DuckDB 2.0 fails with an internal error ("dict-surviving join").
 MERGE INTO store.known_budgets AS k
 USING (
-    WITH words AS (
-        SELECT
-            thing_id AS token,
-            NULL::VARCHAR AS task_id,
-            seq,
-            stored_at,
-            coalesce(j.type, '') AS type,
-            j.actor AS actor,
-            j.reason AS reason,
-            json_transform(
-                CASE WHEN problem IS NULL THEN text END,
-                '{
-                    "key": "VARCHAR", "is_reset": "BOOLEAN",
-                    "budget": {
-                        "tokens": "BIGINT", "cost_micro_usd": "BIGINT", "wall_ms": "BIGINT", "action": "VARCHAR"
-                    }
-                }'
-            ) AS w
-        FROM batch
-        WHERE kind = 'budget'
-    ),
-
-    roots AS (
-        SELECT
-            key_token(b.thing_id) AS token,
-            b.thing_id AS task_id,
-            b.seq,
-            b.stored_at,
-            'root' AS type,
-            b.j.actor AS actor,
-            b.j.reason AS reason,
-            {'key': b.thing_id, 'is_reset': false, 'budget': b.j.spec.budget} AS w
-        FROM (
-            SELECT b.*
-            FROM batch AS b
-            JOIN judged AS g ON g.seq = b.seq
-            WHERE g.state_stored = 'absent'
-                AND g.type IN ('task.held', 'task.queued')
-                AND b.seq NOT IN (SELECT unnest(s.violations) FROM refolded)
-            QUALIFY row_number() OVER (PARTITION BY b.thing_id ORDER BY b.seq) = 1
-        ) AS b
-        WHERE b.j.spec.budget IS NOT NULL
-    ),
-
-    said AS (
-        SELECT
-            a.*,
-            a.type = 'budget.set'
-            -- Who speaks of a tree's budget before there is the tree decides about it.
-            OR (
-                a.type = 'root'
-                AND k.token IS NULL
-                AND row_number() OVER (PARTITION BY a.token ORDER BY a.seq) = 1
-            ) AS is_setting
-        FROM (
-            SELECT * FROM words
-            UNION ALL BY NAME
-            SELECT * FROM roots
-        ) AS a
-        LEFT JOIN store.known_budgets AS k USING (token)
-    ),
-
-    heard AS (
-        SELECT
-            token,
-            any_value(task_id) AS task_id,
-            min(seq) AS first_seq,
-            max(seq) FILTER (WHERE is_setting AND w.is_reset) AS reset_seq,
-            arg_max(
-                {
-                    'key': w.key,
-                    'tokens': w.budget.tokens,
-                    'cost_micro_usd': w.budget.cost_micro_usd,
-                    'wall_ms': w.budget.wall_ms,
-                    'action': coalesce(w.budget.action, 'hold'),
-                    'set_at': stored_at,
-                    'actor': actor,
-                    'reason': reason
-                },
-                seq
-            ) FILTER (WHERE is_setting) AS setting,
-            arg_min(stored_at, seq) FILTER (WHERE type = 'budget.exhausted' AND seq > set_seq) AS told_at
-        FROM (
-            SELECT *, coalesce(max(seq) FILTER (WHERE is_setting) OVER (PARTITION BY token), 0) AS set_seq
-            FROM said
-        )
-        GROUP BY token
-    ),
-
-    charges AS (
-        SELECT key_token(unnest(keys)) AS token, seq, tokens, cost_micro_usd, wall_ms
-        FROM (
-            SELECT
-                e.end_seq AS seq,
-                CASE WHEN q.seq IS NULL THEN o.spec.budgets ELSE budget_keys(q.j.spec, e.task_id) END AS keys,
-                coalesce(b.j.usage.input_tokens, 0)::HUGEINT + coalesce(b.j.usage.output_tokens, 0) AS tokens,
-                coalesce(b.j.usage.cost_micro_usd, 0) AS cost_micro_usd,
-                -- One that went down with its agent ran from its claim to this event.
-                greatest(
-                    0,
-                    coalesce(
-                        b.j.ran_ms,
-                        (epoch_us(b.stored_at) - epoch_us(coalesce(c.stored_at, o.lease.claimed_at))) // 1000
-                    )
-                ) AS wall_ms
-            FROM ends AS e
-            JOIN batch AS b ON b.seq = e.end_seq
-            LEFT JOIN batch AS c ON c.seq = e.fence
-            LEFT JOIN batch AS q ON q.seq = e.offer
-            LEFT JOIN store.open_tasks AS o ON o.task_id = e.task_id
-            WHERE b.j.type <> 'task.claimed'
-        )
-    ),
-
-    charged AS (
-        SELECT
-            c.token,
-            sum(c.tokens) AS tokens,
-            sum(c.cost_micro_usd) AS cost_micro_usd,
-            sum(c.wall_ms) AS wall_ms
-        FROM charges AS c
-        LEFT JOIN heard AS h USING (token)
-        LEFT JOIN store.known_budgets AS k USING (token)
-        WHERE (k.token IS NOT NULL OR c.seq > h.first_seq)
-            AND c.seq > coalesce(h.reset_seq, 0)
-        GROUP BY c.token
-    )
-
     SELECT
         token,
-        h.task_id,
-        h.setting,
-        h.told_at,
-        h.reset_seq IS NOT NULL AS is_reset,
-        coalesce(c.tokens, 0) AS tokens,
-        coalesce(c.cost_micro_usd, 0) AS cost_micro_usd,
-        coalesce(c.wall_ms, 0) AS wall_ms
-    FROM heard AS h
-    FULL JOIN charged AS c USING (token)
+        any_value(task_id) AS task_id,
+        bool_or(is_reset) AS is_reset,
+        arg_max(
+            {
+                'key': key,
+                'tokens': budget.tokens,
+                'cost_micro_usd': budget.cost_micro_usd,
+                'wall_ms': budget.wall_ms,
+                'action': coalesce(budget.action, 'hold'),
+                'set_at': stored_at,
+                'actor': actor,
+                'reason': reason
+            },
+            seq
+        ) FILTER (WHERE is_setting) AS setting,
+        arg_min(stored_at, seq) FILTER (WHERE type = 'budget.exhausted' AND seq > set_seq) AS told_at,
+        coalesce(sum(tokens) FILTER (WHERE seq > reset_seq), 0) AS tokens,
+        coalesce(sum(cost_micro_usd) FILTER (WHERE seq > reset_seq), 0) AS cost_micro_usd,
+        coalesce(sum(wall_ms) FILTER (WHERE seq > reset_seq), 0) AS wall_ms
+    FROM (
+        SELECT
+            *,
+            coalesce(max(seq) FILTER (WHERE is_setting) OVER (PARTITION BY token), 0) AS set_seq,
+            coalesce(max(seq) FILTER (WHERE is_reset) OVER (PARTITION BY token), 0) AS reset_seq
+        FROM (
+            SELECT
+                *,
+                -- Who speaks of a tree's budget before there is the tree decides about it.
+                type = 'budget.set' OR (type = 'root' AND seq = begun_seq) AS is_setting
+            FROM (
+                SELECT *, min(seq) FILTER (WHERE type <> 'charge') OVER (PARTITION BY token) AS begun_seq
+                FROM (
+                    SELECT * FROM said
+                    UNION ALL BY NAME
+                    SELECT token, 0 AS seq, 'known' AS type
+                    FROM store.known_budgets
+                    WHERE token IN (SELECT token FROM said)
+                )
+            )
+            -- What was used before it began does not count.
+            WHERE seq >= begun_seq
+        )
+    )
+    GROUP BY token
 ) AS n ON k.token = n.token
 WHEN MATCHED THEN UPDATE SET
     task_id = coalesce(k.task_id, n.task_id),
