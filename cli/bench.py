@@ -13,6 +13,7 @@ import typer
 
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.settings import Durability, Settings
+from fleetlog.cli.benchmarks.admission import measure_admission
 from fleetlog.cli.benchmarks.appending import measure_appends
 from fleetlog.cli.benchmarks.barriers import measure_barriers
 from fleetlog.cli.benchmarks.figures import Figure
@@ -24,8 +25,8 @@ from fleetlog.cli.failures import REFUSED, say
 from fleetlog.cli.rendering import write_json
 from fleetlog.schemas.errors import InvalidInput
 
-Part = Literal["append", "tasks", "read", "parallel", "barriers", "idle"]
-PARTS: tuple[Part, ...] = ("append", "tasks", "read", "parallel", "barriers", "idle")
+Part = Literal["append", "tasks", "read", "parallel", "barriers", "admission", "idle"]
+PARTS: tuple[Part, ...] = ("append", "tasks", "read", "parallel", "barriers", "admission", "idle")
 ONLY: dict[Part, Durability] = {"read": "relaxed", "parallel": "always", "idle": "always"}
 """Parts that the durability mode makes no difference to are measured in one."""
 EVENTS_DEFAULT = 100_000
@@ -37,7 +38,7 @@ def bench(
     part: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[append|tasks|read|parallel|barriers|idle]…",
+            metavar="[append|tasks|read|parallel|barriers|admission|idle]…",
             help="What to measure; default: all.",
         ),
     ] = None,
@@ -105,6 +106,7 @@ async def _measure_on(
         "read": [partial(measure_reading, *at, "read", events)],
         "parallel": [partial(measure_parallel, *at, *shape) for *shape, _ in SHAPES],
         "barriers": [partial(measure_barriers, *at, "barriers")],
+        "admission": [partial(measure_admission, *at, "admission")],
         "idle": [partial(measure_idle, *at, "idle"), partial(measure_coordinator, *at, "steady")],
     }
     for part in wanted:

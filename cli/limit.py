@@ -35,8 +35,9 @@ FROM limits ORDER BY key
 def _limit() -> None:
     """Set and list limits: how many tasks run at once, how often one starts.
 
-    A limit has a name, and counts in the whole fleet. A task names its limits with --limit KEY. It waits, in no queue, until each of them has room; `task show`
-    says which one has none. A task between two attempts takes no room.
+    A limit has a name, and counts in the whole fleet. A task names its limits with --limit KEY. It waits, in no
+    queue, until each of them has room; `task show` says which one has none. A task between two attempts takes
+    no room.
 
     Example: fleetlog limit list
     """
