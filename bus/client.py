@@ -14,6 +14,7 @@ import msgspec
 from fleetlog.bus.bounds import KnownBounds
 from fleetlog.bus.cancelling import abandon, cancel_task
 from fleetlog.bus.core import Refusal, Submit, Task, decide, evolve
+from fleetlog.bus.core.commands import OnDuplicate
 from fleetlog.bus.embedded.runtime import Target, resolve_target
 from fleetlog.bus.errors import (
     AlreadySettled,
@@ -147,6 +148,7 @@ class Client:
         task_id: str | None = None,
         timeout_s: float | None = None,
         is_checked: bool = False,
+        on_duplicate: OnDuplicate = "return",
         **options: Unpack[SubmitOptions],
     ) -> Submitted:
         """Submits one task; when this returns, the log has it.
@@ -159,6 +161,8 @@ class Client:
             task_id: an id of the caller's; made up when neither is given.
             timeout_s: how long to wait for the log's answer; None for as long as it takes.
             is_checked: refuse what no handler of the fleet would take, see `HandlerCatalog.check`.
+            on_duplicate: when the key or id is there: `return` that task, `replace` it as long as it has not
+                started (else as `return`), or `refuse`.
             options: what is different from the spec, such as `queue="gpu"`, `delay="10s"`.
 
         Raises:
@@ -167,13 +171,14 @@ class Client:
             LogFull: the log is near its size limit; nothing was written.
             HandlerUnknown: checked, and no agent ever had the handler; nothing was written.
             BoundUnknown: checked, and nobody has set one of its limits or budgets; nothing was written.
-            KeyTaken: the key or id belongs to a task with another payload.
+            KeyTaken: the key or id belongs to a task with another payload; to any task, with `refuse`.
             PublishUnknown: no answer in time; the task may or may not be there. Submit it again with the
                 same key or id, which is safe.
         """
         task_id, command = await self._prepare(
             with_options(spec, options), key=key, task_id=task_id, is_checked=is_checked
         )
+        command = msgspec.structs.replace(command, on_duplicate=on_duplicate)
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._settle(task_id, command)

@@ -140,6 +140,10 @@ def as_error(refusal: Refusal) -> Refused:
                 f"task {task.id} exists with another payload: use another key for other work,"
                 f" or see `fleetlog task show {task.id}`"
             )
+        case "exists":
+            return KeyTaken(
+                f"task {task.id} is there already, {task.status}: see `fleetlog task show {task.id}`"
+            )
         case "already_settled":
             return AlreadySettled(f"task {task.id} is {task.status} already; nothing was changed")
         case "unreadable":

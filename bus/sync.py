@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from fleetlog.bus.client import Client, FannedOut, Submitted
+from fleetlog.bus.core.commands import OnDuplicate
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.fan_out import FanOut
 from fleetlog.bus.outcomes import History, Outcome
@@ -99,11 +100,18 @@ class SyncClient:
         task_id: str | None = None,
         timeout_s: float | None = None,
         is_checked: bool = False,
+        on_duplicate: OnDuplicate = "return",
         **options: Unpack[SubmitOptions],
     ) -> SyncSubmitted:
         """See `Client.submit`."""
         submitting = self._client.submit(
-            spec, key=key, task_id=task_id, timeout_s=timeout_s, is_checked=is_checked, **options
+            spec,
+            key=key,
+            task_id=task_id,
+            timeout_s=timeout_s,
+            is_checked=is_checked,
+            on_duplicate=on_duplicate,
+            **options,
         )
         return SyncSubmitted(self, self.wait(submitting))
 

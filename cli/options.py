@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
+from fleetlog.bus.core.commands import OnDuplicate
 from fleetlog.bus.submit_options import SubmitOptions
 from fleetlog.cli.bounds import tree_budget_of
 from fleetlog.cli.inputs import labels_of
@@ -28,6 +29,15 @@ KeyOption = Annotated[
     typer.Option(
         metavar="KEY",
         help="Your own key for this work: the same key again, at any time, is the same task.",
+    ),
+]
+OnDuplicateOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHAT",
+        help="With --key, when its task is there already: return it, replace it as long as it has not started,"
+        " or refuse.",
+        show_default="return",
     ),
 ]
 LabelOption = Annotated[
@@ -194,6 +204,23 @@ def submit_options(  # noqa: C901, PLR0912, PLR0913 - one argument per option
     if fair_key is not None:
         options["fair_key"] = fair_key
     return options
+
+
+def on_duplicate_of(text: str | None, key: str | None) -> OnDuplicate:
+    """What to do when the key's task is there.
+
+    Raises:
+        InvalidInput: it is not a word for that, or there is no key.
+    """
+    if text is None:
+        return "return"
+    if key is None:
+        raise InvalidInput("--on-duplicate goes with --key: without one no task is there already")
+    for word in get_args(OnDuplicate):
+        if word == text:
+            found: OnDuplicate = word
+            return found
+    raise InvalidInput(f"--on-duplicate {text!r} is not one of {', '.join(get_args(OnDuplicate))}")
 
 
 def absolute_paths(paths: Sequence[Path] | None) -> tuple[Path, ...]:

@@ -63,6 +63,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     queue: options.QueueOption = None,
     priority: options.PriorityOption = None,
     key: options.KeyOption = None,
+    on_duplicate: options.OnDuplicateOption = None,
     label: options.LabelOption = None,
     timeout: options.TimeoutOption = None,
     start_within: options.StartWithinOption = None,
@@ -134,6 +135,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         is_waiting=wait,
         wait_timeout=wait_timeout,
         is_json=is_json,
+        on_duplicate=options.on_duplicate_of(on_duplicate, key),
         is_output_wanted=True,
     )
     raise typer.Exit(connection.run(submit_and_tell(ctx, submission)))

@@ -6,6 +6,7 @@ import msgspec
 import typer
 
 from fleetlog.bus.client import Client, Submitted
+from fleetlog.bus.core.commands import OnDuplicate
 from fleetlog.bus.outcomes import Outcome
 from fleetlog.bus.submit_options import SubmitOptions, with_options
 from fleetlog.cli.connection import connected
@@ -37,6 +38,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """With the outcome, what the task printed."""
     is_checked: bool = False
     """Refuse what no handler of the fleet would take."""
+    on_duplicate: OnDuplicate = "return"
+    """What to do when the key is there already."""
 
 
 async def submit_and_tell(ctx: typer.Context, submission: Submission) -> int:
@@ -49,7 +52,10 @@ async def submit_and_tell(ctx: typer.Context, submission: Submission) -> int:
             # Of a command there is no handler to check, but it may name what nobody has set.
             await client.bounds.check(spec)
         submitted = await client.submit(
-            spec, timeout_s=ANSWER_TIMEOUT_S, is_checked=submission.is_checked
+            spec,
+            timeout_s=ANSWER_TIMEOUT_S,
+            is_checked=submission.is_checked,
+            on_duplicate=submission.on_duplicate,
         )
         if submission.is_checked and client.handlers.is_empty:
             say("no agent has run in this fleet yet; the task waits")

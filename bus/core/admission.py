@@ -32,7 +32,7 @@ from fleetlog.bus.core.lines import Gate, Line, Lines, gate_of
 from fleetlog.bus.core.task import Task
 from fleetlog.schemas.budgets import Spent
 from fleetlog.schemas.envelope import Recorded
-from fleetlog.schemas.events import AttemptEnd, LimitSet
+from fleetlog.schemas.events import AttemptEnd, LimitSet, TaskHeld
 from fleetlog.schemas.ids import key_token
 from fleetlog.schemas.specs import TaskSpec
 from fleetlog.schemas.subjects import PRIORITIES
@@ -126,7 +126,8 @@ class Admission:
         if before.spec is not None and before.status != "absent":
             self._leave_behind(task, before.spec, spec)
         self._place(task, spec)
-        if task.status not in ("held", "waiting"):
+        if task.status not in ("held", "waiting") or isinstance(record.event, TaskHeld):
+            # Held anew, it gets into line again when it is due, perhaps into another one.
             self._lines.leave(task.id)
         ended = before.lease if task.lease is not before.lease else None
         if ended is not None and isinstance(record.event, AttemptEnd):

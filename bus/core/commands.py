@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from fleetlog.schemas.events import AllowanceUse, Usage, WorktreeReport
@@ -23,6 +25,13 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Why, in the actor's words."""
 
 
+OnDuplicate = Literal[
+    "return",  # the task that is there, if it is the same work; else it is refused
+    "replace",  # as long as it has not started, this takes its place
+    "refuse",  # it is refused, whatever is there
+]
+
+
 class Submit(Command, frozen=True, kw_only=True):
     """Make the task."""
 
@@ -30,6 +39,8 @@ class Submit(Command, frozen=True, kw_only=True):
     """Checked by `check_spec` before."""
     digest: str
     """`payload_digest(spec)`."""
+    on_duplicate: OnDuplicate = "return"
+    """What to do when the id or key is there already."""
 
 
 class Queue(Command, frozen=True, kw_only=True):

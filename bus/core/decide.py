@@ -40,6 +40,7 @@ from fleetlog.schemas.events import (
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 RefusalCode = Literal[
+    "exists",  # the id or key is there, and the caller wants it new
     "duplicate",  # the same task was submitted before: the caller has what it wanted
     "key_taken",  # the id or key belongs to another payload
     "not_found",  # no such task
@@ -138,14 +139,30 @@ def _stamp(command: Command, now: datetime) -> dict[str, Any]:
 
 def _submit(command: Submit, task: Task, now: datetime) -> TaskEvent | Refusal:
     if task.status == "absent" and task.version == 0:
-        spec = command.spec
-        is_held = spec.delay_ms or spec.waits_for_tasks or spec.needs_admission
-        kind = TaskHeld if is_held else TaskQueued
-        return kind(spec=command.spec, digest=command.digest, **_stamp(command, now))
+        return _first(command, task, now)
     if task.status == "absent":
         return Refusal("unreadable", task)
+    if command.on_duplicate == "refuse":
+        return Refusal("exists", task)
+    if command.on_duplicate == "replace" and _is_replaceable(task, command.spec):
+        return _first(command, task, now)
     is_same = task.digest is None or task.digest == command.digest
     return Refusal("duplicate" if is_same else "key_taken", task)
+
+
+def _first(command: Submit, task: Task, now: datetime) -> TaskEvent:
+    spec, digest = command.spec, command.digest
+    if spec.delay_ms or spec.waits_for_tasks or spec.needs_admission:
+        return TaskHeld(spec=spec, digest=digest, **_stamp(command, now))
+    submitted_at = task.submitted_at
+    return TaskQueued(spec=spec, digest=digest, submitted_at=submitted_at, **_stamp(command, now))
+
+
+def _is_replaceable(task: Task, spec: TaskSpec) -> bool:
+    """It has not started, and nothing waits between it and other tasks."""
+    if task.status not in ("held", "queued") or task.attempts or task.spec is None:
+        return False
+    return all(not each.waits_for_tasks and each.barrier_id is None for each in (task.spec, spec))
 
 
 def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:

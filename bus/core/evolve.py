@@ -55,7 +55,7 @@ def permits(task: Task, event: AnyEvent | UnknownEvent) -> bool:
     """Whether the task's state allows the event; what it does not allow is counted as a violation."""
     match event:
         case TaskHeld():
-            return task.status in ("absent", "queued")
+            return task.status in ("absent", "held", "queued")
         case TaskQueued():
             return task.status in ("absent", "held", "queued", "waiting")
         case TaskClaimed():

@@ -240,3 +240,24 @@ def test_reader_that_went_away_is_no_error(cli: CommandLine) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_a_key_may_replace_what_has_not_started_or_insist_on_being_new(
+    cli: CommandLine, fleet: str
+) -> None:
+    key = ("--key", f"{fleet}-key", "--queue", fleet)
+    first = cli("submit", "greet", '{"name": "a"}', *key).out.strip()
+    refused = cli.run("submit", "greet", '{"name": "b"}', *key)
+    assert (refused.code, "exists with another payload" in refused.err) == (1, True)
+    again = cli.run("submit", "greet", '{"name": "a"}', *key, "--on-duplicate", "refuse")
+    assert (again.code, "is there already, queued" in again.err) == (1, True)
+    replaced = cli(
+        *("submit", "greet", '{"name": "b"}', "--key", f"{fleet}-key"),
+        *("--on-duplicate", "replace", "--wait", "--json"),
+    ).value
+    assert (replaced["task_id"], replaced["state"], replaced["attempts"]) == (first, "completed", 1)
+    assert "b" in replaced["result"]
+    after = cli.run("submit", "greet", '{"name": "c"}', *key, "--on-duplicate", "replace")
+    assert (after.code, "exists with another payload" in after.err) == (1, True)
+    for words in (["--on-duplicate", "replace"], [*key, "--on-duplicate", "ask"]):
+        assert cli.run("submit", "greet", *words).code == 2

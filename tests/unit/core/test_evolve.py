@@ -66,7 +66,7 @@ UNCLAIMED = {"failed without a fence", "cancelled without a fence", "expired"}
 ENDS = {"retried", "returned", "completed", "failed", "cancelled"}
 ALLOWED: dict[str, set[str]] = {
     "absent": {"held", "queued", *(name for name in NEXT if name.split()[0] in OUTCOMES)},
-    "held": {"queued"} | UNCLAIMED,
+    "held": {"held", "queued"} | UNCLAIMED,
     "queued": {"held", "queued", "claimed"} | UNCLAIMED,
     "claimed": {"claimed over", "cancel_requested"} | ENDS,
     "cancelling": {"claimed over"} | ENDS,
