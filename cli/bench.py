@@ -19,15 +19,30 @@ from fleetlog.cli.benchmarks.barriers import measure_barriers
 from fleetlog.cli.benchmarks.figures import Figure
 from fleetlog.cli.benchmarks.parallel import SHAPES, measure_parallel
 from fleetlog.cli.benchmarks.reading import measure_reading
+from fleetlog.cli.benchmarks.restarting import measure_restart
 from fleetlog.cli.benchmarks.tasks import measure_coordinator, measure_idle, measure_tasks
 from fleetlog.cli.connection import run
 from fleetlog.cli.failures import REFUSED, say
 from fleetlog.cli.rendering import write_json
 from fleetlog.schemas.errors import InvalidInput
 
-Part = Literal["append", "tasks", "read", "parallel", "barriers", "admission", "idle"]
-PARTS: tuple[Part, ...] = ("append", "tasks", "read", "parallel", "barriers", "admission", "idle")
-ONLY: dict[Part, Durability] = {"read": "relaxed", "parallel": "always", "idle": "always"}
+Part = Literal["append", "tasks", "read", "parallel", "barriers", "admission", "restart", "idle"]
+PARTS: tuple[Part, ...] = (
+    "append",
+    "tasks",
+    "read",
+    "parallel",
+    "barriers",
+    "admission",
+    "restart",
+    "idle",
+)
+ONLY: dict[Part, Durability] = {
+    "read": "relaxed",
+    "parallel": "always",
+    "restart": "relaxed",
+    "idle": "always",
+}
 """Parts that the durability mode makes no difference to are measured in one."""
 EVENTS_DEFAULT = 100_000
 TASKS_DEFAULT = 30_000
@@ -38,7 +53,7 @@ def bench(
     part: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[append|tasks|read|parallel|barriers|admission|idle]…",
+            metavar="[append|tasks|read|parallel|barriers|admission|restart|idle]…",
             help="What to measure; default: all.",
         ),
     ] = None,
@@ -107,6 +122,7 @@ async def _measure_on(
         "parallel": [partial(measure_parallel, *at, *shape) for *shape, _ in SHAPES],
         "barriers": [partial(measure_barriers, *at, "barriers")],
         "admission": [partial(measure_admission, *at, "admission")],
+        "restart": [partial(measure_restart, *at, "restart", events)],
         "idle": [partial(measure_idle, *at, "idle"), partial(measure_coordinator, *at, "steady")],
     }
     for part in wanted:

@@ -39,7 +39,7 @@ def test_every_part_prints_figures_with_durability_and_ratio() -> None:
 def test_an_unknown_part_is_refused_with_the_known_ones() -> None:
     done = bench("speed")
     assert done.returncode == 2
-    assert "append, tasks, read, parallel, barriers, admission, idle" in done.stderr
+    assert "append, tasks, read, parallel, barriers, admission, restart, idle" in done.stderr
 
 
 @pytest.mark.parametrize(
