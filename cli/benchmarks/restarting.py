@@ -107,7 +107,7 @@ def _life(opened: Fleet, task_id: str, stage: int, before: int) -> Append:
     if stage == 0:
         event = TaskQueued(spec=TaskSpec(handler="noop"), digest="d", **stamp)
     elif stage == 1:
-        place = {"agent_id": "a", "worker_id": "w1", "host": "h"}
+        place: dict[str, Any] = {"agent_id": "a", "worker_id": "w1", "host": "h"}
         event = TaskClaimed(attempt=1, offer=before, **place, **stamp)
     else:
         event = TaskCompleted(attempts=1, fence=before, result=NO_ARGS, **stamp)
