@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import Artifact, ObjectRef
-from fleetlog.schemas.specs import TaskSpec
+from fleetlog.schemas.specs import PositiveMs, TaskSpec
 
 SCHEMA_VERSION: Final = 1
 
@@ -447,6 +447,35 @@ class QueueScaled(Event, tag="queue.scaled", frozen=True, kw_only=True):
     """How long the oldest of them had waited."""
 
 
+class ScheduleSet(Event, tag="schedule.set", frozen=True, kw_only=True):
+    """A task is made at each later instant of a rule, `cron` or `every_ms`; a paused schedule stays paused."""
+
+    spec: TaskSpec
+    """What each of its tasks is."""
+    digest: str
+    """`payload_digest` of the spec."""
+    cron: str | None = None
+    """Five fields: minute, hour, day of the month, month, day of the week."""
+    every_ms: PositiveMs | None = None
+    """The time between two instants, the first of them so long after this event."""
+    zone: str = "UTC"
+    """The IANA name of the time zone that `cron` is read in."""
+    overlap: Literal["allow", "skip"] = "allow"
+    """`skip`: no task at an instant at which the one before has not settled."""
+
+
+class ScheduleRemoved(Event, tag="schedule.removed", frozen=True, kw_only=True):
+    """The schedule makes no more tasks; those that are there go on."""
+
+
+class SchedulePaused(Event, tag="schedule.paused", frozen=True, kw_only=True):
+    """The schedule makes no tasks until it is resumed."""
+
+
+class ScheduleResumed(Event, tag="schedule.resumed", frozen=True, kw_only=True):
+    """The schedule makes tasks again, at instants after this event."""
+
+
 TaskEvent = (
     TaskHeld
     | TaskQueued
@@ -467,7 +496,16 @@ BarrierEvent = BarrierOpened | BarrierReleased | BarrierAbandoned
 QueueEvent = QueuePaused | QueueResumed | QueueScaled
 WorkerEvent = WorkerSpawned | WorkerExited | WorkerRefused
 CredentialEvent = CredentialPaused | CredentialResumed
-AnyEvent = TaskEvent | BarrierEvent | AgentEvent | WorkerEvent | QueueEvent | CredentialEvent
+ScheduleEvent = ScheduleSet | ScheduleRemoved | SchedulePaused | ScheduleResumed
+AnyEvent = (
+    TaskEvent
+    | BarrierEvent
+    | AgentEvent
+    | WorkerEvent
+    | QueueEvent
+    | CredentialEvent
+    | ScheduleEvent
+)
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
     str(kind.__struct_config__.tag): kind
@@ -479,6 +517,7 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
         *(QueuePaused, QueueResumed, QueueScaled),
         *(WorkerSpawned, WorkerExited, WorkerRefused),
         *(CredentialPaused, CredentialResumed),
+        *(ScheduleSet, ScheduleRemoved, SchedulePaused, ScheduleResumed),
     )
 }
 

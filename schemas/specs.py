@@ -86,6 +86,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     repo: RepoName | None = None
     """The repository that attempts get worktrees of, by its path on the agent's host or the name of its folder;
     None: the agent's only one, if it has one."""
+    schedule: str | None = None
+    """The schedule that fired it; its id is then made of that name and the instant."""
 
     @property
     def waits_for_tasks(self) -> bool:
@@ -148,6 +150,8 @@ def _check_ids(spec: TaskSpec) -> None:
         key_id(spec.key)
     if spec.parent_id is not None:
         check_id(spec.parent_id, "parent id")
+    if spec.schedule is not None:
+        check_id(spec.schedule, "schedule")
     for barrier_id in (spec.barrier_id, spec.continues):
         if barrier_id is not None:
             check_id(barrier_id, "barrier id")

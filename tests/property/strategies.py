@@ -64,6 +64,7 @@ SPECS = st.builds(
     parent_id=st.none() | TOKEN,
     barrier_id=st.none() | TOKEN,
     repo=st.none() | TOKEN | TOKEN.map("/{}".format),
+    schedule=st.none() | TOKEN,
 )
 WAITING_SPECS = st.builds(
     TaskSpec,
@@ -274,6 +275,19 @@ OTHER_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         ).map(tuple),
     ),
     events.AgentRecovered: st.builds(events.AgentRecovered, **_STAMP),
+    events.ScheduleSet: st.builds(
+        events.ScheduleSet,
+        **_STAMP,
+        spec=SPECS,
+        digest=TEXT,
+        cron=st.none() | TEXT,
+        every_ms=LIMIT_MS,
+        zone=TEXT,
+        overlap=st.sampled_from(["allow", "skip"]),
+    ),
+    events.ScheduleRemoved: st.builds(events.ScheduleRemoved, **_STAMP),
+    events.SchedulePaused: st.builds(events.SchedulePaused, **_STAMP),
+    events.ScheduleResumed: st.builds(events.ScheduleResumed, **_STAMP),
 }
 EVENTS = st.one_of(*TASK_EVENTS.values(), *OTHER_EVENTS.values())
 UNKNOWN = st.builds(UnknownEvent, st.none() | TEXT, TEXT)
