@@ -24,6 +24,7 @@ from fleetlog.bus.joining import Joiner
 from fleetlog.bus.log import entry
 from fleetlog.bus.lookout import Lookout
 from fleetlog.bus.rules import subject_of
+from fleetlog.bus.scheduling import Scheduler
 from fleetlog.bus.services import Services
 from fleetlog.bus.snapshots import Snapshots
 from fleetlog.bus.unsettled import Unsettled
@@ -91,6 +92,7 @@ class Coordinator:
         self._saved_at = self._clock.monotonic()
         self._wake = asyncio.Event()
         self._folded = asyncio.Event()
+        self._scheduled = asyncio.Event()
         self.lookout = Lookout(fleet, has_rivals=has_rivals)
         """Hears agents and other coordinators."""
         self.ready = asyncio.Event()
@@ -105,7 +107,7 @@ class Coordinator:
         """Works until `stop` is set."""
         async with self.lookout.open():
             loops = (
-                *(self._fold(), self._act(), self._join()),
+                *(self._fold(), self._act(), self._join(), self._schedule()),
                 *(self._lose_agents(), self._keep_snapshots()),
             )
             async with (
@@ -138,6 +140,7 @@ class Coordinator:
                 self._catch_up()
             self._wake.set()
             self._folded.set()
+            self._scheduled.set()
 
     async def _restore(self) -> None:
         restored = await self._snapshots.load()
@@ -225,6 +228,16 @@ class Coordinator:
                     await asyncio.sleep(0)
                 else:
                     await self._until(self._folded, joins.next_at())
+
+    async def _schedule(self) -> None:
+        """Like `_act`, for the tasks of schedules."""
+        await self.ready.wait()
+        scheduler = Scheduler(self._fleet, self._unsettled.schedules, self._read_to)
+        while True:
+            await self.lookout.active.wait()
+            self._scheduled.clear()
+            if not await scheduler.make_owed():
+                await self._until(self._scheduled, scheduler.look_at())
 
     async def _read_to(self, seq: int) -> None:
         """Until the fold has taken event `seq`."""

@@ -12,10 +12,12 @@ import msgspec
 
 from fleetlog.bus.core import AgentState, Lease, Task
 from fleetlog.bus.core.join import Join
+from fleetlog.bus.core.schedule import Schedule
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.log import EventLog
 from fleetlog.bus.objects import Objects
 from fleetlog.bus.unsettled import Unsettled
+from fleetlog.schemas.events import ScheduleSet
 from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
@@ -37,7 +39,9 @@ class _Head(msgspec.Struct, frozen=True):
     agents: int
     """So many lines of agents follow, then"""
     joins: int
-    """so many of what waits for tasks, then those of tasks."""
+    """so many of what waits for tasks,"""
+    schedules: int = 0
+    """so many of schedules, then those of tasks."""
 
 
 class Snapshots:
@@ -60,6 +64,7 @@ class Snapshots:
         """
         agents = [*unsettled.ended.values(), *unsettled.agents.values()]
         joins = unsettled.joins.packed()
+        schedules = list(unsettled.schedules.known.values())
         tasks = list(unsettled.tasks.values())
         seq, violation_count = unsettled.seq, unsettled.violation_count
         last = await self._log.get(seq)
@@ -73,8 +78,10 @@ class Snapshots:
             last.subject,
             len(agents),
             len(joins),
+            len(schedules),
         )
-        data = await asyncio.to_thread(_pack, [head, violation_count, *agents, *joins, *tasks])
+        lines = [head, violation_count, *agents, *joins, *schedules, *tasks]
+        data = await asyncio.to_thread(_pack, lines)
         await self._objects.save(NAME, data)
         logger.info("saved a snapshot at event %d: %d tasks, %d bytes", seq, len(tasks), len(data))
 
@@ -109,10 +116,11 @@ class Snapshots:
 
 def stamp() -> str:
     """What this version's states look like."""
-    fields = [
-        kind.__struct_fields__
-        for kind in (Task, Lease, TaskSpec, Backoff, AgentState, Join, FanOutSpec, Member)
-    ]
+    kinds = (
+        *(Task, Lease, TaskSpec, Backoff, AgentState, Join, FanOutSpec, Member),
+        *(Schedule, ScheduleSet),
+    )
+    fields = [kind.__struct_fields__ for kind in kinds]
     return f"{FOLD_VERSION}-{zlib.crc32(repr(fields).encode()):08x}"
 
 
@@ -144,8 +152,10 @@ def _restored(head: _Head, lines: Iterator[bytes]) -> Unsettled:
     unsettled.violation_count = msgspec.json.decode(next(lines, b""), type=int)
     agent_decoder = msgspec.json.Decoder(AgentState)
     join_decoder = msgspec.json.Decoder(Join)
+    schedule_decoder = msgspec.json.Decoder(Schedule)
     task_decoder = msgspec.json.Decoder(Task)
     agents = [agent_decoder.decode(next(lines, b"")) for _ in range(head.agents)]
     joins = [join_decoder.decode(next(lines, b"")) for _ in range(head.joins)]
-    unsettled.restore(head.seq, map(task_decoder.decode, lines), agents, joins)
+    schedules = [schedule_decoder.decode(next(lines, b"")) for _ in range(head.schedules)]
+    unsettled.restore(head.seq, map(task_decoder.decode, lines), agents, joins, schedules)
     return unsettled

@@ -22,6 +22,8 @@ from fleetlog.bus.core import (
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.join import Join
 from fleetlog.bus.core.joins import Joins
+from fleetlog.bus.core.schedule import Schedule
+from fleetlog.bus.core.schedules import Schedules
 from fleetlog.schemas.envelope import Recorded, Stored, UnknownEvent, open_stored
 from fleetlog.schemas.events import TerminalEvent
 from fleetlog.schemas.subjects import Subject
@@ -45,6 +47,8 @@ class Unsettled:
         """The last that have."""
         self.joins = Joins(self.tasks)
         """What waits for other tasks."""
+        self.schedules = Schedules()
+        """What makes tasks at set times."""
         self.seq = 0
         """The last event that was taken."""
         self.violation_count = 0
@@ -54,7 +58,12 @@ class Unsettled:
         self._due: list[tuple[datetime, str, int]] = []
 
     def restore(
-        self, seq: int, tasks: Iterable[Task], agents: Iterable[AgentState], joins: Iterable[Join]
+        self,
+        seq: int,
+        tasks: Iterable[Task],
+        agents: Iterable[AgentState],
+        joins: Iterable[Join],
+        schedules: Iterable[Schedule] = (),
     ) -> None:
         """Begins with what is known up to event `seq` instead of with nothing."""
         self.seq = seq
@@ -63,6 +72,7 @@ class Unsettled:
         for task in tasks:
             self._keep(Task(id=task.id), task)
         self.joins.restore(seq, joins)
+        self.schedules.restore(schedules)
 
     def take(self, stored: Stored) -> Recorded:
         """Takes the next event of the log."""
@@ -75,6 +85,8 @@ class Unsettled:
                 self._take_agent(thing_id, record)
             case Subject(kind="barrier", id=thing_id):
                 self._take_barrier(thing_id, record)
+            case Subject(kind="schedule", id=thing_id):
+                self.schedules.take(thing_id, record)
         return record
 
     def acts(self, now: datetime, most: int) -> list[tuple[Task, AnyCommand]]:
@@ -110,6 +122,7 @@ class Unsettled:
         self._count_violation(before, record)
         self._keep(before, task)
         self.joins.take_task(before, task, record)
+        self.schedules.take_task(before, task, record)
 
     def _take_barrier(self, barrier_id: str, record: Recorded) -> None:
         if self.joins.take_barrier(barrier_id, record) or isinstance(record.event, UnknownEvent):
