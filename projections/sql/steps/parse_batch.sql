@@ -24,7 +24,8 @@ parsed AS (
                     "labels": "MAP(VARCHAR, VARCHAR)", "max_attempts": "BIGINT", "timeout_ms": "JSON",
                     "parent_id": "VARCHAR", "delay_ms": "BIGINT",
                     "args_ref": {"sha256": "VARCHAR", "size": "BIGINT"},
-                    "barrier_id": "VARCHAR", "continues": "VARCHAR", "after": ["VARCHAR"]
+                    "barrier_id": "VARCHAR", "continues": "VARCHAR", "after": ["VARCHAR"],
+                    "schedule": "VARCHAR"
                 },
                 "digest": "VARCHAR", "attempt": "BIGINT", "failures": "BIGINT", "losses": "BIGINT",
                 "submitted_at": "TIMESTAMPTZ", "agent_id": "VARCHAR", "worker_id": "VARCHAR",

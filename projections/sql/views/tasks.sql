@@ -26,6 +26,7 @@ SELECT
     spec.parent_id AS parent_id,
     spec.continues AS continues,
     spec.after AS after,
+    spec.schedule AS schedule,
     spec.args AS args,
     spec.args_ref.size AS args_size,
     spec.args_ref.sha256 AS args_sha256,
