@@ -13,7 +13,7 @@ from fleetlog.schemas.events import Event, TaskHeld, TaskQueued, WorkerRefused, 
 _SHOWN: Final = (
     *("attempt", "attempts", "agent_id", "worker_id", "host", "pid", "exit_code", "signal"),
     *("ran_ms", "delay_ms", "silent_ms", "limit", "error_class", "error", "result"),
-    *("expected", "settled", "succeeded", "why", "actor", "reason", "over"),
+    *("expected", "settled", "succeeded", "why", "cron", "every_ms", "actor", "reason", "over"),
 )
 """Fields that say most, in this order."""
 _TEXT_MAX: Final = 80
