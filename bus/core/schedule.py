@@ -122,10 +122,16 @@ def evolve_schedule(schedule: Schedule, record: Recorded) -> Schedule:
     return msgspec.structs.replace(schedule, **changes, **word)
 
 
-def after_firing(schedule: Schedule, task_id: str) -> Schedule:
-    """The schedule after the first event of a task that names it; by its id it must be its own."""
+def after_firing(schedule: Schedule, task_id: str, cause: str | None) -> Schedule:
+    """The schedule after the first event of a task that names it.
+
+    By its id it must be one of the schedule's, and by its cause one of the rule's: what a coordinator still
+    made of the rule before says nothing about the instants of this one.
+    """
     instant = instant_of(schedule.name, task_id)
-    if instant is None or (schedule.last_instant is not None and instant <= schedule.last_instant):
+    if instant is None or schedule.rule is None or cause != schedule.rule.id:
+        return schedule
+    if schedule.last_instant is not None and instant <= schedule.last_instant:
         return schedule
     return msgspec.structs.replace(
         schedule, last_instant=instant, last_task_id=task_id, last_settled_at=None
@@ -170,7 +176,7 @@ def next_instant(schedule: Schedule, after: datetime) -> datetime | None:
         if rule.every_ms is not None:
             return _next_of_interval(set_at, rule.every_ms, after)
         return next_cron(rule.cron, rule.zone, after) if rule.cron is not None else None
-    except (InvalidInput, OverflowError):
+    except (ValueError, OverflowError):
         return None
 
 

@@ -55,7 +55,7 @@ class Schedules:
         if schedule is None:
             return
         if before.status == "absent":
-            schedule = after_firing(schedule, task.id)
+            schedule = after_firing(schedule, task.id, getattr(record.event, "cause", None))
         if task.is_settled and not before.is_settled:
             schedule = after_settling(schedule, task.id, record.stored_at)
         if schedule is not self.known[schedule.name]:
