@@ -59,7 +59,8 @@ class Scheduler:
         name = owed.schedule.name
         try:
             for instant in owed.instants:
-                await self._make(owed.schedule, instant)
+                if not await self._make(owed.schedule, instant):
+                    break
                 self._schedules.deal(name, instant)
         except (TransportError, LogFull) as error:
             logger.warning("schedule %s has to wait: %s", name, error)
@@ -68,21 +69,23 @@ class Scheduler:
             # What was not dealt with is owed again then, by the rule for what is late.
             self._schedules.go_on(name)
 
-    async def _make(self, planned: Schedule, instant: datetime) -> None:
+    async def _make(self, planned: Schedule, instant: datetime) -> bool:
+        """Makes the task, if it is to be made; answers False when the schedule is another one by now."""
         if planned.rule is not None and planned.rule.overlap == "skip":
             # Whether the task before had settled by then is known once everything up to then is read.
             await self._read_to(await self._fleet.log.end())
         schedule = self._schedules.known.get(planned.name)
-        if schedule is None or schedule.status != "active" or schedule.rule != planned.rule:
-            return
+        if schedule is None or schedule.version != planned.version:
+            return False
         if schedule.last_instant is not None and schedule.last_instant >= instant:
-            return
+            return True
         if is_skipped(schedule, instant):
             logger.info("schedule %s skips %s: its last task runs", schedule.name, instant)
-            return
+            return True
         await self._fleet.room.check_free()
         with suppress(ConflictError):  # then another coordinator was first
             await self._fleet.log.append(_first_append(self._fleet, schedule, instant))
+        return True
 
 
 def _first_append(fleet: Fleet, schedule: Schedule, instant: datetime) -> Append:

@@ -204,13 +204,13 @@ def owed(schedule: Schedule, after: datetime, now: datetime) -> list[datetime]:
 
 
 def is_skipped(schedule: Schedule, instant: datetime) -> bool:
-    """Whether the one before is in the way: with `skip`, its task had not settled at the instant.
+    """Whether the one before is in the way: with `skip`, its task had not settled before the instant.
 
     The log alone decides, not the moment of asking, so that all who ask find the same.
     """
     if schedule.rule is None or schedule.rule.overlap != "skip" or schedule.last_task_id is None:
         return False
-    return schedule.last_settled_at is None or schedule.last_settled_at > instant
+    return schedule.last_settled_at is None or schedule.last_settled_at >= instant
 
 
 def _next_of_interval(set_at: datetime, every_ms: int, after: datetime) -> datetime:

@@ -44,6 +44,8 @@ class Schedules:
 
     def take(self, name: str, record: Recorded) -> None:
         """An event of a schedule was taken."""
+        # What was dealt with belongs to the rule as it was: this may be news that came late.
+        self._dealt.pop(name, None)
         self._keep(evolve_schedule(self.known.get(name, Schedule(name=name)), record))
 
     def take_task(self, before: Task, task: Task, record: Recorded) -> None:
@@ -95,7 +97,6 @@ class Schedules:
             self.known[schedule.name] = schedule
         else:
             self.known.pop(schedule.name, None)
-            self._dealt.pop(schedule.name, None)
         if schedule.status == "active":
             self.go_on(schedule.name)
         else:

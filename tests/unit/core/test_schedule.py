@@ -232,6 +232,7 @@ def test_with_skip_an_instant_waits_for_the_task_before() -> None:
     settled = after_settling(fired, task_id_of("s", at(10)), at(20.5))
     # Whoever looks at it later finds the same: at the instant it was running.
     assert is_skipped(settled, at(20))
+    assert is_skipped(settled, at(20.5))
     assert not is_skipped(settled, at(30))
     assert not is_skipped(after_firing(fold(SET), task_id_of("s", at(10)), "e"), at(20))
     assert not is_skipped(Schedule(name="s"), at(20))
