@@ -26,6 +26,8 @@ SCHEDULES_MAX: Final = 1000
 LOOK: Final = timedelta(seconds=10)
 """The longest wait between two looks at the clock: a laptop's timers stand still under its lid."""
 AGAIN_S: Final = 1.0
+FULL_AGAIN_S: Final = 10.0
+"""Room is not made within a second, and nothing else is to do meanwhile: the log is one for all schedules."""
 
 
 class Scheduler:
@@ -64,7 +66,8 @@ class Scheduler:
                 self._schedules.deal(name, instant)
         except (TransportError, LogFull) as error:
             logger.warning("schedule %s has to wait: %s", name, error)
-            await self._fleet.system.clock.sleep(AGAIN_S)
+            again_s = FULL_AGAIN_S if isinstance(error, LogFull) else AGAIN_S
+            await self._fleet.system.clock.sleep(again_s)
         finally:
             # What was not dealt with is owed again then, by the rule for what is late.
             self._schedules.go_on(name)

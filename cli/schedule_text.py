@@ -60,9 +60,12 @@ def next_lines(schedule: Schedule, now: datetime) -> list[str]:
 def cells(row: dict[str, Any]) -> list[object]:
     """A line of the table, of what `fields` and the projection tell."""
     rule = row["cron"] if row["every_ms"] is None else f"every {format_duration(row['every_ms'])}"
+    state = row["state"]
+    if state == "paused" and row["reason"]:
+        state = f"paused ({one_line(row['reason'])})"
     following = row["next"][0]["local"] if row["next"] else None
     return [
-        *(row["name"], row["state"], rule, row["zone"] if row["cron"] else None),
+        *(row["name"], state, rule, row["zone"] if row["cron"] else None),
         *(row["handler"], following, row["last_task_id"], row["last_task_state"]),
     ]
 

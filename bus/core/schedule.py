@@ -173,6 +173,8 @@ def next_instant(schedule: Schedule, after: datetime) -> datetime | None:
     if rule is None or set_at is None:
         return None
     try:
+        check_name(schedule.name)
+        check_id(rule.spec.queue, "queue")
         if rule.every_ms is not None:
             return _next_of_interval(set_at, rule.every_ms, after)
         return next_cron(rule.cron, rule.zone, after) if rule.cron is not None else None

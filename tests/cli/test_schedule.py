@@ -121,6 +121,7 @@ def test_pause_resume_and_remove_tell_how_it_stands(cli: CommandLine, fleet: str
         assert told == [
             {"state": "paused", "reason": "too hot", "handler": "quiet", "every_ms": 3_600_000}
         ]
+        assert f"{fleet}  paused (too hot)  every 1h" in cli("schedule", "list").out
         resumed = cli("schedule", "resume", fleet).out
         assert resumed.startswith(f"schedule {fleet} is resumed\nnext  ")
         assert cli("schedule", "resume", fleet).out.startswith(f"schedule {fleet} is not paused\n")

@@ -171,6 +171,15 @@ def test_a_rule_that_is_not_understood_has_no_instants(rule: dict[str, Any]) -> 
     assert owed(fold(ruled(**rule)), T0, at(10**7)) == []
 
 
+def test_a_task_that_could_not_stand_in_the_log_has_no_instants() -> None:
+    spec = TaskSpec(handler="h", queue="a.b")
+    assert (
+        next_instant(fold(ScheduleSet(spec=spec, digest="d", every_ms=1_000, **STAMP)), T0) is None
+    )
+    long = evolve_schedule(Schedule(name="x" * 65), record(1, SET))
+    assert next_instant(long, T0) is None
+
+
 def test_nothing_comes_at_the_end_of_time() -> None:
     end = datetime.max.replace(tzinfo=UTC)
     assert next_instant(fold(ruled(every_ms=1_000)), end) is None
