@@ -381,6 +381,8 @@ class Client:
             raise InvalidInput(
                 "barrier_id and continues are a fan-out's to set: use `Client.fan_out`"
             )
+        if spec.schedule is not None:
+            raise InvalidInput("schedule is a schedule's to set: use `fleetlog schedule add`")
         task_id = self._choose_id(spec, task_id)
         if is_checked:
             await self._check(spec, task_id)

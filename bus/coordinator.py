@@ -25,6 +25,7 @@ from fleetlog.bus.joining import Joiner
 from fleetlog.bus.log import entry
 from fleetlog.bus.lookout import Lookout
 from fleetlog.bus.rules import subject_of
+from fleetlog.bus.scheduling import Scheduler
 from fleetlog.bus.services import Services
 from fleetlog.bus.snapshots import Snapshots
 from fleetlog.bus.unsettled import Unsettled
@@ -109,6 +110,7 @@ class Coordinator:
         self._wake = asyncio.Event()
         self._folded = asyncio.Event()
         self._stirred = asyncio.Event()
+        self._scheduled = asyncio.Event()
         self.lookout = Lookout(fleet, has_rivals=has_rivals)
         """Hears agents and other coordinators."""
         self.ready = asyncio.Event()
@@ -123,7 +125,7 @@ class Coordinator:
         """Works until `stop` is set."""
         async with self.lookout.open():
             loops = (
-                *(self._fold(), self._act(), self._join(), self._admit()),
+                *(self._fold(), self._act(), self._join(), self._admit(), self._schedule()),
                 *(self._lose_agents(), self._keep_snapshots()),
             )
             async with (
@@ -264,8 +266,18 @@ class Coordinator:
 
     def _stir(self) -> None:
         """Something is known that was not: everyone looks."""
-        for event in (self._wake, self._folded, self._stirred):
+        for event in (self._wake, self._folded, self._stirred, self._scheduled):
             event.set()
+
+    async def _schedule(self) -> None:
+        """Like `_act`, for the tasks of schedules."""
+        await self.ready.wait()
+        scheduler = Scheduler(self._fleet, self._unsettled.schedules, self._read_to)
+        while True:
+            await self.lookout.active.wait()
+            self._scheduled.clear()
+            if not await scheduler.make_owed():
+                await self._until(self._scheduled, scheduler.look_at())
 
     async def _read_to(self, seq: int) -> None:
         """Until the fold has taken event `seq`."""

@@ -9,6 +9,8 @@
     │   ├── HandlerUnknown
     │   ├── BoundUnknown
     │   ├── LogFull
+    │   ├── ScheduleNotFound
+    │   ├── ScheduleExists
     │   └── LeaseLost
     ├── ConflictError           someone else wrote first; refold and decide again
     ├── TransportError          the log could not be reached or did not answer
@@ -58,6 +60,14 @@ class BoundUnknown(Refused):
 
 class LogFull(Refused):
     """The log is near its size limit, or its disk is, and takes no new tasks; more room changes that."""
+
+
+class ScheduleNotFound(Refused):
+    """No schedule has this name now."""
+
+
+class ScheduleExists(Refused):
+    """A schedule of this name is there, with another rule or another task."""
 
 
 class LeaseLost(Refused):

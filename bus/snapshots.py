@@ -6,6 +6,7 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -14,20 +15,29 @@ from fleetlog.bus.core import AgentState, Lease, Task
 from fleetlog.bus.core.budgets import BudgetState
 from fleetlog.bus.core.join import Join
 from fleetlog.bus.core.limits import Limit
+from fleetlog.bus.core.schedule import Schedule
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.log import EventLog
 from fleetlog.bus.objects import Objects
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.budgets import Budget, Spent
-from fleetlog.schemas.events import LimitSet
+from fleetlog.schemas.events import LimitSet, ScheduleSet
 from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 logger = logging.getLogger("fleetlog.coordinator")
 
-FOLD_VERSION: Final = 2
+FOLD_VERSION: Final = 3
 """Raised when the same events come to mean another state; new fields are noticed without it."""
 NAME: Final = "coordinator-snapshot"
+PARTS: Final[dict[str, type[msgspec.Struct]]] = {
+    "agents": AgentState,
+    "joins": Join,
+    "limits": Limit,
+    "budgets": BudgetState,
+    "schedules": Schedule,
+}
+"""What a fold consists of beside its tasks."""
 _PIECE_BYTES: Final = 1024 * 1024
 
 
@@ -38,14 +48,8 @@ class _Head(msgspec.Struct, frozen=True):
     stored_at_ns: int
     """Of event `seq`, which must be the same in the log that the snapshot is used with."""
     subject: str
-    agents: int
-    """So many lines of agents follow, then"""
-    joins: int
-    """so many of what waits for tasks,"""
-    limits: int
-    """of limits and"""
-    budgets: int
-    """of budgets, then those of tasks."""
+    counts: dict[str, int]
+    """So many lines follow of each of `PARTS`, in this order; then those of tasks."""
 
 
 class Snapshots:
@@ -66,27 +70,15 @@ class Snapshots:
         Raises:
             FleetlogError: it is not stored, and the one before may be gone: the next start takes longer.
         """
-        agents = [*unsettled.ended.values(), *unsettled.agents.values()]
-        joins = unsettled.joins.packed()
-        limits = list(unsettled.admission.limits.values())
-        budgets = list(unsettled.admission.budgets.values())
+        parts = unsettled.parts()
         tasks = list(unsettled.tasks.values())
         seq, violation_count = unsettled.seq, unsettled.violation_count
         last = await self._log.get(seq)
         if last is None:
             return
-        head = _Head(
-            stamp(),
-            self._log.fleet,
-            seq,
-            last.stored_at_ns,
-            last.subject,
-            len(agents),
-            len(joins),
-            len(limits),
-            len(budgets),
-        )
-        items = [head, violation_count, *agents, *joins, *limits, *budgets, *tasks]
+        counts = {name: len(parts[name]) for name in PARTS}
+        head = _Head(stamp(), self._log.fleet, seq, last.stored_at_ns, last.subject, counts)
+        items = chain([head, violation_count], *(parts[name] for name in PARTS), tasks)
         data = await asyncio.to_thread(_pack, items)
         await self._objects.save(NAME, data)
         logger.info("saved a snapshot at event %d: %d tasks, %d bytes", seq, len(tasks), len(data))
@@ -122,13 +114,11 @@ class Snapshots:
 
 def stamp() -> str:
     """What this version's states look like."""
-    fields = [
-        kind.__struct_fields__
-        for kind in (
-            *(Task, Lease, TaskSpec, Backoff, AgentState, Join, FanOutSpec, Member),
-            *(Limit, LimitSet, BudgetState, Budget, Spent),
-        )
-    ]
+    kinds: tuple[type[msgspec.Struct], ...] = (
+        *(Task, Lease, TaskSpec, Backoff, FanOutSpec, Member, Budget, Spent, LimitSet, ScheduleSet),
+        *PARTS.values(),
+    )
+    fields = [kind.__struct_fields__ for kind in kinds]
     return f"{FOLD_VERSION}-{zlib.crc32(repr(fields).encode()):08x}"
 
 
@@ -158,15 +148,10 @@ def _lines(data: bytes) -> Iterator[bytes]:
 def _restored(head: _Head, lines: Iterator[bytes]) -> Unsettled:
     unsettled = Unsettled()
     unsettled.violation_count = msgspec.json.decode(next(lines, b""), type=int)
-    agent_decoder = msgspec.json.Decoder(AgentState)
-    join_decoder = msgspec.json.Decoder(Join)
-    limit_decoder = msgspec.json.Decoder(Limit)
-    budget_decoder = msgspec.json.Decoder(BudgetState)
+    parts = {
+        name: [msgspec.json.decode(next(lines, b""), type=kind) for _ in range(head.counts[name])]
+        for name, kind in PARTS.items()
+    }
     task_decoder = msgspec.json.Decoder(Task)
-    agents = [agent_decoder.decode(next(lines, b"")) for _ in range(head.agents)]
-    joins = [join_decoder.decode(next(lines, b"")) for _ in range(head.joins)]
-    limits = [limit_decoder.decode(next(lines, b"")) for _ in range(head.limits)]
-    budgets = [budget_decoder.decode(next(lines, b"")) for _ in range(head.budgets)]
-    tasks = map(task_decoder.decode, lines)
-    unsettled.restore(head.seq, tasks, agents=agents, joins=joins, limits=limits, budgets=budgets)
+    unsettled.restore(head.seq, map(task_decoder.decode, lines), parts)
     return unsettled

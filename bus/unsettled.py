@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from fleetlog.bus.core import (
     AgentState,
@@ -22,11 +22,9 @@ from fleetlog.bus.core import (
     resume,
 )
 from fleetlog.bus.core.admission import Admission
-from fleetlog.bus.core.budgets import BudgetState
 from fleetlog.bus.core.decide import AnyCommand
-from fleetlog.bus.core.join import Join
 from fleetlog.bus.core.joins import Joins
-from fleetlog.bus.core.limits import Limit
+from fleetlog.bus.core.schedules import Schedules
 from fleetlog.schemas.envelope import Recorded, Stored, UnknownEvent, open_stored
 from fleetlog.schemas.events import TerminalEvent
 from fleetlog.schemas.subjects import Subject
@@ -50,6 +48,8 @@ class Unsettled:
         """The last that have."""
         self.joins = Joins(self.tasks)
         """What waits for other tasks."""
+        self.schedules = Schedules()
+        """What makes tasks at set times."""
         self.seq = 0
         """The last event that was taken."""
         self.violation_count = 0
@@ -60,24 +60,26 @@ class Unsettled:
         self.admission = Admission(self.tasks, self.agents, self._held)
         """What waits for limits, budgets and its turn."""
 
-    def restore(
-        self,
-        seq: int,
-        tasks: Iterable[Task],
-        *,
-        agents: Iterable[AgentState] = (),
-        joins: Iterable[Join] = (),
-        limits: Iterable[Limit] = (),
-        budgets: Iterable[BudgetState] = (),
-    ) -> None:
-        """Begins with what is known up to event `seq` instead of with nothing."""
+    def parts(self) -> dict[str, list[Any]]:
+        """What it consists of beside its tasks, by name, as it is now; each can be written as JSON."""
+        return {
+            "agents": [*self.ended.values(), *self.agents.values()],
+            "joins": self.joins.packed(),
+            "limits": list(self.admission.limits.values()),
+            "budgets": list(self.admission.budgets.values()),
+            "schedules": list(self.schedules.known.values()),
+        }
+
+    def restore(self, seq: int, tasks: Iterable[Task], parts: Mapping[str, Iterable[Any]]) -> None:
+        """Begins with what is known up to event `seq` instead of with nothing; see `parts`."""
         self.seq = seq
-        for agent in agents:
+        for agent in parts["agents"]:
             (self.ended if agent.is_ended else self.agents)[agent.id] = agent
         for task in tasks:
             self._keep(Task(id=task.id), task)
-        self.joins.restore(seq, joins)
-        self.admission.restore(limits, budgets)
+        self.joins.restore(seq, parts["joins"])
+        self.admission.restore(parts["limits"], parts["budgets"])
+        self.schedules.restore(parts["schedules"])
 
     def take(self, stored: Stored) -> Recorded:
         """Takes the next event of the log."""
@@ -94,6 +96,8 @@ class Unsettled:
                 self.admission.take_limit(thing_id, record)
             case Subject(kind="budget", id=thing_id):
                 self.admission.take_budget(thing_id, record)
+            case Subject(kind="schedule", id=thing_id):
+                self.schedules.take(thing_id, record)
         return record
 
     def acts(self, now: datetime, most: int) -> list[tuple[Task, AnyCommand]]:
@@ -141,6 +145,7 @@ class Unsettled:
         self._keep(before, task)
         self.joins.take_task(before, task, record)
         self.admission.take_task(before, task, record)
+        self.schedules.take_task(before, task, record)
 
     def _take_barrier(self, barrier_id: str, record: Recorded) -> None:
         if self.joins.take_barrier(barrier_id, record) or isinstance(record.event, UnknownEvent):

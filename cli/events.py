@@ -8,12 +8,12 @@ import msgspec
 
 from fleetlog.cli.rendering import instant_text, one_line, shortened
 from fleetlog.schemas.envelope import Recorded, Stored, UnknownEvent, open_stored
-from fleetlog.schemas.events import Event, TaskHeld, TaskQueued, WorkerRefused, type_of
+from fleetlog.schemas.events import Event, ScheduleSet, TaskHeld, TaskQueued, WorkerRefused, type_of
 
 _SHOWN: Final = (
     *("attempt", "attempts", "agent_id", "worker_id", "host", "pid", "exit_code", "signal"),
     *("ran_ms", "delay_ms", "silent_ms", "limit", "error_class", "error", "result"),
-    *("expected", "settled", "succeeded", "why", "actor", "reason", "over"),
+    *("expected", "settled", "succeeded", "why", "cron", "every_ms", "actor", "reason", "over"),
 )
 """Fields that say most, in this order."""
 _TEXT_MAX: Final = 80
@@ -80,7 +80,7 @@ def _place(record: Recorded) -> str:
 
 def _summary(event: Event) -> str:
     words = []
-    if isinstance(event, TaskHeld | TaskQueued):
+    if isinstance(event, TaskHeld | TaskQueued | ScheduleSet):
         words.append(f"handler={one_line(event.spec.handler)}")
         words.append(f"queue={event.spec.queue}/{event.spec.priority}")
     if (fan_out := getattr(event, "fan_out", None)) is not None:

@@ -25,6 +25,7 @@ SECTIONS: Final = {
         "submit": ("fleetlog.cli.submit:submit", "Submit a task for a Python handler."),
         "map": ("fleetlog.cli.map:map_items", "Submit a task for each item of a file."),
         "run": ("fleetlog.cli.run:app", "Submit a command as a task."),
+        "schedule": ("fleetlog.cli.schedule:app", "Make tasks at set times."),
         "dead": ("fleetlog.cli.dead:app", "List what has failed for good, and revive it."),
         "queue": ("fleetlog.cli.queue:app", "List, pause and resume queues."),
         "limit": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,13 +96,7 @@ def run(  # noqa: PLR0913 - one parameter per option
       fleetlog run --timeout 10m --max-attempts 1 --label team=search -- make test
       fleetlog run --stdin '{"host": "cube"}' --env LEVEL=2 -- sh -c 'cat; echo $LEVEL'
     """
-    arguments: dict[str, Any] = {}
-    if stdin is not None:
-        arguments["stdin"] = json_of(stdin, "payload for stdin")
-    if env:
-        arguments["env"] = pairs_of(env, "variable")
-    if cwd is not None:
-        arguments["cwd"] = cwd
+    arguments = command_arguments(stdin, env, cwd)
     asked = prompting.Prompting(
         executor=executor,
         prompt=prompt,
@@ -130,7 +125,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     if repo is not None:
         rules["repo"] = repo_of(repo)
     submission = Submission(
-        spec=_spec(ctx, command or [], arguments, asked, key),
+        spec=command_spec(ctx, command or [], arguments, asked, key),
         options=rules,
         is_waiting=wait,
         wait_timeout=wait_timeout,
@@ -141,13 +136,36 @@ def run(  # noqa: PLR0913 - one parameter per option
     raise typer.Exit(connection.run(submit_and_tell(ctx, submission)))
 
 
-def _spec(
+def command_arguments(
+    stdin: str | None, env: Sequence[str] | None, cwd: str | None
+) -> dict[str, Any]:
+    """What the options say of a command's process.
+
+    Raises:
+        InvalidInput: the payload is no JSON, or a variable has no `=`.
+    """
+    arguments: dict[str, Any] = {}
+    if stdin is not None:
+        arguments["stdin"] = json_of(stdin, "payload for stdin")
+    if env:
+        arguments["env"] = pairs_of(env, "variable")
+    if cwd is not None:
+        arguments["cwd"] = cwd
+    return arguments
+
+
+def command_spec(
     ctx: typer.Context,
     words: list[str],
     arguments: dict[str, Any],
     asked: prompting.Prompting,
     key: str | None,
 ) -> TaskSpec:
+    """The task of a command, or of a prompt for an agent CLI.
+
+    Raises:
+        InvalidInput: the options do not fit together.
+    """
     if asked.executor not in (None, "command"):
         return asked.spec(asked.executor, words, arguments, key)
     asked.check_unused()

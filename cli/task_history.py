@@ -103,6 +103,7 @@ def task_fields(
         "limits": task.spec.limits if task.spec else (),
         "budgets": task.budget_keys,
         "fair_key": task.spec.fair_key if task.spec else None,
+        "schedule": task.spec.schedule if task.spec else None,
         "continuation_id": fan_out.then.task_id if fan_out and fan_out.then else None,
         "waits_for": waits_for(task, now, queue, gate),
         "labels": task.spec.labels if task.spec else {},
@@ -203,6 +204,8 @@ def _work_rows(task: Task) -> list[tuple[str, str]]:
         rows.append(("member of", f"barrier {spec.barrier_id}"))
     if spec.continues is not None:
         rows.append(("continues", f"barrier {spec.continues}"))
+    if spec.schedule is not None:
+        rows.append(("schedule", spec.schedule))
     if spec.after:
         rows.append(("after", _named(spec.after)))
     rows.append(("failures", f"{task.failures}, it has failed at {spec.max_attempts}"))

@@ -27,6 +27,7 @@ RELATIONS: Final = (
     *("views/speedup", "views/cost", "views/queue_history", "views/utilization"),
     *("views/credentials", "views/queue_scalings", "views/limits", "views/budgets"),
     *("barriers/members", "views/barrier_members", "views/barriers"),
+    "views/schedules",
 )
 """Under `sql`, in the order of creation: a view stands after those it reads. `intervals` are what views count
 times by, `barriers` what they know of members, in the schema `store`."""

@@ -29,6 +29,7 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "agent_id": {"description": "One incarnation of an agent."},
     "barrier_id": {"description": "The barrier's id; of a task that fanned out, the task's."},
     "credential": {"description": "The credential's name within the fleet."},
+    "schedule": {"description": "The schedule's name, at most 64 characters."},
     "worker_id": {"description": "A worker process, unique within its agent."},
     "attempt": {"description": "The number of the attempt, from 1."},
 }
@@ -37,6 +38,7 @@ _THINGS: Final[Mapping[str, str]] = {
     "barrier": "{barrier_id}",
     "queue": "{queue}",
     "credential": "{credential}",
+    "schedule": "{schedule}",
 }
 """What stands behind the kind, where it is not an agent."""
 _GUARD_HEADERS: Final[dict[str, Any]] = {

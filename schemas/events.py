@@ -496,6 +496,35 @@ class QueueScaled(Event, tag="queue.scaled", frozen=True, kw_only=True):
     """How long the oldest of them had waited."""
 
 
+class ScheduleSet(Event, tag="schedule.set", frozen=True, kw_only=True):
+    """A task is made at each later instant of a rule, `cron` or `every_ms`; a paused schedule stays paused."""
+
+    spec: TaskSpec
+    """What each of its tasks is."""
+    digest: str
+    """`payload_digest` of the spec."""
+    cron: str | None = None
+    """Five fields: minute, hour, day of the month, month, day of the week."""
+    every_ms: PositiveMs | None = None
+    """The time between two instants, the first of them so long after this event."""
+    zone: str = "UTC"
+    """The IANA name of the time zone that `cron` is read in."""
+    overlap: Literal["allow", "skip"] = "allow"
+    """`skip`: no task at an instant at which the one before has not settled."""
+
+
+class ScheduleRemoved(Event, tag="schedule.removed", frozen=True, kw_only=True):
+    """The schedule makes no more tasks; those that are there go on."""
+
+
+class SchedulePaused(Event, tag="schedule.paused", frozen=True, kw_only=True):
+    """The schedule makes no tasks until it is resumed."""
+
+
+class ScheduleResumed(Event, tag="schedule.resumed", frozen=True, kw_only=True):
+    """The schedule makes tasks again, at instants after this event."""
+
+
 TaskEvent = (
     TaskHeld
     | TaskQueued
@@ -518,6 +547,7 @@ WorkerEvent = WorkerSpawned | WorkerExited | WorkerRefused
 CredentialEvent = CredentialPaused | CredentialResumed
 LimitEvent = LimitSet | LimitAdmitted
 BudgetEvent = BudgetSet | BudgetExhausted
+ScheduleEvent = ScheduleSet | ScheduleRemoved | SchedulePaused | ScheduleResumed
 AnyEvent = (
     TaskEvent
     | BarrierEvent
@@ -527,6 +557,7 @@ AnyEvent = (
     | CredentialEvent
     | LimitEvent
     | BudgetEvent
+    | ScheduleEvent
 )
 
 EVENT_TYPES: Final[dict[str, type[Event]]] = {
@@ -540,6 +571,7 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
         *(WorkerSpawned, WorkerExited, WorkerRefused),
         *(CredentialPaused, CredentialResumed),
         *(LimitSet, LimitAdmitted, BudgetSet, BudgetExhausted),
+        *(ScheduleSet, ScheduleRemoved, SchedulePaused, ScheduleResumed),
     )
 }
 

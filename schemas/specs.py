@@ -98,6 +98,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What it may use together with all that it leads to; the budget's key is the task's id."""
     fair_key: LimitKey | None = None
     """Tasks of one queue with such keys are queued in turns, a key after the other."""
+    schedule: str | None = None
+    """The schedule that fired it; its id is then made of that name and the instant."""
 
     @property
     def needs_admission(self) -> bool:
@@ -183,6 +185,8 @@ def _check_ids(spec: TaskSpec) -> None:
         key_id(spec.key)
     if spec.parent_id is not None:
         check_id(spec.parent_id, "parent id")
+    if spec.schedule is not None:
+        check_id(spec.schedule, "schedule")
     for barrier_id in (spec.barrier_id, spec.continues):
         if barrier_id is not None:
             check_id(barrier_id, "barrier id")

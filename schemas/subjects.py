@@ -130,6 +130,11 @@ def credentials(fleet: str) -> str:
     return f"{ROOT}.{fleet}.credential.>"
 
 
+def schedules(fleet: str) -> str:
+    """The filter for what is said of schedules; their tasks are tasks."""
+    return f"{ROOT}.{fleet}.schedule.>"
+
+
 def queues(fleet: str, verb: str = "*") -> str:
     """The filter for what is said of queues themselves."""
     return f"{ROOT}.{fleet}.queue.*.{verb}"

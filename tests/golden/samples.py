@@ -128,6 +128,9 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.queued.gated": events.TaskQueued(**_STAMP, spec=_GATED_SPEC, digest=_DIGEST),
     "task.held.after": events.TaskHeld(**_STAMP, spec=_AFTER_SPEC, digest=_DIGEST),
     "task.held.continuation": events.TaskHeld(**_STAMP, spec=_THEN_SPEC, digest=_DIGEST),
+    "task.queued.scheduled": events.TaskQueued(
+        **_STAMP, spec=TaskSpec(handler="greet", schedule="nightly"), digest=_DIGEST
+    ),
     "task.queued.member": events.TaskQueued(**_STAMP, spec=_MEMBER_SPEC, digest=_DIGEST),
     "task.queued.minimal": events.TaskQueued(**_STAMP, spec=_SPEC, digest=_DIGEST),
     "task.queued.full": events.TaskQueued(
@@ -294,6 +297,23 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     ),
     "credential.resumed.minimal": events.CredentialResumed(**_STAMP),
     "credential.resumed.full": events.CredentialResumed(**_FULL),
+    "schedule.set.minimal": events.ScheduleSet(
+        **_STAMP, spec=_SPEC, digest=_DIGEST, every_ms=60_000
+    ),
+    "schedule.set.full": events.ScheduleSet(
+        **_FULL,
+        spec=_FULL_SPEC,
+        digest=_DIGEST,
+        cron="*/5 9-17 * * mon-fri",
+        zone="Europe/Berlin",
+        overlap="skip",
+    ),
+    "schedule.removed.minimal": events.ScheduleRemoved(**_STAMP),
+    "schedule.removed.full": events.ScheduleRemoved(**_FULL),
+    "schedule.paused.minimal": events.SchedulePaused(**_STAMP),
+    "schedule.paused.full": events.SchedulePaused(**_FULL),
+    "schedule.resumed.minimal": events.ScheduleResumed(**_STAMP),
+    "schedule.resumed.full": events.ScheduleResumed(**_FULL),
     "agent.lost.minimal": events.AgentLost(**_STAMP, silent_ms=3_000),
     "agent.lost.full": events.AgentLost(**_FULL, silent_ms=3_456),
     "agent.strained.minimal": events.AgentStrained(**_STAMP, strains=()),

@@ -80,6 +80,7 @@ SPECS = st.builds(
     budgets=GATE_KEYS,
     budget=st.none() | _BINDING_BUDGETS,
     fair_key=st.none() | GATE_KEY,
+    schedule=st.none() | TOKEN,
 )
 WAITING_SPECS = st.builds(
     TaskSpec,
@@ -313,6 +314,19 @@ OTHER_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         action=ACTIONS,
         spent=st.builds(Spent, tokens=COUNT, cost_micro_usd=WILD_INT, wall_ms=COUNT),
     ),
+    events.ScheduleSet: st.builds(
+        events.ScheduleSet,
+        **_STAMP,
+        spec=SPECS,
+        digest=TEXT,
+        cron=st.none() | TEXT,
+        every_ms=LIMIT_MS,
+        zone=TEXT,
+        overlap=st.sampled_from(["allow", "skip"]),
+    ),
+    events.ScheduleRemoved: st.builds(events.ScheduleRemoved, **_STAMP),
+    events.SchedulePaused: st.builds(events.SchedulePaused, **_STAMP),
+    events.ScheduleResumed: st.builds(events.ScheduleResumed, **_STAMP),
 }
 EVENTS = st.one_of(*TASK_EVENTS.values(), *OTHER_EVENTS.values())
 UNKNOWN = st.builds(UnknownEvent, st.none() | TEXT, TEXT)

@@ -174,6 +174,7 @@ def _spec(twist: int) -> TaskSpec:
             return TaskSpec(handler="large", args_ref=REF, barrier_id="b", after=("x", "y"))
         case 6:
             return TaskSpec(handler="greet", continues="b", fair_key="ann")
+            return TaskSpec(handler="greet", continues="b", schedule="nightly")
         case _:
             return TaskSpec(handler="greet")
 
@@ -413,6 +414,7 @@ def _expected_task(expected: Expected) -> list[dict[str, Any]]:
             "limits": list(spec.limits) if spec else None,
             "budgets": list(spec.budget_keys(task.id)) if spec else None,
             "fair_key": spec.fair_key if spec else None,
+            "schedule": spec.schedule if spec else None,
             "result": None if result is None or result_ref else bytes(result).decode(),
             "result_size": result_ref.size if result_ref else None,
             "result_sha256": result_ref.sha256 if result_ref else None,

@@ -73,7 +73,8 @@ SELECT
             'after': NULL::VARCHAR[],
             'limits': NULL::VARCHAR[],
             'budgets': NULL::VARCHAR[],
-            'fair_key': NULL::VARCHAR
+            'fair_key': NULL::VARCHAR,
+            'schedule': NULL::VARCHAR
         }
         ELSE {
             'handler': b.j.spec.handler,
@@ -96,7 +97,8 @@ SELECT
             'after': coalesce(b.j.spec.after, []),
             'limits': coalesce(b.j.spec.limits, []),
             'budgets': budget_keys(b.j.spec, f.task_id),
-            'fair_key': b.j.spec.fair_key
+            'fair_key': b.j.spec.fair_key,
+            'schedule': b.j.spec.schedule
         }
     END AS spec,
     coalesce(o.submitted_at, g.submitted_at) AS submitted_at,

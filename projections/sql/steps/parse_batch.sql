@@ -28,7 +28,8 @@ parsed AS (
                     "limits": ["VARCHAR"], "budgets": ["VARCHAR"], "fair_key": "VARCHAR",
                     "budget": {
                         "tokens": "BIGINT", "cost_micro_usd": "BIGINT", "wall_ms": "BIGINT", "action": "VARCHAR"
-                    }
+                    },
+                    "schedule": "VARCHAR"
                 },
                 "digest": "VARCHAR", "attempt": "BIGINT", "failures": "BIGINT", "losses": "BIGINT",
                 "submitted_at": "TIMESTAMPTZ", "agent_id": "VARCHAR", "worker_id": "VARCHAR",

@@ -29,6 +29,7 @@ SELECT
     spec.limits AS limits,
     spec.budgets AS budgets,
     spec.fair_key AS fair_key,
+    spec.schedule AS schedule,
     spec.args AS args,
     spec.args_ref.size AS args_size,
     spec.args_ref.sha256 AS args_sha256,

@@ -13,7 +13,7 @@ from fleetlog.bus.objects import MemoryObjects
 from fleetlog.bus.rules import Decided, execute, load_task
 from fleetlog.bus.snapshots import NAME, Snapshots
 from fleetlog.bus.unsettled import Unsettled
-from fleetlog.schemas.events import AgentLost, AgentStarted
+from fleetlog.schemas.events import AgentLost, AgentStarted, ScheduleSet
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from fleetlog.schemas.subjects import Subject
 
@@ -40,6 +40,10 @@ async def log_with_tasks(fleet: str = "main", count: int = 50) -> MemoryLog:
         seq = await log.append(entry(Subject(fleet, "agent", agent_id, "started"), 0, started))
     lost = AgentLost(silent_ms=3_000, **stamp)
     await log.append(entry(Subject(fleet, "agent", "a2", "lost"), seq, lost))
+    for name, rule in (("s1", {"cron": "30 2 * * *"}), ("s2", {"every_ms": 60_000})):
+        spec = TaskSpec(handler="h", args=msgspec.Raw(b'{"a": 1}'))
+        event = ScheduleSet(spec=spec, digest="d", **rule, **stamp)
+        await log.append(entry(Subject(fleet, "schedule", name, "set"), 0, event))
     return log
 
 
@@ -61,6 +65,9 @@ async def test_a_snapshot_gives_the_state_back() -> None:
     assert (after.seq, after.violation_count) == (before.seq, 3)
     assert after.tasks == before.tasks
     assert (after.agents, after.ended) == (before.agents, before.ended)
+    assert set(after.schedules.known) == {"s1", "s2"}
+    assert after.schedules.known == before.schedules.known
+    assert after.schedules.next_at() == before.schedules.next_at()
     assert after.next_at() == before.next_at()
     assert after.acts(log.now(), 1000) == before.acts(log.now(), 1000)
 

@@ -144,9 +144,7 @@ def test_a_restored_fold_does_the_same_as_the_one_it_was_taken_from() -> None:
     log.add("a1", lost())
     other = Unsettled()
     fold = log.fold
-    other.restore(
-        fold.seq, fold.tasks.values(), agents=[*fold.agents.values(), *fold.ended.values()]
-    )
+    other.restore(fold.seq, fold.tasks.values(), fold.parts())
     now = T0 + timedelta(seconds=60)
     assert other.acts(now, 10) == fold.acts(now, 10)
     assert (other.seq, other.tasks, other.agents, other.ended) == (

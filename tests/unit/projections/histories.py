@@ -72,6 +72,9 @@ class Log:
         verb = type_of(event).rpartition(".")[2]
         return self.raw(f"budget.{key_token(event.key)}.{verb}", encode(event))
 
+    def schedule(self, name: str, event: Event) -> int:
+        return self.raw(f"schedule.{name}.{type_of(event).rpartition('.')[2]}", encode(event))
+
     def worker(self, agent_id: str, worker_id: str, event: Event) -> int:
         verb = type_of(event).rpartition(".")[2]
         return self.raw(f"worker.{agent_id}.{worker_id}.{verb}", encode(event))
