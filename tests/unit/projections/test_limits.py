@@ -80,7 +80,7 @@ def test_a_family_counts_for_its_keys_that_have_no_setting(store: Store, is_at_o
     log = Log()
     log.limit(make(LimitSet, key="user:*", concurrency=2, actor="ann"))
     log.limit(make(LimitSet, key="user:bob"))
-    for number, key in enumerate(("user:ann:x", "user:bob", "gpu:1", "plain", "user:*")):
+    for number, key in enumerate(("user:ann:x", "user:bob", "gpu:1", "user:x:*", "user:*")):
         log.task(f"t{number}", held(key))
     apply(store, log, is_at_once=is_at_once)
     settings = {
@@ -92,7 +92,7 @@ def test_a_family_counts_for_its_keys_that_have_no_setting(store: Store, is_at_o
         "user:ann:x": ("user:*", 2, "ann", 1),
         "user:bob": ("user:bob", None, None, 1),
         "gpu:1": (None, None, None, 1),
-        "plain": (None, None, None, 1),
+        "user:x:*": (None, None, None, 1),
     }
 
 
