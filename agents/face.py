@@ -48,6 +48,8 @@ class TaskSettings(TypedDict, total=False):
     """Without output or another sign of life: no limit."""
     expires: Duration
     """From submitted to settled: no limit."""
+    requires: Mapping[str, str]
+    """Labels that its agents must have: none."""
 
 
 class Agent:

@@ -45,6 +45,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Without a sign of life."""
     expires_ms: int | None = None
     """From submitted to settled."""
+    requires: dict[str, str] = {}
+    """Labels that its agents must have."""
 
     def spec(self, args: bytes = b"{}") -> TaskSpec:
         """A task of this handler; `args` is one JSON object."""
@@ -60,6 +62,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
             start_within_ms=self.start_within_ms,
             silence_ms=self.silence_ms,
             expires_ms=self.expires_ms,
+            requires=self.requires,
         )
 
 

@@ -386,6 +386,8 @@ class Client:
         if is_large and is_stored:
             # Before the event that names it.
             await self.fleet.objects.put(args)
+        if is_stored:
+            await self.fleet.derived.ensure((spec,))
         return task_id, Submit(id=self.fleet.system.new_id(), spec=spec, digest=digest)
 
     def _append_first(self, task_id: str, command: Submit) -> asyncio.Future[int]:

@@ -152,6 +152,7 @@ async def make_members(fleet: Fleet, barrier_id: str, plan: FanOutSpec) -> None:
 
 async def append_first(fleet: Fleet, barrier_id: str, members: Sequence[Member]) -> list[str]:
     """Appends the first events of these; answers the ids of those that were there already."""
+    await fleet.derived.ensure(each.spec for each in members if each.spec is not None)
     appended = [fleet.log.append(first_append(fleet, barrier_id, each)) for each in members]
     known: list[str] = []
     errors: list[BaseException] = []

@@ -105,6 +105,8 @@ class Joiner:
                 await self._tell(act)
 
     async def _make(self, join: Join, member: Member) -> None:
+        assert member.spec is not None
+        await self._fleet.derived.ensure((member.spec,))
         try:
             seq = await self._fleet.log.append(first_append(self._fleet, join.id, member))
         except ConflictError:

@@ -31,6 +31,7 @@ class SubmitOptions(TypedDict, total=False):
     parent_id: str
     repo: str
     after: Sequence[str]
+    requires: dict[str, str]
 
 
 def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:

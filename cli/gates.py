@@ -1,4 +1,4 @@
-"""The tasks that a task waits for: its barrier's members, those it comes after, or those it gathers."""
+"""What a task waits for besides time: its barrier's members, other tasks, or an agent that can run it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fleetlog.bus.errors import ProjectionError, TaskNotFound, Unavailable
 from fleetlog.bus.many import each_of
 from fleetlog.cli.asking import ask_rows, literal
 from fleetlog.cli.barrier import read_barrier
+from fleetlog.cli.requirements import agent_text
 
 _NAMED_MAX: Final = 3
 _OF_PARENT: Final = """
@@ -19,7 +20,9 @@ WHERE state = 'open' AND parent_id = {task_id} ORDER BY opened_at, barrier_id
 
 
 async def gate_of(client: Client, task: Task) -> str | None:
-    """Such as `2 of 5 members of barrier X, task Y`; None if it waits for no other task."""
+    """Such as `2 of 5 members of barrier X, task Y`; None if it needs only an agent, and any will do."""
+    if task.status == "queued" and task.spec is not None and task.spec.requires:
+        return await agent_text(client.fleet, task.spec)
     if task.status == "claimed":
         return await _gathered_text(client, task.id)
     if not task.waits_for_tasks or task.spec is None:

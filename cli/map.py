@@ -84,6 +84,7 @@ def map_items(  # noqa: PLR0913 - one parameter per option
     expires: options.ExpiresOption = None,
     max_attempts: options.MaxAttemptsOption = None,
     delay: options.DelayOption = None,
+    requires: options.RequiresOption = None,
     unchecked: options.UncheckedOption = False,
     wait: Annotated[
         bool,
@@ -123,6 +124,7 @@ def map_items(  # noqa: PLR0913 - one parameter per option
         expires=expires,
         max_attempts=max_attempts,
         delay=delay,
+        requires=requires,
     )
     if "map" in said.get("labels", {}):
         raise InvalidInput(

@@ -86,6 +86,8 @@ class AgentSeen(msgspec.Struct, frozen=True, kw_only=True):
     """How many workers it keeps; the least, if there is a most."""
     workers_max: int | None = None
     """The most workers, when much waits; None: always `workers_min`."""
+    labels: dict[str, str] = {}
+    """What it offers, for tasks that require it."""
 
     @property
     def busy(self) -> int:
@@ -314,6 +316,7 @@ def _seen(
         workers_max=started.workers_max,
         version=started.version,
         strains=strains,
+        labels=started.labels,
     )
 
 

@@ -71,6 +71,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     max_attempts: options.MaxAttemptsOption = None,
     delay: options.DelayOption = None,
     after: options.AfterOption = None,
+    requires: options.RequiresOption = None,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
     is_json: options.JsonOption = False,
@@ -117,6 +118,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         max_attempts=max_attempts,
         delay=delay,
         after=after,
+        requires=requires,
     )
     if repo is not None:
         rules["repo"] = repo_of(repo)

@@ -247,6 +247,8 @@ async def _show(ctx: typer.Context, task_id: str, *, is_json: bool) -> None:
         queue = None
         if task.status == "queued" and task.spec is not None:
             queue = await queue_state(log, task.spec.queue)
+            if not queue.is_paused:
+                queue = await queue_state(log, task.spec.offered_on)
         gate = await gate_of(client, task)
         attempts = attempts_of(history.events, task.id)
         refused = await refused_results(log, task.id, attempts)

@@ -25,6 +25,7 @@ from fleetlog.schemas.events import (
 )
 from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import ObjectRef
+from fleetlog.schemas.requirements import requirements_text
 
 _RESULT_MAX: Final = 2000
 _NAMED_MAX: Final = 20
@@ -80,7 +81,7 @@ def task_fields(
         history: the task.
         now: the log's time.
         queue: that of a task on offer.
-        gate: the tasks that it waits for, in words.
+        gate: the tasks that it waits for, or what kind of agent, in words.
     """
     task = history.task
     outcome = outcome_of(task.id, task.outcome) if task.outcome is not None else None
@@ -103,6 +104,7 @@ def task_fields(
         "continuation_id": fan_out.then.task_id if fan_out and fan_out.then else None,
         "waits_for": waits_for(task, now, queue, gate),
         "labels": task.spec.labels if task.spec else {},
+        "requires": task.spec.requires if task.spec else {},
         "args": task.spec.args if task.spec and task.spec.args_ref is None else None,
         "args_ref": task.spec.args_ref if task.spec else None,
         "events": [recorded_fields(record) for record in history.events],
@@ -124,6 +126,8 @@ def waits_for(
         case "queued" if queue is not None and queue.is_paused:
             resume = f"`fleetlog queue resume {queue.queue}` ends it"
             return f"queue {queue.queue}, which is {describe_pause(queue)}: {resume}"
+        case "queued" if gate is not None:
+            return gate
         case "queued":
             name = task.spec.queue if task.spec else "?"
             return f"an agent with a free slot for queue {name}"
@@ -192,6 +196,8 @@ def _work_rows(task: Task) -> list[tuple[str, str]]:
     if spec.labels:
         pairs = (f"{one_line(name)}={one_line(value)}" for name, value in spec.labels.items())
         rows.append(("labels", ", ".join(pairs)))
+    if spec.requires:
+        rows.append(("requires", one_line(requirements_text(spec.requires))))
     if spec.key is not None:
         rows.append(("key", one_line(spec.key)))
     if spec.parent_id is not None:

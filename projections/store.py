@@ -27,7 +27,7 @@ _STEPS_OF_KIND: Final = {
     "task": ("change_tasks", "end_attempts", "remove_changed", "add_open", "add_settled"),
     "agent": ("merge_agents",),
     "worker": ("merge_workers",),
-    "queue": ("merge_queues",),
+    "queue": ("merge_queues", "add_derived"),
 }
 _STEPS_OF_BARRIERS: Final = (
     *("open_barriers", "add_barriers", "add_members"),

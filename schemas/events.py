@@ -430,6 +430,15 @@ class QueueResumed(Event, tag="queue.resumed", frozen=True, kw_only=True):
     """Tasks of the queue are taken again."""
 
 
+class QueueDerived(Event, tag="queue.derived", frozen=True, kw_only=True):
+    """A queue for tasks of another one that require something: its agents with these labels serve it."""
+
+    queue: str
+    """The queue that these tasks belong to."""
+    requires: dict[str, str]
+    """Labels that an agent must have, with exactly these values."""
+
+
 class QueueScaled(Event, tag="queue.scaled", frozen=True, kw_only=True):
     """An agent keeps more workers from now on, or fewer; the queue is the one of which most waited last."""
 
@@ -464,7 +473,7 @@ AgentEvent = (
     AgentStarted | AgentDraining | AgentStrained | AgentRecovered | AgentStopped | AgentLost
 )
 BarrierEvent = BarrierOpened | BarrierReleased | BarrierAbandoned
-QueueEvent = QueuePaused | QueueResumed | QueueScaled
+QueueEvent = QueuePaused | QueueResumed | QueueScaled | QueueDerived
 WorkerEvent = WorkerSpawned | WorkerExited | WorkerRefused
 CredentialEvent = CredentialPaused | CredentialResumed
 AnyEvent = TaskEvent | BarrierEvent | AgentEvent | WorkerEvent | QueueEvent | CredentialEvent
@@ -476,7 +485,7 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
         *(TaskCancelled, TaskExpired, TaskCancelRequested),
         *(BarrierOpened, BarrierReleased, BarrierAbandoned),
         *(AgentStarted, AgentDraining, AgentStrained, AgentRecovered, AgentStopped, AgentLost),
-        *(QueuePaused, QueueResumed, QueueScaled),
+        *(QueuePaused, QueueResumed, QueueScaled, QueueDerived),
         *(WorkerSpawned, WorkerExited, WorkerRefused),
         *(CredentialPaused, CredentialResumed),
     )

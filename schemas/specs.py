@@ -14,6 +14,7 @@ from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import KEY_LENGTH_MAX, check_id, key_id
 from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES, ObjectRef
+from fleetlog.schemas.requirements import REQUIREMENTS_MAX, offer_queue
 from fleetlog.schemas.subjects import Priority
 
 ATTEMPTS_DEFAULT: Final = 3
@@ -23,6 +24,8 @@ DurationMs = Annotated[int, Meta(ge=0, le=DURATION_MAX_MS)]
 PositiveMs = Annotated[int, Meta(ge=1, le=DURATION_MAX_MS)]
 Label = Annotated[str, Meta(min_length=1, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
+
+Requirements = Annotated[dict[Label, Label], Meta(max_length=REQUIREMENTS_MAX)]
 
 RepoName = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^(/[^\x00]*|[^/\x00]+)$")]
 
@@ -86,11 +89,18 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     repo: RepoName | None = None
     """The repository that attempts get worktrees of, by its path on the agent's host or the name of its folder;
     None: the agent's only one, if it has one."""
+    requires: Requirements = {}
+    """Labels that an agent must have to run it, with exactly these values."""
 
     @property
     def waits_for_tasks(self) -> bool:
         """Whether it is held until other tasks have settled."""
         return self.continues is not None or bool(self.after)
+
+    @property
+    def offered_on(self) -> str:
+        """The queue in the subjects of its events: `queue`, or the one derived from it for what it requires."""
+        return offer_queue(self.queue, self.requires)
 
 
 AFTER_MAX: Final = 1000

@@ -51,6 +51,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     max_attempts: Annotated[int, Meta(ge=1)] = ATTEMPTS_DEFAULT
     timeout: str | float | None = "1h"
+    requires: dict[str, str] = {}
 
     def spec(self) -> TaskSpec:
         """The task, checked.
@@ -74,6 +75,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
             key=self.key,
             labels=self.labels,
             max_attempts=self.max_attempts,
+            requires=self.requires,
         )
         options: SubmitOptions = {"timeout": self.timeout}
         return check_spec(with_options(spec, options))

@@ -79,6 +79,8 @@ _MEMBER_SPEC: Final = TaskSpec(
     handler="check_disk", args=msgspec.Raw(b'{"host":"cube"}'), parent_id="p-1", barrier_id="b-1"
 )
 _THEN_SPEC: Final = TaskSpec(handler="report", parent_id="p-1", continues="b-1")
+_REQUIRES: Final = {"gpu": "yes", "os": "linux"}
+_REQUIRING_SPEC: Final = TaskSpec(handler="train", queue="ml", requires=_REQUIRES)
 _AFTER_SPEC: Final = TaskSpec(handler="greet", after=("b-1-1", "t1"))
 _MEMBERS: Final = (
     Member("b-1-1", spec=_MEMBER_SPEC, digest="zTma3WGFyidJJQhIfbPmqQ"),
@@ -116,6 +118,9 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.held.after": events.TaskHeld(**_STAMP, spec=_AFTER_SPEC, digest=_DIGEST),
     "task.held.continuation": events.TaskHeld(**_STAMP, spec=_THEN_SPEC, digest=_DIGEST),
     "task.queued.member": events.TaskQueued(**_STAMP, spec=_MEMBER_SPEC, digest=_DIGEST),
+    "task.queued.requires": events.TaskQueued(**_STAMP, spec=_REQUIRING_SPEC, digest=_DIGEST),
+    "queue.derived.minimal": events.QueueDerived(**_STAMP, queue="ml", requires=_REQUIRES),
+    "queue.derived.full": events.QueueDerived(**_FULL, queue="default", requires={"größe": "l xl"}),
     "task.queued.minimal": events.TaskQueued(**_STAMP, spec=_SPEC, digest=_DIGEST),
     "task.queued.full": events.TaskQueued(
         **_FULL,

@@ -64,6 +64,7 @@ SPECS = st.builds(
     parent_id=st.none() | TOKEN,
     barrier_id=st.none() | TOKEN,
     repo=st.none() | TOKEN | TOKEN.map("/{}".format),
+    requires=st.dictionaries(NAME, NAME, max_size=3),
 )
 WAITING_SPECS = st.builds(
     TaskSpec,
@@ -249,6 +250,12 @@ OTHER_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
     events.CredentialResumed: st.builds(events.CredentialResumed, **_STAMP),
     events.QueuePaused: st.builds(events.QueuePaused, **_STAMP),
     events.QueueResumed: st.builds(events.QueueResumed, **_STAMP),
+    events.QueueDerived: st.builds(
+        events.QueueDerived,
+        **_STAMP,
+        queue=TOKEN,
+        requires=st.dictionaries(NAME, NAME, max_size=3),
+    ),
     events.QueueScaled: st.builds(
         events.QueueScaled,
         **_STAMP,

@@ -155,7 +155,12 @@ def _spec(twist: int) -> TaskSpec:
                 handler="é'\"\\ \n", labels={"team": "blue", "": ""}, key="k", timeout_ms=None
             )
         case 2:
-            return TaskSpec(handler="sh", executor="command", args=msgspec.Raw(b'{"argv":["a"]}'))
+            return TaskSpec(
+                handler="sh",
+                executor="command",
+                args=msgspec.Raw(b'{"argv":["a"]}'),
+                requires={"gpu": "yes", "": "ü"},
+            )
         case 3:
             return TaskSpec(handler="slow", start_within_ms=3_000, max_attempts=1, parent_id="p")
         case 4:
@@ -338,7 +343,8 @@ def test_queues_are_what_the_core_says(
             assert found == []
         else:
             expected = msgspec.structs.asdict(state)
-            del expected["version"]
+            for name_of_another_table in ("version", "base", "requires"):
+                del expected[name_of_another_table]
             assert found == [expected]
 
 
@@ -398,6 +404,7 @@ def _expected_task(expected: Expected) -> list[dict[str, Any]]:
             "barrier_id": spec.barrier_id if spec else None,
             "continues": spec.continues if spec else None,
             "after": list(spec.after) if spec else None,
+            "requires": spec.requires if spec else None,
             "result": None if result is None or result_ref else bytes(result).decode(),
             "result_size": result_ref.size if result_ref else None,
             "result_sha256": result_ref.sha256 if result_ref else None,

@@ -12,6 +12,7 @@ from fleetlog.bus.core import Refusal, Submit, Task, decide, evolve
 from fleetlog.bus.core.commands import Cancel, Claim, Complete, Fail, RequestCancel
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.join import JoinAct
+from fleetlog.bus.derived import DerivedQueues
 from fleetlog.bus.errors import ConflictError, PublishUnknown, Unavailable
 from fleetlog.bus.fanning_out import append_first
 from fleetlog.bus.fleet import Fleet
@@ -149,6 +150,7 @@ class World:
             link=nothing,
             room=nothing,
             durability="always",
+            derived=DerivedQueues(self.log, System(clock=self.clock)),
         )
         self.seats = [Seat(self.fleet) for _ in range(seats)]
         self.has_cancelled = False

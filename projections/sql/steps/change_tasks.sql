@@ -70,7 +70,8 @@ SELECT
             'args_ref': NULL::STRUCT(sha256 VARCHAR, size BIGINT),
             'barrier_id': NULL::VARCHAR,
             'continues': NULL::VARCHAR,
-            'after': NULL::VARCHAR[]
+            'after': NULL::VARCHAR[],
+            'requires': NULL::MAP(VARCHAR, VARCHAR)
         }
         ELSE {
             'handler': b.j.spec.handler,
@@ -90,7 +91,8 @@ SELECT
             'args_ref': b.j.spec.args_ref,
             'barrier_id': b.j.spec.barrier_id,
             'continues': b.j.spec.continues,
-            'after': coalesce(b.j.spec.after, [])
+            'after': coalesce(b.j.spec.after, []),
+            'requires': coalesce(b.j.spec.requires, MAP {}::MAP(VARCHAR, VARCHAR))
         }
     END AS spec,
     coalesce(o.submitted_at, g.submitted_at) AS submitted_at,

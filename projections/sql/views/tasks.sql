@@ -30,6 +30,7 @@ SELECT
     spec.args_ref.size AS args_size,
     spec.args_ref.sha256 AS args_sha256,
     spec.labels AS labels,
+    spec.requires AS requires,
     spec.key AS key,
     spec.max_attempts AS max_attempts,
     spec.timeout_ms AS timeout_ms,
