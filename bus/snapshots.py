@@ -17,6 +17,7 @@ from fleetlog.bus.log import EventLog
 from fleetlog.bus.objects import Objects
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.fan_outs import FanOutSpec, Member
+from fleetlog.schemas.questions import Answer, Question
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 logger = logging.getLogger("fleetlog.coordinator")
@@ -111,7 +112,10 @@ def stamp() -> str:
     """What this version's states look like."""
     fields = [
         kind.__struct_fields__
-        for kind in (Task, Lease, TaskSpec, Backoff, AgentState, Join, FanOutSpec, Member)
+        for kind in (
+            *(Task, Lease, TaskSpec, Backoff, Question, Answer),
+            *(AgentState, Join, FanOutSpec, Member),
+        )
     ]
     return f"{FOLD_VERSION}-{zlib.crc32(repr(fields).encode()):08x}"
 

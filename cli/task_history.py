@@ -11,6 +11,7 @@ import msgspec
 from fleetlog.bus.core import Task, evolve, permits
 from fleetlog.bus.core.queues import QueueState
 from fleetlog.bus.outcomes import History, outcome_of
+from fleetlog.cli.answering import answered_text, how_to_answer, question_text
 from fleetlog.cli.events import recorded_fields, recorded_line
 from fleetlog.cli.pauses import describe_pause
 from fleetlog.cli.rendering import instant_text, json_text, one_line
@@ -103,6 +104,10 @@ def task_fields(
         "after": task.spec.after if task.spec else (),
         "continuation_id": fan_out.then.task_id if fan_out and fan_out.then else None,
         "waits_for": waits_for(task, now, queue, gate),
+        "question": task.question.text if task.question else None,
+        "choices": task.question.choices if task.question else None,
+        "asked_at": task.since if task.question else None,
+        "answers": task.answers,
         "labels": task.spec.labels if task.spec else {},
         "requires": task.spec.requires if task.spec else {},
         "args": task.spec.args if task.spec and task.spec.args_ref is None else None,
@@ -116,6 +121,8 @@ def waits_for(
 ) -> str | None:
     """What keeps it; None when it runs or has settled. See `task_fields`."""
     match task.status:
+        case "waiting" if task.question is not None:
+            return f"an answer to {question_text(task.question)}: {how_to_answer(task.id)}"
         case "held" if gate is not None:
             is_early = task.due_at is not None and task.due_at > now
             return f"{gate}, and not before {instant_text(task.due_at)}" if is_early else gate
@@ -165,6 +172,7 @@ def describe(
     if (waiting := waits_for(task, now, queue, gate)) is not None:
         rows.append(("waits for", waiting))
     rows += _work_rows(task)
+    rows += [("answered", answered_text(each)) for each in task.answers]
     rows += _outcome_rows(task)
     lines = [f"{name:<10} {text}" for name, text in rows]
     for row in attempts_of(history.events, task.id):

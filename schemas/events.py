@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import Artifact, ObjectRef
+from fleetlog.schemas.questions import Answer, Question
 from fleetlog.schemas.specs import TaskSpec
 
 SCHEMA_VERSION: Final = 1
@@ -31,6 +32,7 @@ ErrorClass = Literal[
     "crash",  # its worker died, or the agent CLI that did its work
     "lost",  # its agent went away
     "drained",  # its agent was told to stop
+    "needs_input",  # the attempt asked a person, and the task waits for the answer
     "deferred",  # the attempt asked for another time (exit code 75, `Retry` without blame)
     "unreadable_result",  # the outcome could not be recorded as it was
     "arguments_lost",  # stored arguments are missing or damaged
@@ -137,6 +139,8 @@ class TaskQueued(Event, tag="task.queued", frozen=True, kw_only=True):
     """When the log stored the task's first event; None when this is it."""
     session_id: str | None = None
     """The last session of an agent CLI that worked on it; a further attempt may go on with it."""
+    answers: tuple[Answer, ...] = ()
+    """What it asked so far, and was answered."""
 
 
 class TaskClaimed(Event, tag="task.claimed", frozen=True, kw_only=True):
@@ -214,6 +218,8 @@ class TaskReturned(AttemptEnd, tag="task.returned", frozen=True, kw_only=True):
     """For people."""
     delay_ms: int = 0
     """Counted from the time the log stored this event."""
+    question: Question | None = None
+    """With `needs_input`: what it asks. It waits for the answer, not for a time."""
 
 
 class TaskCompleted(AttemptEnd, tag="task.completed", frozen=True, kw_only=True):

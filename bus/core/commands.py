@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from fleetlog.schemas.events import AllowanceUse, Usage, WorktreeReport
 from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import Artifact, ObjectRef
+from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import TaskSpec
 
 
@@ -37,6 +40,15 @@ class Queue(Command, frozen=True, kw_only=True):
 
     is_open: bool = False
     """The tasks that it waits for let it run."""
+
+
+class GiveAnswer(Command, frozen=True, kw_only=True):
+    """Answer what a waiting task asks, and offer it again."""
+
+    asked: int
+    """`Task.asked`: which of its questions."""
+    answer: Any
+    """A JSON value."""
 
 
 class GiveUp(Command, frozen=True, kw_only=True):
@@ -119,6 +131,8 @@ class Return(Ending, frozen=True, kw_only=True):
     """For people."""
     delay_ms: int = 0
     """Not to be offered again before this."""
+    question: Question | None = None
+    """With `needs_input`: not to be offered again before this is answered."""
 
 
 class RequestCancel(Command, frozen=True, kw_only=True):

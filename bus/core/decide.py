@@ -15,6 +15,7 @@ from fleetlog.bus.core.commands import (
     Ending,
     Expire,
     Fail,
+    GiveAnswer,
     GiveUp,
     Queue,
     RequestCancel,
@@ -36,6 +37,7 @@ from fleetlog.schemas.events import (
     TaskRetried,
     TaskReturned,
 )
+from fleetlog.schemas.questions import ANSWERS_MAX, Answer
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 RefusalCode = Literal[
@@ -47,12 +49,24 @@ RefusalCode = Literal[
     "stale_offer",  # the offer was taken and done with, or offered anew
     "offer_held",  # a living holder may be running this offer
     "lease_lost",  # the live claim is another one
+    "not_asked",  # it does not wait for this answer, or not any more
+    "not_a_choice",  # the answer is none of those that it asked for
     "not_due",  # its time has not come, or it is past waiting
     "unreadable",  # its first event cannot be understood by this version
 ]
 
 AnyCommand = (
-    Submit | Queue | GiveUp | Claim | Complete | Fail | Return | RequestCancel | Cancel | Expire
+    Submit
+    | Queue
+    | GiveAnswer
+    | GiveUp
+    | Claim
+    | Complete
+    | Fail
+    | Return
+    | RequestCancel
+    | Cancel
+    | Expire
 )
 
 
@@ -78,6 +92,8 @@ def decide(command: AnyCommand, task: Task, now: datetime) -> TaskEvent | Refusa
             return _submit(command, task, now)
         case Queue():
             return _queue(command, task, now)
+        case GiveAnswer():
+            return _answer(command, task, now)
         case GiveUp():
             return _give_up(command, task, now)
         case Claim():
@@ -141,6 +157,14 @@ def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
         return Refusal("not_due", task)
     if task.is_cancel_requested:
         return _cancelled(command, task, now)
+    return _queued(command, task, now)
+
+
+def _queued(
+    command: Command, task: Task, now: datetime, answers: tuple[Answer, ...] | None = None
+) -> TaskQueued:
+    assert task.spec is not None
+    assert task.digest is not None
     return TaskQueued(
         spec=task.spec,
         digest=task.digest,
@@ -149,8 +173,20 @@ def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
         losses=task.losses,
         submitted_at=task.submitted_at,
         session_id=task.session_id,
+        answers=task.answers if answers is None else answers,
         **_stamp(command, now),
     )
+
+
+def _answer(command: GiveAnswer, task: Task, now: datetime) -> TaskEvent | Refusal:
+    if task.is_settled:
+        return Refusal("already_settled", task)
+    if task.question is None or task.asked != command.asked or task.is_cancel_requested:
+        return Refusal("not_asked", task)
+    if task.question.choices and command.answer not in task.question.choices:
+        return Refusal("not_a_choice", task)
+    answer = Answer(question=task.question.text, answer=command.answer, actor=command.actor, at=now)
+    return _queued(command, task, now, (*task.answers, answer))
 
 
 def _give_up(command: GiveUp, task: Task, now: datetime) -> TaskEvent | Refusal:
@@ -300,6 +336,13 @@ def _fail(command: Fail, task: Task, spec: TaskSpec, now: datetime) -> TaskEvent
 
 
 def _return(command: Return, task: Task, now: datetime) -> TaskEvent:
+    if command.question is not None and len(task.answers) >= ANSWERS_MAX:
+        return TaskFailed(
+            error_class=command.error_class,
+            error=f"asked {ANSWERS_MAX} questions, and now: {command.error}",
+            digest=task.digest,
+            **_ending(command, task, now),
+        )
     if command.error_class == "lost" and task.losses + 1 >= LOSSES_MAX:
         return TaskFailed(
             error_class=command.error_class,
@@ -311,6 +354,7 @@ def _return(command: Return, task: Task, now: datetime) -> TaskEvent:
         error_class=command.error_class,
         error=command.error,
         delay_ms=_allowed_delay_ms(command.delay_ms),
+        question=command.question,
         **_ending(command, task, now),
     )
 

@@ -20,6 +20,7 @@ from fleetlog.schemas.events import (
     TaskReturned,
     TerminalEvent,
 )
+from fleetlog.schemas.questions import Question
 
 
 def evolve(task: Task, record: Recorded) -> Task:
@@ -123,6 +124,9 @@ def _queued(task: Task, record: Recorded, event: TaskQueued) -> Task:
         offer=record.seq,
         since=record.stored_at,
         due_at=None,
+        question=None,
+        asked=0,
+        answers=event.answers,
         attempts=event.attempt - 1 if is_first else task.attempts,
         failures=event.failures if is_first else task.failures,
         losses=event.losses if is_first else task.losses,
@@ -152,6 +156,7 @@ def _claimed(task: Task, record: Recorded, event: TaskClaimed) -> Task:
 
 
 def _waiting(task: Task, record: Recorded, event: TaskRetried | TaskReturned) -> Task:
+    question = _question(event)
     return msgspec.structs.replace(
         task,
         status="waiting",
@@ -160,9 +165,17 @@ def _waiting(task: Task, record: Recorded, event: TaskRetried | TaskReturned) ->
         lease=None,
         failures=task.failures + isinstance(event, TaskRetried),
         losses=task.losses + (isinstance(event, TaskReturned) and event.error_class == "lost"),
-        due_at=instant_after(record.stored_at, event.delay_ms),
+        due_at=None if question else instant_after(record.stored_at, event.delay_ms),
         session_id=event.session_id or task.session_id,
+        question=question,
+        asked=record.seq if question else 0,
     )
+
+
+def _question(event: TaskRetried | TaskReturned) -> Question | None:
+    if isinstance(event, TaskReturned) and event.error_class == "needs_input":
+        return event.question or Question(text=event.error)
+    return None
 
 
 def _settled(task: Task, record: Recorded, event: TerminalEvent) -> Task:
@@ -180,6 +193,8 @@ def _settled(task: Task, record: Recorded, event: TerminalEvent) -> Task:
         version=record.seq,
         since=record.stored_at,
         due_at=None,
+        question=None,
+        asked=0,
         lease=None,
         attempts=max(task.attempts, event.attempts),
         failures=task.failures + (is_failed_attempt and not is_loss),

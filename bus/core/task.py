@@ -8,6 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from fleetlog.schemas.events import TerminalEvent
+from fleetlog.schemas.questions import Answer, Question
 from fleetlog.schemas.specs import TaskSpec
 
 Status = Literal[
@@ -73,6 +74,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts that ended with their agent so far."""
     session_id: str | None = None
     """The last session of an agent CLI that worked on it."""
+    question: Question | None = None
+    """What it asks, while it waits for the answer; it is due at no time then."""
+    asked: int = 0
+    """Log sequence of the event that asks it; 0 while nothing is asked."""
+    answers: tuple[Answer, ...] = ()
+    """What it asked so far, and was answered."""
     is_cancel_requested: bool = False
     """Someone asked to end it while it ran."""
     cancel_reason: str | None = None

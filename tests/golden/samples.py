@@ -12,6 +12,7 @@ from fleetlog.schemas import events
 from fleetlog.schemas.envelope import encode
 from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.objects import Artifact, ObjectRef
+from fleetlog.schemas.questions import Answer, Question
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 FOLDER: Final = Path(__file__).parent / f"v{events.SCHEMA_VERSION}"
@@ -121,6 +122,24 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.queued.requires": events.TaskQueued(**_STAMP, spec=_REQUIRING_SPEC, digest=_DIGEST),
     "queue.derived.minimal": events.QueueDerived(**_STAMP, queue="ml", requires=_REQUIRES),
     "queue.derived.full": events.QueueDerived(**_FULL, queue="default", requires={"größe": "l xl"}),
+    "task.queued.answered": events.TaskQueued(
+        **_STAMP,
+        spec=_SPEC,
+        digest=_DIGEST,
+        attempt=3,
+        answers=(
+            Answer(question="Which branch?", answer="main", actor="ann", at=_AT),
+            Answer(question="How many?", answer={"n": 7}, at=_AT),
+        ),
+    ),
+    "task.returned.asking": events.TaskReturned(
+        **_STAMP,
+        attempts=1,
+        fence=41,
+        error_class="needs_input",
+        error="Which branch?",
+        question=Question(text="Which branch?", choices=("main", "größe 2")),
+    ),
     "task.queued.minimal": events.TaskQueued(**_STAMP, spec=_SPEC, digest=_DIGEST),
     "task.queued.full": events.TaskQueued(
         **_FULL,

@@ -14,6 +14,7 @@ from fleetlog.schemas.envelope import UnknownEvent
 from fleetlog.schemas.fan_outs import MEMBERS_MAX, FanOutSpec, Member
 from fleetlog.schemas.ids import KEY_LENGTH_MAX
 from fleetlog.schemas.objects import Artifact, ObjectRef
+from fleetlog.schemas.questions import Answer, Question
 from fleetlog.schemas.specs import Backoff, TaskSpec
 from fleetlog.schemas.subjects import PRIORITIES
 
@@ -141,6 +142,7 @@ _WHY = {
     "error_class": st.sampled_from([*get_args(events.ErrorClass), "of-tomorrow"]),
     "error": TEXT,
 }
+_ANSWERS = st.builds(Answer, question=TEXT, answer=JSON_VALUE, actor=st.none() | TEXT, at=INSTANT)
 _DIGEST = {"digest": st.none() | TEXT}
 _PROCESS = {"host": TEXT, "pid": WILD_INT}
 
@@ -155,6 +157,7 @@ TASK_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         failures=WILD_INT,
         losses=WILD_INT,
         submitted_at=st.none() | INSTANT,
+        answers=st.lists(_ANSWERS, max_size=2).map(tuple),
     ),
     events.TaskClaimed: st.builds(
         events.TaskClaimed,
@@ -168,7 +171,14 @@ TASK_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         over=st.none() | st.integers(0, 30),
     ),
     events.TaskRetried: st.builds(events.TaskRetried, **_END, **_WHY, delay_ms=WILD_INT),
-    events.TaskReturned: st.builds(events.TaskReturned, **_END, **_WHY, delay_ms=WILD_INT),
+    events.TaskReturned: st.builds(
+        events.TaskReturned,
+        **_END,
+        **_WHY,
+        delay_ms=WILD_INT,
+        question=st.none()
+        | st.builds(Question, text=TEXT, choices=st.lists(TEXT, max_size=2).map(tuple)),
+    ),
     events.TaskCompleted: st.builds(
         events.TaskCompleted,
         **_END,

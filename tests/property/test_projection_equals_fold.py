@@ -25,7 +25,7 @@ from fleetlog.bus.core import (
     evolve,
     evolve_agent,
 )
-from fleetlog.bus.core.commands import Cancel, Expire
+from fleetlog.bus.core.commands import Cancel, Expire, GiveAnswer
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.queues import Queues
 from fleetlog.projections.store import Store, create_store
@@ -51,6 +51,7 @@ from fleetlog.schemas.events import (
     Usage,
 )
 from fleetlog.schemas.objects import ObjectRef
+from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from tests.unit.projections.histories import FLEET, Expected, Log, fold, make, started
 from tests.unit.projections.reading import rows
@@ -79,6 +80,7 @@ LAWFUL = (
     "queue",
     "expire",
     "take",
+    "answer",
 )
 LAWLESS = (
     *("held", "queued", "claimed", "retried", "returned", "completed", "failed", "cancelled"),
@@ -196,8 +198,10 @@ def _command(step: Step, task: Task) -> AnyCommand:
             return Fail(
                 error_class="error", error="no", jitter=0.5, is_permanent=step.near == 7, **ending
             )
+        case "answer":
+            return GiveAnswer(id="c", asked=task.asked, answer="b")
         case "return":
-            return Return(error_class=("lost", "drained")[step.near % 2], error="gone", **ending)
+            return _return(step, ending)
         case "cancel":
             return RequestCancel(id="c")
         case "end":
@@ -208,9 +212,16 @@ def _command(step: Step, task: Task) -> AnyCommand:
             return Expire(id="c")
 
 
+def _return(step: Step, ending: dict[str, Any]) -> Return:
+    if step.near in (4, 5):
+        asked = Question(text="which?", choices=("a", "b")[step.near - 4 :])
+        return Return(error_class="needs_input", error="which?", question=asked, **ending)
+    return Return(error_class=("lost", "drained")[step.near % 2], error="gone", **ending)
+
+
 def _event(what: str, seq: int | None, twist: int) -> Event:
     ending = {"attempts": twist, "fence": seq}
-    error = {"error_class": ("lost", "error")[twist % 2], "error": "illegal"}
+    error = {"error_class": ("lost", "error", "needs_input")[twist % 3], "error": "illegal"}
     spec = _spec(twist)
     match what:
         case "held":
@@ -389,6 +400,9 @@ def _expected_task(expected: Expected) -> list[dict[str, Any]]:
             "started_at": expected.started_at,
             "settled_at": task.since if task.is_settled else None,
             "due_at": task.due_at,
+            "question": task.question.text if task.question else None,
+            "choices": list(task.question.choices) if task.question else None,
+            "asked_at": task.since if task.question else None,
             "is_cancel_requested": task.is_cancel_requested,
             "digest": task.digest,
             "handler": spec.handler if spec else None,

@@ -41,6 +41,7 @@ parsed AS (
                 },
                 "strains": [{"resource": "VARCHAR", "left": "BIGINT", "floor": "BIGINT", "where": "VARCHAR"}],
                 "error_class": "VARCHAR", "error": "VARCHAR", "delay_ms": "BIGINT", "result": "JSON",
+                "question": {"text": "VARCHAR", "choices": ["VARCHAR"]},
                 "result_ref": {"sha256": "VARCHAR", "size": "BIGINT"}, "fan_out": "JSON",
                 "limit": "VARCHAR", "pid": "BIGINT", "version": "VARCHAR", "queues": ["VARCHAR"],
                 "workers": "BIGINT", "concurrency": "BIGINT", "labels": "MAP(VARCHAR, VARCHAR)",

@@ -12,6 +12,7 @@ CREATE TABLE store.open_tasks (
     queued_at TIMESTAMPTZ,
     started_at TIMESTAMPTZ,
     due_at TIMESTAMPTZ,
+    asked STRUCT(question VARCHAR, choices VARCHAR[], asked_at TIMESTAMPTZ),
     offer BIGINT,
     offered_at TIMESTAMPTZ,
     fence BIGINT,

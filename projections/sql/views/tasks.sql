@@ -15,6 +15,9 @@ SELECT
     settled_at,
     settled_seq,
     due_at,
+    asked.question AS question,
+    asked.choices AS choices,
+    asked.asked_at AS asked_at,
     result,
     result_ref.size AS result_size,
     result_ref.sha256 AS result_sha256,
@@ -39,7 +42,10 @@ SELECT
     TRY_CAST(output_tokens AS BIGINT) AS output_tokens,
     TRY_CAST(cost_micro_usd / 1000000.0 AS DECIMAL(18, 6)) AS cost_usd
 FROM (
-    SELECT *, NULL::TIMESTAMPTZ AS due_at
+    SELECT
+        *,
+        NULL::TIMESTAMPTZ AS due_at,
+        NULL::STRUCT(question VARCHAR, choices VARCHAR[], asked_at TIMESTAMPTZ) AS asked
     FROM store.settled_tasks
     UNION ALL BY NAME
     SELECT
