@@ -115,6 +115,8 @@ class Supervisor:
                 environ=options.environ,
             ),
             **options.labels,
+            # Not for anybody to choose: tasks with an affinity are offered to it.
+            "host": self.host,
         }
         """What it offers: tasks that require some of it come here."""
         self.ready = asyncio.Event()

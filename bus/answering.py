@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,11 +12,14 @@ from fleetlog.bus.core.commands import GiveAnswer
 from fleetlog.bus.errors import Refused, TaskNotFound
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.outcomes import as_error
-from fleetlog.bus.rules import execute, load_task
+from fleetlog.bus.rules import execute, fold
+from fleetlog.schemas.envelope import Stored, decode
 from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.events import TaskClaimed
 from fleetlog.schemas.ids import check_id
 from fleetlog.schemas.questions import ANSWER_MAX_BYTES, Answer, Question, answer_text
 from fleetlog.schemas.specs import read_json
+from fleetlog.schemas.subjects import guard
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,14 +53,20 @@ async def answer_task(
     """
     check_id(task_id, "task id")
     _check_value(value)
-    task = await load_task(fleet.log, task_id)
+    events = await fleet.log.read_thing(guard(fleet.name, "task", task_id))
+    task = fold(task_id, events)
     if task.status == "absent" and not task.version:
         raise TaskNotFound(
             f"there is no task {task_id}; `fleetlog task list --needs-input` shows what waits for an answer"
         )
     if (asked := task.question) is None:
         raise _not_asked(task)
-    command = GiveAnswer(id=fleet.system.new_id(), asked=task.asked, answer=value, actor=actor)
+    host = _host_of(task, events)
+    command = GiveAnswer(
+        id=fleet.system.new_id(), asked=task.asked, answer=value, actor=actor, host=host
+    )
+    if host is not None and task.spec is not None:
+        await fleet.derived.ensure((task.spec.on_host(host),))
     decided = await execute(fleet.log, command, task)
     if not isinstance(decided, Refusal):
         return Answered(task_id=task_id, seq=decided.seq, question=asked.text)
@@ -65,6 +75,14 @@ async def answer_task(
             f"the answer to {asked.text!r} is one of {', '.join(asked.choices)}; nothing was changed"
         )
     raise _too_late(decided, asked, before=len(task.answers))
+
+
+def _host_of(task: Task, events: Sequence[Stored]) -> str | None:
+    """Where a task with an affinity asked; whether an agent is there still, its coordinator will see."""
+    if task.spec is None or task.spec.affinity is None:
+        return None
+    claims = (event for each in events if isinstance(event := decode(each.data), TaskClaimed))
+    return max(claims, key=lambda claim: claim.attempt).host
 
 
 def _check_value(value: Any) -> None:

@@ -210,7 +210,8 @@ class Coordinator:
         """Like `_act`, for what waits for sets of tasks: what of it has to wait holds up nothing else."""
         await self.ready.wait()
         joins = self._unsettled.joins
-        joiner = Joiner(self._fleet, joins, self._read_to, self._folded.set)
+        placed = self._unsettled.placed
+        joiner = Joiner(self._fleet, joins, self._read_to, self._folded.set, placed)
         under_way: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as acting:
             while True:
@@ -239,6 +240,7 @@ class Coordinator:
             event = decide(command, task, self._fleet.log.now())
             if isinstance(event, Refusal):
                 return
+            await self._fleet.derived.ensure_for(event)
             seq = await self._fleet.log.append(
                 entry(subject_of(self._fleet.name, task, event), task.version, event)
             )

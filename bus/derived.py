@@ -8,7 +8,7 @@ from fleetlog.bus.errors import ConflictError
 from fleetlog.bus.log import EventLog, entry
 from fleetlog.bus.system import System
 from fleetlog.schemas.envelope import open_stored
-from fleetlog.schemas.events import QueueDerived, verb_of
+from fleetlog.schemas.events import QueueDerived, TaskEvent, TaskQueued, verb_of
 from fleetlog.schemas.specs import TaskSpec
 from fleetlog.schemas.subjects import Subject, guard
 
@@ -34,6 +34,11 @@ class DerivedQueues:
         for name in wanted.keys() - self._known:
             await self._ensure(name, wanted[name])
             self._known.add(name)
+
+    async def ensure_for(self, event: TaskEvent) -> None:
+        """The same for an event that offers a task to one host."""
+        if isinstance(event, TaskQueued) and event.host is not None:
+            await self.ensure((event.spec.on_host(event.host),))
 
     async def _ensure(self, name: str, spec: TaskSpec) -> None:
         while True:

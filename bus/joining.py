@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
-from fleetlog.bus.core import Refusal, RequestCancel, decide
+from fleetlog.bus.core import Refusal, RequestCancel, Task, decide
 from fleetlog.bus.core.barrier import why_released
+from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.join import (
     Abandon,
     Join,
@@ -54,6 +55,7 @@ class Joiner:
         joins: the fold.
         read_to: waits until the fold has taken the event with this sequence.
         changed: called when an act is done, as more may be owed although the fold has taken nothing.
+        placed: says of a command that queues a task where that is to be offered.
     """
 
     def __init__(
@@ -62,9 +64,11 @@ class Joiner:
         joins: Joins,
         read_to: Callable[[int], Awaitable[None]],
         changed: Callable[[], None],
+        placed: Callable[[Task, AnyCommand], AnyCommand] = lambda _, command: command,
     ) -> None:
         self._fleet = fleet
         self._changed = changed
+        self._placed = placed
         self._joins = joins
         self._read_to = read_to
 
@@ -192,10 +196,11 @@ class Joiner:
 
     async def _tell(self, act: Tell) -> None:
         task = act.task
-        event = decide(act.command, task, self._fleet.log.now())
+        event = decide(self._placed(task, act.command), task, self._fleet.log.now())
         if isinstance(event, Refusal):
             await self._put_back(act)  # a clock that was set back, perhaps: it is decided anew
             return
+        await self._fleet.derived.ensure_for(event)
         subject = subject_of(self._fleet.name, task, event)
         seq = await self._fleet.log.append(entry(subject, task.version, event))
         if isinstance(event, TerminalEvent):

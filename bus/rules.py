@@ -63,7 +63,7 @@ def subject_of(fleet: str, task: Task, event: TaskEvent) -> Subject:
     spec = event.spec if isinstance(event, TaskHeld | TaskQueued) else task.spec
     if spec is None:
         raise TaskNotFound(f"task {task.id} has no history in this log that could be continued")
-    queue = spec.offered_on
+    queue = (spec.on_host(event.host) if isinstance(event, TaskQueued) else spec).offered_on
     return Subject(fleet, "task", task.id, verb_of(event), queue=queue, priority=spec.priority)
 
 

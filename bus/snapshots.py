@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from fleetlog.bus.core import AgentState, Lease, Task
+from fleetlog.bus.core.affinity import Place
 from fleetlog.bus.core.join import Join
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.log import EventLog
@@ -38,7 +39,9 @@ class _Head(msgspec.Struct, frozen=True):
     agents: int
     """So many lines of agents follow, then"""
     joins: int
-    """so many of what waits for tasks, then those of tasks."""
+    """so many of what waits for tasks, then"""
+    places: int
+    """so many of affinity keys, then those of tasks."""
 
 
 class Snapshots:
@@ -60,7 +63,7 @@ class Snapshots:
             FleetlogError: it is not stored, and the one before may be gone: the next start takes longer.
         """
         agents = [*unsettled.ended.values(), *unsettled.agents.values()]
-        joins = unsettled.joins.packed()
+        joins, places = unsettled.joins.packed(), unsettled.affinities.packed()
         tasks = list(unsettled.tasks.values())
         seq, violation_count = unsettled.seq, unsettled.violation_count
         last = await self._log.get(seq)
@@ -74,8 +77,10 @@ class Snapshots:
             last.subject,
             len(agents),
             len(joins),
+            len(places),
         )
-        data = await asyncio.to_thread(_pack, [head, violation_count, *agents, *joins, *tasks])
+        items = [head, violation_count, *agents, *joins, *places, *tasks]
+        data = await asyncio.to_thread(_pack, items)
         await self._objects.save(NAME, data)
         logger.info("saved a snapshot at event %d: %d tasks, %d bytes", seq, len(tasks), len(data))
 
@@ -114,7 +119,7 @@ def stamp() -> str:
         kind.__struct_fields__
         for kind in (
             *(Task, Lease, TaskSpec, Backoff, Question, Answer),
-            *(AgentState, Join, FanOutSpec, Member),
+            *(AgentState, Join, FanOutSpec, Member, Place),
         )
     ]
     return f"{FOLD_VERSION}-{zlib.crc32(repr(fields).encode()):08x}"
@@ -151,5 +156,7 @@ def _restored(head: _Head, lines: Iterator[bytes]) -> Unsettled:
     task_decoder = msgspec.json.Decoder(Task)
     agents = [agent_decoder.decode(next(lines, b"")) for _ in range(head.agents)]
     joins = [join_decoder.decode(next(lines, b"")) for _ in range(head.joins)]
-    unsettled.restore(head.seq, map(task_decoder.decode, lines), agents, joins)
+    place_decoder = msgspec.json.Decoder(Place)
+    places = [place_decoder.decode(next(lines, b"")) for _ in range(head.places)]
+    unsettled.restore(head.seq, map(task_decoder.decode, lines), agents, joins, places)
     return unsettled

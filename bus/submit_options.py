@@ -32,6 +32,8 @@ class SubmitOptions(TypedDict, total=False):
     repo: str
     after: Sequence[str]
     requires: dict[str, str]
+    affinity: str
+    affinity_wait: Duration
 
 
 def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
@@ -42,7 +44,9 @@ def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
     """
     fields: dict[str, Any] = {}
     for name, value in options.items():
-        if name in ("timeout", "start_within", "silence", "expires", "delay"):
+        if name == "affinity_wait":
+            fields["affinity_ms"] = _limit_ms(cast("Duration", value), name)
+        elif name in ("timeout", "start_within", "silence", "expires", "delay"):
             fields[f"{name}_ms"] = (
                 None if value is None else _limit_ms(cast("Duration", value), name)
             )

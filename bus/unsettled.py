@@ -11,6 +11,7 @@ from typing import Final
 
 from fleetlog.bus.core import (
     AgentState,
+    Queue,
     Task,
     due,
     evolve,
@@ -19,6 +20,7 @@ from fleetlog.bus.core import (
     permits,
     resume,
 )
+from fleetlog.bus.core.affinity import Affinities, Place
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.join import Join
 from fleetlog.bus.core.joins import Joins
@@ -45,6 +47,8 @@ class Unsettled:
         """The last that have."""
         self.joins = Joins(self.tasks)
         """What waits for other tasks."""
+        self.affinities = Affinities()
+        """Where tasks with one key last ran."""
         self.seq = 0
         """The last event that was taken."""
         self.violation_count = 0
@@ -54,7 +58,12 @@ class Unsettled:
         self._due: list[tuple[datetime, str, int]] = []
 
     def restore(
-        self, seq: int, tasks: Iterable[Task], agents: Iterable[AgentState], joins: Iterable[Join]
+        self,
+        seq: int,
+        tasks: Iterable[Task],
+        agents: Iterable[AgentState],
+        joins: Iterable[Join],
+        places: Iterable[Place] = (),
     ) -> None:
         """Begins with what is known up to event `seq` instead of with nothing."""
         self.seq = seq
@@ -63,6 +72,7 @@ class Unsettled:
         for task in tasks:
             self._keep(Task(id=task.id), task)
         self.joins.restore(seq, joins)
+        self.affinities.restore(places)
 
     def take(self, stored: Stored) -> Recorded:
         """Takes the next event of the log."""
@@ -92,8 +102,14 @@ class Unsettled:
             if task is None or task.version != version:
                 continue
             if (command := due(task, now)) is not None:
-                found.append((task, command))
+                found.append((task, self.placed(task, command)))
         return found
+
+    def placed(self, task: Task, command: AnyCommand) -> AnyCommand:
+        """A `Queue` command with the host on which the task is to be offered first; others as they are."""
+        if not isinstance(command, Queue):
+            return command
+        return self.affinities.placed(task, command, self.agents.values())
 
     def put_back(self, task: Task, now: datetime) -> None:
         """What was to do for the task could not be done: it comes again."""
@@ -110,6 +126,7 @@ class Unsettled:
         self._count_violation(before, record)
         self._keep(before, task)
         self.joins.take_task(before, task, record)
+        self.affinities.take_task(before, task, record)
 
     def _take_barrier(self, barrier_id: str, record: Recorded) -> None:
         if self.joins.take_barrier(barrier_id, record) or isinstance(record.event, UnknownEvent):

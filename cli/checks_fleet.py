@@ -16,7 +16,7 @@ from fleetlog.cli.checks import Check, error, ok, warning
 from fleetlog.cli.coordinator_seen import look_at_coordinator
 from fleetlog.cli.overview import AgentSeen
 from fleetlog.cli.pauses import describe_pause
-from fleetlog.schemas.requirements import offer_queue, requirements_text
+from fleetlog.schemas.requirements import requirements_text
 
 COORDINATOR_TIMEOUT_S: Final = 5.0
 LAG_MAX: Final = 10_000
@@ -29,7 +29,7 @@ SELECT
     (
         SELECT coalesce(list(lane), []) FROM (
             SELECT
-                queue, priority, requires, queued, claimed,
+                queue, priority, requires, offered_on, queued, claimed,
                 coalesce(oldest_queued_at < now() - INTERVAL {STUCK_S} SECOND, false) AS is_old
             FROM queue_requirements
             WHERE queued > 0
@@ -150,7 +150,7 @@ def _lanes(lanes: Sequence[LaneSeen], waiting: Sequence[dict[str, Any]]) -> Chec
     known = {(lane.queue, lane.priority): lane for lane in lanes}
     unserved, stuck = [], []
     for row in waiting:
-        lane = known.get((offer_queue(row["queue"], row["requires"]), row["priority"]))
+        lane = known.get((row["offered_on"], row["priority"]))
         name = f"{row['queued']} in {row['queue']} ({row['priority']})"
         if row["requires"]:
             name += f" that require {requirements_text(row['requires'])}"

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from fleetlog.bus.submit_options import with_options
-from fleetlog.cli import options
+from fleetlog.cli import options, placing
 from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
 from fleetlog.cli.items import Shape
@@ -84,7 +84,9 @@ def map_items(  # noqa: PLR0913 - one parameter per option
     expires: options.ExpiresOption = None,
     max_attempts: options.MaxAttemptsOption = None,
     delay: options.DelayOption = None,
-    requires: options.RequiresOption = None,
+    requires: placing.RequiresOption = None,
+    affinity: placing.AffinityOption = None,
+    affinity_wait: placing.AffinityWaitOption = None,
     unchecked: options.UncheckedOption = False,
     wait: Annotated[
         bool,
@@ -124,8 +126,7 @@ def map_items(  # noqa: PLR0913 - one parameter per option
         expires=expires,
         max_attempts=max_attempts,
         delay=delay,
-        requires=requires,
-    )
+    ) | placing.placing_options(requires=requires, affinity=affinity, affinity_wait=affinity_wait)
     if "map" in said.get("labels", {}):
         raise InvalidInput(
             "the label `map` is given by `fleetlog map` itself: name yours otherwise"

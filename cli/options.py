@@ -72,14 +72,6 @@ AfterOption = Annotated[
         help="Queue it only when this task has completed, and fail if that ends otherwise; may be repeated.",
     ),
 ]
-RequiresOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=VALUE",
-        help="Only agents with this label (host, os, version, executor.claude=yes, or their --label) run it;"
-        " may be repeated.",
-    ),
-]
 RepoOption = Annotated[
     str | None,
     typer.Option(
@@ -131,7 +123,6 @@ def submit_options(  # noqa: PLR0913 - one argument per option
     max_attempts: int | None,
     delay: str | None,
     after: Sequence[str] | None = None,
-    requires: Sequence[str] | None = None,
 ) -> SubmitOptions:
     """What was said, as the client takes it; what was not said keeps the task's defaults.
 
@@ -159,8 +150,6 @@ def submit_options(  # noqa: PLR0913 - one argument per option
         options["delay"] = delay
     if after:
         options["after"] = tuple(dict.fromkeys(after))
-    if requires:
-        options["requires"] = labels_of(requires, "requirement")
     return options
 
 

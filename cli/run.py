@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fleetlog.cli import connection, options, prompting
+from fleetlog.cli import connection, options, placing, prompting
 from fleetlog.cli.inputs import encode_object, json_of, pairs_of, repo_of
 from fleetlog.cli.lazy import plain_typer
 from fleetlog.cli.submitting import Submission, submit_and_tell
@@ -71,7 +71,9 @@ def run(  # noqa: PLR0913 - one parameter per option
     max_attempts: options.MaxAttemptsOption = None,
     delay: options.DelayOption = None,
     after: options.AfterOption = None,
-    requires: options.RequiresOption = None,
+    requires: placing.RequiresOption = None,
+    affinity: placing.AffinityOption = None,
+    affinity_wait: placing.AffinityWaitOption = None,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
     is_json: options.JsonOption = False,
@@ -118,8 +120,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         max_attempts=max_attempts,
         delay=delay,
         after=after,
-        requires=requires,
-    )
+    ) | placing.placing_options(requires=requires, affinity=affinity, affinity_wait=affinity_wait)
     if repo is not None:
         rules["repo"] = repo_of(repo)
     submission = Submission(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fleetlog.cli import options
+from fleetlog.cli import options, placing
 from fleetlog.cli.connection import run
 from fleetlog.cli.inputs import object_of
 from fleetlog.cli.submitting import Submission, submit_and_tell
@@ -36,7 +36,9 @@ def submit(  # noqa: PLR0913 - one parameter per option
     max_attempts: options.MaxAttemptsOption = None,
     delay: options.DelayOption = None,
     after: options.AfterOption = None,
-    requires: options.RequiresOption = None,
+    requires: placing.RequiresOption = None,
+    affinity: placing.AffinityOption = None,
+    affinity_wait: placing.AffinityWaitOption = None,
     unchecked: options.UncheckedOption = False,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
@@ -73,7 +75,9 @@ def submit(  # noqa: PLR0913 - one parameter per option
             max_attempts=max_attempts,
             delay=delay,
             after=after,
-            requires=requires,
+        )
+        | placing.placing_options(
+            requires=requires, affinity=affinity, affinity_wait=affinity_wait
         ),
         is_waiting=wait,
         wait_timeout=wait_timeout,

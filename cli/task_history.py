@@ -110,6 +110,7 @@ def task_fields(
         "answers": task.answers,
         "labels": task.spec.labels if task.spec else {},
         "requires": task.spec.requires if task.spec else {},
+        "affinity": task.spec.affinity if task.spec else None,
         "args": task.spec.args if task.spec and task.spec.args_ref is None else None,
         "args_ref": task.spec.args_ref if task.spec else None,
         "events": [recorded_fields(record) for record in history.events],
@@ -126,6 +127,8 @@ def waits_for(
         case "held" if gate is not None:
             is_early = task.due_at is not None and task.due_at > now
             return f"{gate}, and not before {instant_text(task.due_at)}" if is_early else gate
+        case "held" if task.spec and task.spec.affinity and task.due_at and task.due_at <= now:
+            return "a coordinator, to say on which host it is offered first"
         case "held" | "waiting" if task.due_at is not None:
             what = "time: may be queued at" if task.status == "held" else "retry at"
             late = ", a coordinator to do it" if task.due_at <= now else ""
@@ -133,6 +136,12 @@ def waits_for(
         case "queued" if queue is not None and queue.is_paused:
             resume = f"`fleetlog queue resume {queue.queue}` ends it"
             return f"queue {queue.queue}, which is {describe_pause(queue)}: {resume}"
+        case "queued" if task.moves_at is not None:
+            name = task.spec.queue if task.spec else "?"
+            return (
+                f"an agent of host {task.host} with a free slot for queue {name};"
+                f" any agent's from {instant_text(task.moves_at)} on"
+            )
         case "queued" if gate is not None:
             return gate
         case "queued":
@@ -206,6 +215,8 @@ def _work_rows(task: Task) -> list[tuple[str, str]]:
         rows.append(("labels", ", ".join(pairs)))
     if spec.requires:
         rows.append(("requires", one_line(requirements_text(spec.requires))))
+    if spec.affinity is not None:
+        rows.append(("affinity", one_line(spec.affinity)))
     if spec.key is not None:
         rows.append(("key", one_line(spec.key)))
     if spec.parent_id is not None:

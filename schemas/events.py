@@ -141,6 +141,8 @@ class TaskQueued(Event, tag="task.queued", frozen=True, kw_only=True):
     """The last session of an agent CLI that worked on it; a further attempt may go on with it."""
     answers: tuple[Answer, ...] = ()
     """What it asked so far, and was answered."""
+    host: str | None = None
+    """Only agents of this host are offered it, for the spec's `affinity_ms`; None: any that serve its queue."""
 
 
 class TaskClaimed(Event, tag="task.claimed", frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from fleetlog.schemas.subjects import Priority
 
 ATTEMPTS_DEFAULT: Final = 3
 TIMEOUT_DEFAULT_MS: Final = 3_600_000
+AFFINITY_DEFAULT_MS: Final = 30_000
 
 DurationMs = Annotated[int, Meta(ge=0, le=DURATION_MAX_MS)]
 PositiveMs = Annotated[int, Meta(ge=1, le=DURATION_MAX_MS)]
@@ -91,6 +92,10 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     None: the agent's only one, if it has one."""
     requires: Requirements = {}
     """Labels that an agent must have to run it, with exactly these values."""
+    affinity: Name | None = None
+    """Tasks with the same key run on one host, if they can: held until a coordinator has looked which."""
+    affinity_ms: PositiveMs = AFFINITY_DEFAULT_MS
+    """How long it is offered to that host alone; then any agent may run it."""
 
     @property
     def waits_for_tasks(self) -> bool:
@@ -101,6 +106,12 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def offered_on(self) -> str:
         """The queue in the subjects of its events: `queue`, or the one derived from it for what it requires."""
         return offer_queue(self.queue, self.requires)
+
+    def on_host(self, host: str | None) -> TaskSpec:
+        """As it is offered to agents of one host alone: that is one more label that they must have."""
+        if host is None:
+            return self
+        return msgspec.structs.replace(self, requires={**self.requires, "host": host})
 
 
 AFTER_MAX: Final = 1000

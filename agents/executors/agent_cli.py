@@ -63,7 +63,7 @@ class AgentCliArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     resume: Word | None = None
     """The session to go on with."""
     keep_session: bool = False
-    """A further attempt goes on with the session of the one before."""
+    """A further attempt goes on with the session of the one before, and with an affinity the next task does."""
     credential: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = None
     """Which credential it uses; by default the one named like its profile."""
     args: list[Text] = []
@@ -177,7 +177,12 @@ class AgentCliExecutor:
             return msgspec.structs.replace(
                 args, prompt=answer_text(run.answers[-1]) or "-", resume=run.session_id
             )
-        return _going_on(args, run) if args.keep_session else None
+        if not args.keep_session:
+            return None
+        if run.attempt > 1:
+            return _going_on(args, run)
+        # The session of the task before it that has the same affinity.
+        return msgspec.structs.replace(args, resume=args.resume or run.session_id)
 
     async def _preflight(
         self, attempt: Attempt, args: AgentCliArgs, program: str, environ: Mapping[str, str]

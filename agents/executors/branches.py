@@ -52,6 +52,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: Annotated[int, Meta(ge=1)] = ATTEMPTS_DEFAULT
     timeout: str | float | None = "1h"
     requires: dict[str, str] = {}
+    affinity: str | None = None
 
     def spec(self) -> TaskSpec:
         """The task, checked.
@@ -76,6 +77,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
             labels=self.labels,
             max_attempts=self.max_attempts,
             requires=self.requires,
+            affinity=self.affinity,
         )
         options: SubmitOptions = {"timeout": self.timeout}
         return check_spec(with_options(spec, options))

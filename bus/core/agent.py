@@ -22,6 +22,12 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     """Where it is in its life."""
     version: int = 0
     """Log sequence of its last event: what the next append must state."""
+    host: str = ""
+    """Where it runs."""
+    queues: tuple[str, ...] = ()
+    """What it serves."""
+    labels: dict[str, str] = {}
+    """What it offers."""
     end_id: str | None = None
     """The id of the event that ended it."""
 
@@ -39,8 +45,10 @@ def evolve_agent(agent: AgentState, record: Recorded) -> AgentState:
     if agent.is_ended:
         return agent
     match record.event:
-        case AgentStarted() if agent.status == "absent":
-            return msgspec.structs.replace(agent, status="running")
+        case AgentStarted(host=host, queues=queues, labels=labels) if agent.status == "absent":
+            return msgspec.structs.replace(
+                agent, status="running", host=host, queues=queues, labels=labels
+            )
         case AgentDraining():
             return msgspec.structs.replace(agent, status="draining")
         case AgentStopped():

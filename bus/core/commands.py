@@ -40,6 +40,10 @@ class Queue(Command, frozen=True, kw_only=True):
 
     is_open: bool = False
     """The tasks that it waits for let it run."""
+    host: str | None = None
+    """Offer it to agents of this host alone, for as long as its spec says."""
+    session_id: str | None = None
+    """The session of an agent CLI that is there, which an attempt may go on with."""
 
 
 class GiveAnswer(Command, frozen=True, kw_only=True):
@@ -49,6 +53,8 @@ class GiveAnswer(Command, frozen=True, kw_only=True):
     """`Task.asked`: which of its questions."""
     answer: Any
     """A JSON value."""
+    host: str | None = None
+    """As for `Queue`."""
 
 
 class GiveUp(Command, frozen=True, kw_only=True):

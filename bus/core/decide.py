@@ -141,7 +141,7 @@ def _stamp(command: Command, now: datetime) -> dict[str, Any]:
 
 def _submit(command: Submit, task: Task, now: datetime) -> TaskEvent | Refusal:
     if task.status == "absent" and task.version == 0:
-        is_held = command.spec.delay_ms or command.spec.waits_for_tasks
+        is_held = command.spec.delay_ms or command.spec.waits_for_tasks or command.spec.affinity
         kind = TaskHeld if is_held else TaskQueued
         return kind(spec=command.spec, digest=command.digest, **_stamp(command, now))
     if task.status == "absent":
@@ -151,6 +151,8 @@ def _submit(command: Submit, task: Task, now: datetime) -> TaskEvent | Refusal:
 
 
 def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
+    if task.moves_at is not None and task.moves_at <= now:
+        return _queued(command, task, now)
     if task.due_at is None or task.due_at > now or task.spec is None or task.digest is None:
         return Refusal("not_due", task)
     if task.waits_for_tasks and not command.is_open:
@@ -161,10 +163,14 @@ def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
 
 
 def _queued(
-    command: Command, task: Task, now: datetime, answers: tuple[Answer, ...] | None = None
+    command: Queue | GiveAnswer,
+    task: Task,
+    now: datetime,
+    answers: tuple[Answer, ...] | None = None,
 ) -> TaskQueued:
     assert task.spec is not None
     assert task.digest is not None
+    session_id = command.session_id if isinstance(command, Queue) else None
     return TaskQueued(
         spec=task.spec,
         digest=task.digest,
@@ -172,7 +178,8 @@ def _queued(
         failures=task.failures,
         losses=task.losses,
         submitted_at=task.submitted_at,
-        session_id=task.session_id,
+        session_id=task.session_id or session_id,
+        host=command.host,
         answers=task.answers if answers is None else answers,
         **_stamp(command, now),
     )

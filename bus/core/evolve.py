@@ -122,6 +122,7 @@ def _queued(task: Task, record: Recorded, event: TaskQueued) -> Task:
         digest=event.digest,
         submitted_at=task.submitted_at or event.submitted_at or record.stored_at,
         offer=record.seq,
+        host=event.host,
         since=record.stored_at,
         due_at=None,
         question=None,
@@ -130,7 +131,7 @@ def _queued(task: Task, record: Recorded, event: TaskQueued) -> Task:
         attempts=event.attempt - 1 if is_first else task.attempts,
         failures=event.failures if is_first else task.failures,
         losses=event.losses if is_first else task.losses,
-        session_id=event.session_id if is_first else task.session_id,
+        session_id=event.session_id or task.session_id,
     )
 
 

@@ -60,6 +60,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """When the log stored its first event."""
     offer: int = 0
     """Log sequence of the last `queued`; 0 before the first."""
+    host: str | None = None
+    """The host to whose agents alone the last `queued` offers it; None: to any."""
     since: datetime | None = None
     """When the log stored the event that led to `status`."""
     due_at: datetime | None = None
@@ -91,6 +93,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def waits_for_tasks(self) -> bool:
         """It is held until other tasks have settled; once they have, it never is again."""
         return self.status == "held" and self.spec is not None and self.spec.waits_for_tasks
+
+    @property
+    def moves_at(self) -> datetime | None:
+        """When a task that is offered to one host alone is offered to all; None for any other."""
+        if self.status != "queued" or self.host is None or self.spec is None or self.since is None:
+            return None
+        return instant_after(self.since, self.spec.affinity_ms)
 
     @property
     def is_settled(self) -> bool:

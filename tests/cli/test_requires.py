@@ -104,3 +104,32 @@ def test_map_waits_for_tasks_that_require_something(cli: CommandLine, fleet: str
 def test_a_requirement_without_a_value_is_wrong_usage(cli: CommandLine) -> None:
     for wrong in ("gpu", "gpu=", "=yes"):
         assert cli.run("submit", "quiet", "--requires", wrong).code == 2
+
+
+def test_an_affinity_is_shown_and_a_pause_holds_for_it(cli: CommandLine, fleet: str) -> None:
+    keyed = ("run", "--queue", fleet, "--affinity", fleet)
+    with agent(cli, "--queue", fleet, "--host", f"{fleet}-h"):
+        cli(*keyed, "--wait", "--wait-timeout", "50s", "--", "true")
+        cli("queue", "pause", fleet)
+        task_id = cli(*keyed, "--affinity-wait", "10m", "--", "true").out.strip()
+        assert any(
+            cli("task", "show", task_id, "--json").value["state"] == "queued" for _ in range(100)
+        )
+        cli("queue", "resume", fleet)
+        assert cli("task", "output", "--follow", task_id).code == 0
+    late = cli(*keyed, "--", "true").out.strip()
+    shown = cli("task", "show", late, "--json").value
+    assert shown["affinity"] == fleet
+    assert f"affinity   {fleet}" in cli("task", "show", late).out
+    [row] = cli(
+        *("sql", "--fresh", "--format", "json"),
+        f"SELECT queue, affinity FROM tasks WHERE task_id = '{task_id}'",
+    ).value
+    assert row == {"queue": fleet, "affinity": fleet}
+    cli("task", "cancel", late)
+
+
+def test_a_wait_without_an_affinity_is_wrong_usage(cli: CommandLine) -> None:
+    assert cli.run("submit", "quiet", "--affinity-wait", "5s").code == 2
+    assert cli.run("submit", "quiet", "--affinity", "").code == 2
+    assert cli.run("submit", "quiet", "--affinity", "a", "--affinity-wait", "0s").code == 2

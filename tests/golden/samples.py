@@ -82,6 +82,7 @@ _MEMBER_SPEC: Final = TaskSpec(
 _THEN_SPEC: Final = TaskSpec(handler="report", parent_id="p-1", continues="b-1")
 _REQUIRES: Final = {"gpu": "yes", "os": "linux"}
 _REQUIRING_SPEC: Final = TaskSpec(handler="train", queue="ml", requires=_REQUIRES)
+_AFFINITY_SPEC: Final = TaskSpec(handler="train", affinity="shop 7", affinity_ms=5_000)
 _AFTER_SPEC: Final = TaskSpec(handler="greet", after=("b-1-1", "t1"))
 _MEMBERS: Final = (
     Member("b-1-1", spec=_MEMBER_SPEC, digest="zTma3WGFyidJJQhIfbPmqQ"),
@@ -122,6 +123,9 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.queued.requires": events.TaskQueued(**_STAMP, spec=_REQUIRING_SPEC, digest=_DIGEST),
     "queue.derived.minimal": events.QueueDerived(**_STAMP, queue="ml", requires=_REQUIRES),
     "queue.derived.full": events.QueueDerived(**_FULL, queue="default", requires={"größe": "l xl"}),
+    "task.queued.affinity": events.TaskQueued(
+        **_STAMP, spec=_AFFINITY_SPEC, digest=_DIGEST, session_id=_SESSION, host="cube"
+    ),
     "task.queued.answered": events.TaskQueued(
         **_STAMP,
         spec=_SPEC,

@@ -66,6 +66,8 @@ SPECS = st.builds(
     barrier_id=st.none() | TOKEN,
     repo=st.none() | TOKEN | TOKEN.map("/{}".format),
     requires=st.dictionaries(NAME, NAME, max_size=3),
+    affinity=st.none() | NAME,
+    affinity_ms=st.integers(1, 20_000) | st.just(DURATION_MAX_MS),
 )
 WAITING_SPECS = st.builds(
     TaskSpec,
@@ -158,6 +160,7 @@ TASK_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         losses=WILD_INT,
         submitted_at=st.none() | INSTANT,
         answers=st.lists(_ANSWERS, max_size=2).map(tuple),
+        host=st.none() | TEXT,
     ),
     events.TaskClaimed: st.builds(
         events.TaskClaimed,

@@ -98,6 +98,8 @@ RULES = st.builds(
     start_within_ms=st.sampled_from([None, None, None, 4_000]),
     expires_ms=st.sampled_from([None, None, None, 20_000]),
     delay_ms=st.sampled_from([0, 0, 3_000]),
+    affinity=st.sampled_from([None, None, "key"]),
+    affinity_ms=st.sampled_from([900, 5_000]),
 )
 
 
@@ -168,7 +170,7 @@ class World:
             case "queue":
                 return Queue(id="c")
             case "due":
-                return resume(view) or due(view, self.now)
+                return resume(view) or self.placed(view)
             case "claim":
                 agent = f"a{step.actor}"
                 place = {"agent_id": agent, "worker_id": "w", "host": "h"}
@@ -197,6 +199,13 @@ class World:
                 return RequestCancel(id="c")
             case _:
                 return Expire(id="c")
+
+    def placed(self, view: Task) -> AnyCommand | None:
+        """What time brings; who has an affinity is offered to one host first."""
+        command = due(view, self.now)
+        if isinstance(command, Queue) and self.spec.affinity and view.status != "queued":
+            return msgspec.structs.replace(command, host="h", session_id="s")
+        return command
 
     def submit(self, *, other: bool) -> Submit:
         spec = msgspec.structs.replace(self.spec, handler="other") if other else self.spec

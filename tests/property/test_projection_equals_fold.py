@@ -170,7 +170,7 @@ def _spec(twist: int) -> TaskSpec:
         case 5:
             return TaskSpec(handler="large", args_ref=REF, barrier_id="b", after=("x", "y"))
         case 6:
-            return TaskSpec(handler="greet", continues="b")
+            return TaskSpec(handler="greet", continues="b", affinity="shop")
         case _:
             return TaskSpec(handler="greet")
 
@@ -419,6 +419,7 @@ def _expected_task(expected: Expected) -> list[dict[str, Any]]:
             "continues": spec.continues if spec else None,
             "after": list(spec.after) if spec else None,
             "requires": spec.requires if spec else None,
+            "affinity": spec.affinity if spec else None,
             "result": None if result is None or result_ref else bytes(result).decode(),
             "result_size": result_ref.size if result_ref else None,
             "result_sha256": result_ref.sha256 if result_ref else None,

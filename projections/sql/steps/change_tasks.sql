@@ -79,7 +79,8 @@ SELECT
             'barrier_id': NULL::VARCHAR,
             'continues': NULL::VARCHAR,
             'after': NULL::VARCHAR[],
-            'requires': NULL::MAP(VARCHAR, VARCHAR)
+            'requires': NULL::MAP(VARCHAR, VARCHAR),
+            'affinity': NULL::VARCHAR
         }
         ELSE {
             'handler': b.j.spec.handler,
@@ -100,7 +101,8 @@ SELECT
             'barrier_id': b.j.spec.barrier_id,
             'continues': b.j.spec.continues,
             'after': coalesce(b.j.spec.after, []),
-            'requires': coalesce(b.j.spec.requires, MAP {}::MAP(VARCHAR, VARCHAR))
+            'requires': coalesce(b.j.spec.requires, MAP {}::MAP(VARCHAR, VARCHAR)),
+            'affinity': b.j.spec.affinity
         }
     END AS spec,
     coalesce(o.submitted_at, g.submitted_at) AS submitted_at,
@@ -118,6 +120,7 @@ SELECT
     END AS asked,
     f.offer AS "offer",
     CASE WHEN q.seq IS NULL THEN o.offered_at ELSE q.stored_at END AS offered_at,
+    CASE WHEN q.seq IS NULL THEN o.lane ELSE q.lane END AS lane,
     f.fence AS fence,
     CASE
         WHEN f.fence IS NULL THEN NULL

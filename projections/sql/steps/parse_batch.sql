@@ -25,7 +25,7 @@ parsed AS (
                     "parent_id": "VARCHAR", "delay_ms": "BIGINT",
                     "args_ref": {"sha256": "VARCHAR", "size": "BIGINT"},
                     "barrier_id": "VARCHAR", "continues": "VARCHAR", "after": ["VARCHAR"],
-                    "requires": "MAP(VARCHAR, VARCHAR)"
+                    "requires": "MAP(VARCHAR, VARCHAR)", "affinity": "VARCHAR"
                 },
                 "digest": "VARCHAR", "attempt": "BIGINT", "failures": "BIGINT", "losses": "BIGINT",
                 "submitted_at": "TIMESTAMPTZ", "agent_id": "VARCHAR", "worker_id": "VARCHAR",
@@ -74,6 +74,7 @@ SELECT
     kind,
     word[4] AS thing_id,
     CASE kind WHEN 'task' THEN coalesce(d.base, word[5]) WHEN 'queue' THEN word[4] END AS queue,
+    CASE WHEN kind = 'task' THEN word[5] END AS lane,
     CASE WHEN kind = 'task' THEN word[6] END AS priority,
     CASE WHEN kind = 'worker' THEN word[5] END AS worker_id,
     CASE

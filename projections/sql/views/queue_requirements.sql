@@ -3,6 +3,7 @@ SELECT
     spec.queue AS queue,
     spec.priority AS priority,
     coalesce(spec.requires, MAP {}::MAP(VARCHAR, VARCHAR)) AS requires,
+    lane AS offered_on,
     count(*) AS tasks,
     count(*) FILTER (WHERE state = 'queued') AS queued,
     count(*) FILTER (WHERE state = 'claimed') AS claimed,

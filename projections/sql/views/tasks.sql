@@ -34,6 +34,7 @@ SELECT
     spec.args_ref.sha256 AS args_sha256,
     spec.labels AS labels,
     spec.requires AS requires,
+    spec.affinity AS affinity,
     spec.key AS key,
     spec.max_attempts AS max_attempts,
     spec.timeout_ms AS timeout_ms,
@@ -49,7 +50,7 @@ FROM (
     FROM store.settled_tasks
     UNION ALL BY NAME
     SELECT
-        * EXCLUDE (spec_seq, offer, offered_at, fence, lease),
+        * EXCLUDE (spec_seq, offer, offered_at, lane, fence, lease),
         NULL::TIMESTAMPTZ AS settled_at,
         NULL::BIGINT AS settled_seq,
         NULL::JSON AS result,
