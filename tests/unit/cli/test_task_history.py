@@ -152,7 +152,7 @@ def test_a_task_with_an_affinity_waits_for_its_host_and_then_for_any() -> None:
     offered = fold(queued(progress={"host": "cube"}, **key))
     assert waits_for(offered, at(1), None, "gate") == (
         "an agent of host cube with a free slot for queue default;"
-        " any agent's from 2026-01-01T00:00:05.000Z on"
+        " any agent's from 2026-01-01 00:00:05.000Z on"
     )
     assert waits_for(fold(queued(**key)), at(1)) == "an agent with a free slot for queue default"
 
