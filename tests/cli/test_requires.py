@@ -76,6 +76,8 @@ def test_map_requires_it_of_every_item_and_sql_says_so(cli: CommandLine, fleet: 
     assert (rows[fleet]["queued"], rows[fleet]["needs"]) == (7, {"tpu=v9": 6})
     assert not [name for name in rows if name.startswith(f"{fleet}-needs")]
     assert "6 tpu=v9" in cli("queue", "list").out
+    derived = cli("log", "tail", "--type", "queue.derived").out
+    assert f"of={fleet} requires=tpu=v9" in derived
     found = cli(
         *("sql", "--fresh", "--format", "json"),
         f"SELECT requires, count(*) AS n FROM tasks WHERE queue = '{fleet}' GROUP BY ALL ORDER BY n",
