@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from fleetlog.schemas.durations import DURATION_MAX_MS, parse_duration
 from fleetlog.schemas.errors import InvalidInput
+from fleetlog.schemas.questions import check_question
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +36,25 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
 
     reason: str = "the handler called it off"
     """Recorded with the outcome."""
+
+
+class NeedInput(Exception):
+    """Return or raise it to ask a person; the attempt ends, and the worker is free.
+
+    `fleetlog task answer` answers, and then another attempt finds the answer in `ctx.answer`. It counts as no
+    failure. The task waits for as long as it takes, or until it expires.
+
+    Args:
+        question: for a person.
+        choices: what may be answered; without any, anything.
+
+    Raises:
+        InvalidInput: the question has no text, or the choices are not different, short texts.
+    """
+
+    def __init__(self, question: str, *, choices: Sequence[str] = ()) -> None:
+        super().__init__(question)
+        self.question = check_question(question, choices)
 
 
 class PermanentError(Exception):

@@ -30,7 +30,7 @@ from fleetlog.agents.worker_process import WorkerDied
 from fleetlog.agents.worktrees.failures import WorktreeFailed
 from fleetlog.agents.worktrees.records import Tree
 from fleetlog.agents.worktrees.worktrees import Lease, Worktrees
-from fleetlog.bus.core import Cancel, Complete, Fail, Refusal, Task, decide
+from fleetlog.bus.core import Cancel, Complete, Fail, Refusal, Return, Task, decide
 from fleetlog.bus.errors import ObjectLost, TransportError
 from fleetlog.bus.fanning_out import make_members
 from fleetlog.bus.fleet import Fleet
@@ -315,7 +315,8 @@ class Attempts:
     async def _with_worktree(self, attempt: Attempt, tree: Tree, end: Ending) -> Ending:
         """The end with where the attempt's work stands; its folder stays if a person may want to look."""
         assert self._worktrees is not None
-        is_kept = attempt.why == "lost" or isinstance(end, Fail | Cancel)
+        is_asking = isinstance(end, Return) and end.question is not None
+        is_kept = attempt.why == "lost" or isinstance(end, Fail | Cancel) or is_asking
         attempt.tree, report = await self._worktrees.save(tree, is_kept=is_kept)
         return msgspec.structs.replace(end, worktree=report)
 
@@ -428,6 +429,7 @@ def _run(task: Task, deadline: datetime | None) -> Run:
         labels=task.spec.labels,
         parent_id=task.spec.parent_id,
         session_id=task.session_id,
+        answers=task.answers,
     )
 
 

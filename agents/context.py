@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,7 @@ from fleetlog.bus.submit_options import Duration
 from fleetlog.schemas.children import Child
 from fleetlog.schemas.fan_outs import Policy, Stragglers
 from fleetlog.schemas.ids import derived_id, key_id
+from fleetlog.schemas.questions import Answer
 from fleetlog.schemas.specs import TaskSpec
 
 Emit: TypeAlias = Callable[[Literal["log", "progress"], str, float | None], None]
@@ -37,6 +38,7 @@ class Context:
         attempt: 1 for the first claim.
         fence: the log sequence of the claim; a later claim has a higher one.
         deadline: when this attempt's time is up, aware UTC; None without a time-out.
+        answers: what earlier attempts asked with `NeedInput`, and was answered, in order.
     """
 
     def __init__(  # noqa: PLR0913 - all that an attempt can have
@@ -50,11 +52,13 @@ class Context:
         leave: Leave | None = None,
         children: str | Sequence[Child] = (),
         gather: Gather | None = None,
+        answers: Sequence[Answer] = (),
     ) -> None:
         self.task_id = task_id
         self.attempt = attempt
         self.fence = fence
         self.deadline = deadline
+        self.answers = tuple(answers)
         self._emit = emit
         self._leave = leave
         self._children = children
@@ -66,6 +70,11 @@ class Context:
     def idempotency_key(self) -> str:
         """The same in every attempt of the task and in no other task: give it to what has side effects."""
         return self.task_id
+
+    @property
+    def answer(self) -> Any:
+        """The last answer, mostly a text; None before the first: `answers` tells it from null."""
+        return self.answers[-1].answer if self.answers else None
 
     @property
     def children(self) -> Sequence[Child]:

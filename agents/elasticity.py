@@ -99,9 +99,9 @@ class Elasticity:
         counts: dict[str, int] = {}
         oldest: dict[str, datetime] = {}
         for lane, backlog in backlogs:
-            counts[lane.queue] = counts.get(lane.queue, 0) + backlog.count
-            first = oldest.get(lane.queue, backlog.oldest_at)
-            oldest[lane.queue] = min(first, backlog.oldest_at)
+            queue = self._feeder.base_of(lane.queue)
+            counts[queue] = counts.get(queue, 0) + backlog.count
+            oldest[queue] = min(oldest.get(queue, backlog.oldest_at), backlog.oldest_at)
         return [
             Waiting(queue, count, max(0.0, (now - oldest[queue]).total_seconds()))
             for queue, count in counts.items()

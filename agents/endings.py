@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from fleetlog.agents.frames import (
+    Asked,
     Cancelled,
     Deferred,
     Done,
@@ -27,6 +28,7 @@ from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.events import AllowanceUse
 from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES
+from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import read_json
 
 STORE_AWAY_MS: Final = 30_000
@@ -64,6 +66,10 @@ def of_done(end: End, done: Done) -> Ending:
             )
         case Succeeded(result):
             return _complete(end, base, result)
+        case Asked(question, choices):
+            # Like a success, whatever it was told meanwhile: with the answer it need not do it all again.
+            asked = Question(text=question, choices=choices)
+            return Return(error_class="needs_input", error=question, question=asked, **base)
         case Cancelled(reason):
             return Cancel(reason=reason, **base)
         case Stopped() if end.why is None:

@@ -8,7 +8,7 @@ from typing import TypedDict, TypeVar, Unpack, overload
 
 import msgspec
 
-from fleetlog.agents.answers import Cancel, PermanentError, Retry, duration_ms
+from fleetlog.agents.answers import Cancel, NeedInput, PermanentError, Retry, duration_ms
 from fleetlog.agents.context import Context
 from fleetlog.agents.handlers import Handler
 from fleetlog.bus.call import DECLARED, TaskOptions
@@ -17,7 +17,7 @@ from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.specs import Backoff, check_spec
 from fleetlog.schemas.subjects import Priority
 
-__all__ = ["Agent", "Cancel", "Context", "PermanentError", "Retry", "TaskSettings"]
+__all__ = ["Agent", "Cancel", "Context", "NeedInput", "PermanentError", "Retry", "TaskSettings"]
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -48,6 +48,8 @@ class TaskSettings(TypedDict, total=False):
     """Without output or another sign of life: no limit."""
     expires: Duration
     """From submitted to settled: no limit."""
+    requires: Mapping[str, str]
+    """Labels that its agents must have: none."""
 
 
 class Agent:

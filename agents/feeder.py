@@ -58,11 +58,10 @@ class Feeder:
         self._offers = offers
         self._pool = pool
         self._lanes = tuple(Lane(queue, priority) for queue in queues for priority in PRIORITIES)
-        self._order = LaneOrder(
-            self._lanes,
-            {name: share.weight for name, share in queues.items()},
-            is_asked=self._is_asked,
-        )
+        self._weights = {name: share.weight for name, share in queues.items()}
+        self._bases: dict[str, str] = {}
+        """Of queues that are parts of others, of which."""
+        self._order = self._ordered()
         self._start = start
         self._adopt = adopt
         self._clock = clock
@@ -88,6 +87,10 @@ class Feeder:
         """All that it serves."""
         return tuple(dict.fromkeys(lane.queue for lane in self._lanes))
 
+    def base_of(self, queue: str) -> str:
+        """The queue that it is a part of; itself if it is none."""
+        return self._bases.get(queue, queue)
+
     @property
     def is_draining(self) -> bool:
         """It starts nothing more."""
@@ -112,6 +115,21 @@ class Feeder:
         """Makes ready; call before `run`."""
         await self._offers.bind(self._lanes, self._arrived, self._lost)
 
+    async def serve(self, queue: str, base: str) -> None:
+        """Serves a part of one of its queues from now on: both have one limit, and weigh as much each.
+
+        Raises:
+            TransportError, ConfigError: see `Offers.bind`; nothing has changed.
+        """
+        lanes = tuple(Lane(queue, priority) for priority in PRIORITIES)
+        await self._offers.bind(lanes, self._arrived, self._lost)
+        self._bases[queue] = base
+        self._weights[queue] = self._weights[base]
+        self._lanes += lanes
+        self._watches.update((lane, _Watch()) for lane in lanes)
+        self._order = self._ordered()
+        self._reopen()
+
     def drain(self) -> None:
         """Starts nothing more; what still arrives is given back."""
         self._is_draining = self._is_closed = True
@@ -135,6 +153,9 @@ class Feeder:
             await self._sweep()
             await self._wait()
 
+    def _ordered(self) -> LaneOrder:
+        return LaneOrder(self._lanes, self._weights, is_asked=self._is_asked)
+
     async def _sweep(self) -> None:
         """Asks every lane that has no standing request, in order, while something is free."""
         if self._bounced:
@@ -151,7 +172,7 @@ class Feeder:
         if not self._is_asked(lane):
             return 0
         if self._room:
-            count = min(count, self._room.get(lane.queue, count))
+            count = min(count, self._room.get(self.base_of(lane.queue), count))
         found = await self._offers.take(lane, count)
         for offer in found:
             self._place(offer)
@@ -167,7 +188,7 @@ class Feeder:
         watch = self._watches[lane]
         watch.left = max(1, self._pool.free_count)
         if self._room:
-            watch.left = min(watch.left, self._room.get(lane.queue, watch.left))
+            watch.left = min(watch.left, self._room.get(self.base_of(lane.queue), watch.left))
         watch.until = self._clock.monotonic() + WATCH_S - 0.5
         self._offers.expect(lane, watch.left, WATCH_S)
 
@@ -192,8 +213,9 @@ class Feeder:
         self._lost()
 
     def _sort_out(self) -> None:
-        full = (queue for queue, room in self._room.items() if not room)
-        self._shut = self._paused.union(full)
+        full = {queue for queue, room in self._room.items() if not room}
+        parts = (queue for queue, base in self._bases.items() if base in full)
+        self._shut = self._paused.union(full, parts)
         if self._is_closed:
             self._open = {}
         else:
@@ -224,8 +246,8 @@ class Feeder:
             if is_taken:
                 self._bounced[offer.seq] = offer
             return False
-        if self._room and offer.lane.queue in self._room:
-            self._fill(offer.lane.queue, slot)
+        if self._room and (base := self.base_of(offer.lane.queue)) in self._room:
+            self._fill(base, slot)
         self._order.note_start(offer.lane)
         self._start(offer, slot)
         return True
@@ -242,6 +264,6 @@ class Feeder:
             return
         self._sort_out()
         for lane, watch in self._watches.items():
-            if lane.queue == queue:
+            if self.base_of(lane.queue) == queue:
                 watch.left = 0
         self._wake.set()

@@ -13,6 +13,7 @@ import msgspec
 
 from fleetlog.schemas.beats import OutputChunk
 from fleetlog.schemas.events import ErrorClass, Usage
+from fleetlog.schemas.questions import Answer
 
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """One message; a larger one is refused at the sender."""
@@ -55,6 +56,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="run")
     """The file with the members' outcomes, for a continuation: a `Child` as JSON in each line."""
     env: dict[str, str] | None = None
     """What its environment has besides, such as the identity of its commits; the task's own goes before."""
+    answers: tuple[Answer, ...] = ()
+    """What earlier attempts asked, and was answered."""
 
 
 class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
@@ -199,6 +202,15 @@ class Deferred(msgspec.Struct, frozen=True, array_like=True, tag="deferred"):
     """Not before this."""
 
 
+class Asked(msgspec.Struct, frozen=True, array_like=True, tag="asked"):
+    """The attempt needs an answer of a person, and another one goes on with it; it does not count."""
+
+    question: str
+    """For people, at most `ERROR_BYTES_MAX`."""
+    choices: tuple[str, ...] = ()
+    """What may be answered; empty: anything."""
+
+
 class Limited(msgspec.Struct, frozen=True, array_like=True, tag="limited"):
     """The attempt ended because its credential can't be used now; it is given back and does not count."""
 
@@ -225,7 +237,7 @@ class Stopped(msgspec.Struct, frozen=True, array_like=True, tag="stopped"):
     """The attempt ended without a result because of `Stop`, or because its worker was told to end."""
 
 
-Outcome = Succeeded | Failed | Deferred | Limited | Cancelled | Stopped
+Outcome = Succeeded | Failed | Deferred | Asked | Limited | Cancelled | Stopped
 
 
 class Utilization(msgspec.Struct, frozen=True, array_like=True, tag="utilization"):

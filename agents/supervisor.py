@@ -18,12 +18,14 @@ import msgspec
 from fleetlog.agents.attempts import Attempt, Attempts
 from fleetlog.agents.claims import Claims
 from fleetlog.agents.credential_gate import CredentialGate
+from fleetlog.agents.derived_lanes import DerivedLanes
 from fleetlog.agents.elasticity import Elasticity
 from fleetlog.agents.feeder import Feeder
 from fleetlog.agents.lanes import QueueShare
 from fleetlog.agents.leftovers import Leftovers
 from fleetlog.agents.memory_watch import MemoryWatch
 from fleetlog.agents.outflow import Outflow
+from fleetlog.agents.own_labels import built_in_labels
 from fleetlog.agents.own_loss import OwnLoss
 from fleetlog.agents.pool import PoolOptions, Slot, WorkerPool
 from fleetlog.agents.recorder import Recorder
@@ -36,7 +38,7 @@ from fleetlog.bus.background import background, first_of
 from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.offers import Offer
-from fleetlog.bus.queues import follow_queues, read_queues
+from fleetlog.bus.queues import read_queues
 from fleetlog.bus.rules import load_task
 from fleetlog.schemas.beats import Beat
 from fleetlog.schemas.events import Strain
@@ -69,7 +71,7 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
     app: str | None = None
     """`module:attribute` of the `Agent` with the handlers."""
     labels: dict[str, str] = {}
-    """What it offers, for matching."""
+    """What it offers, for matching; besides, and rather than, the built-in ones."""
     drain_s: float = 30.0
     """How long running attempts get when it is told to stop."""
     stop_s: float = 15.0
@@ -105,6 +107,18 @@ class Supervisor:
         self._gauges = gauges or HostGauges(self._folder)
         self._options = options
         self.host = options.host or host_name()
+        self.labels = {
+            **built_in_labels(
+                host=self.host,
+                version=options.version,
+                profiles=options.profiles,
+                environ=options.environ,
+            ),
+            **options.labels,
+            # Not for anybody to choose: tasks with an affinity are offered to it.
+            "host": self.host,
+        }
+        """What it offers: tasks that require some of it come here."""
         self.ready = asyncio.Event()
         """Set while it takes offers."""
         self.wishes = Wishes(lambda: len(self._attempts.live))
@@ -184,7 +198,7 @@ class Supervisor:
             queues=self._queues(),
             workers=self._options.workers,
             concurrency=self._options.concurrency,
-            labels=self._options.labels,
+            labels=self.labels,
             handlers={name: msgspec.Raw(schema) for name, schema in pool.handlers.items()},
             workers_max=self._options.workers_max,
         )
@@ -205,7 +219,7 @@ class Supervisor:
             )
             await self._gate.bind()
             queues = await read_queues(self._fleet.log)
-            feeder.pause(queues.paused)
+            lanes = DerivedLanes(self._fleet, feeder, queues, self.labels)
             strains = StrainWatch(
                 self._gauges,
                 self._options.floors,
@@ -215,9 +229,10 @@ class Supervisor:
             )
             strains.look()
             await feeder.bind()
+            await lanes.bind()
             loops = (
                 *(feeder.run(), self._loss.run(), self._keep_leases(), self._fleet.offers.run()),
-                *(follow_queues(self._fleet.log, queues, feeder.pause), strains.run()),
+                *(lanes.run(), strains.run()),
                 *(*self._memory_watch(pool), *self._elasticity(pool, feeder)),
                 Leftovers(self._fleet.system.clock).run(),
             )

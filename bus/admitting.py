@@ -9,6 +9,7 @@ from typing import Final
 
 from fleetlog.bus.core import Queue, Refusal, Task, decide
 from fleetlog.bus.core.admission import Admission, AdmissionAct, Admit, Exhaust
+from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.limits import Limit
 from fleetlog.bus.errors import ConflictError, TransportError
 from fleetlog.bus.fleet import Fleet
@@ -32,6 +33,7 @@ class Admitter:
         admission: the fold.
         read_to: waits until the fold has taken the event with this sequence.
         changed: called when an act could not be done, as more may be owed although the fold has taken nothing.
+        placed: says of a command that queues a task where that is to be offered.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class Admitter:
         admission: Admission,
         read_to: Callable[[int], Awaitable[None]],
         changed: Callable[[], None],
+        placed: Callable[[Task, AnyCommand], AnyCommand],
     ) -> None:
         self._fleet = fleet
         self._admission = admission
         self._read_to = read_to
         self._changed = changed
+        self._placed = placed
 
     async def do(self, act: AdmissionAct) -> None:
         """Does it; what can't be done for now comes again."""
@@ -93,7 +97,7 @@ class Admitter:
         logger.warning("budget %s is used up (%s): %s", state.key, resource, state.budget.action)
 
     async def _admit(self, act: Admit) -> None:
-        offers, left = self._offers(act.tasks)
+        offers, left = await self._offers(act.tasks)
         if not offers:
             # A clock that was set back, perhaps: it is decided anew.
             await self._fleet.system.clock.sleep(AGAIN_S)
@@ -131,7 +135,7 @@ class Admitter:
         subject = Subject(self._fleet.name, "limit", limit.id, "admitted")
         return entry(subject, limit.version, event)
 
-    def _offers(
+    async def _offers(
         self, tasks: tuple[Task, ...]
     ) -> tuple[list[tuple[Task, Append]], tuple[Task, ...]]:
         """The tasks' `queued`, as many as one batch should hold, and the tasks that are left."""
@@ -140,12 +144,13 @@ class Admitter:
         size = 0
         for position, task in enumerate(tasks):
             command = Queue(id=f"{task.id}-{task.version}-admit", is_open=True, is_admitted=True)
-            event = decide(command, task, self._fleet.log.now())
+            event = decide(self._placed(task, command), task, self._fleet.log.now())
             if isinstance(event, Refusal):
                 later.append(task)
                 continue
             if not isinstance(event, TaskQueued):
                 continue  # someone has asked for its end, and that comes by another way
+            await self._fleet.derived.ensure_for(event)
             append = entry(subject_of(self._fleet.name, task, event), task.version, event)
             size += len(append.data)
             if offers and size > BATCH_BYTES_MAX:

@@ -47,6 +47,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     """From submitted to settled."""
     limits: tuple[str, ...] = ()
     """It starts only while these limits have room."""
+    requires: dict[str, str] = {}
+    """Labels that its agents must have."""
 
     def spec(self, args: bytes = b"{}") -> TaskSpec:
         """A task of this handler; `args` is one JSON object."""
@@ -63,6 +65,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
             silence_ms=self.silence_ms,
             expires_ms=self.expires_ms,
             limits=self.limits,
+            requires=self.requires,
         )
 
 

@@ -7,10 +7,11 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import msgspec
 
+from fleetlog.bus.answering import answer_task
 from fleetlog.bus.bounds import KnownBounds
 from fleetlog.bus.cancelling import abandon, cancel_task
 from fleetlog.bus.core import Refusal, Submit, Task, decide, evolve
@@ -346,6 +347,10 @@ class Client:
                 f"task {task_id} is {asked.outcome.state} already; nothing was changed"
             )
 
+    async def answer(self, task_id: str, value: Any, *, actor: str | None = None) -> None:
+        """Answers what the task asks (`NeedInput`); see `answer_task` for the limits and errors."""
+        await answer_task(self.fleet, task_id, value, actor=actor)
+
     async def get(self, task_id: str) -> History:
         """The task and all its events.
 
@@ -397,6 +402,8 @@ class Client:
         if is_large and is_stored:
             # Before the event that names it.
             await self.fleet.objects.put(args)
+        if is_stored:
+            await self.fleet.derived.ensure((spec,))
         return task_id, Submit(id=self.fleet.system.new_id(), spec=spec, digest=digest)
 
     def _append_first(self, task_id: str, command: Submit) -> asyncio.Future[int]:

@@ -230,14 +230,24 @@ class Coordinator:
         """Like `_act`, for what waits for sets of tasks: what of it has to wait holds up nothing else."""
         await self.ready.wait()
         joins = self._unsettled.joins
-        joiner = Joiner(self._fleet, joins, self._read_to, self._stir, self._unsettled.let_in)
+        unsettled = self._unsettled
+        joiner = Joiner(
+            self._fleet,
+            joins,
+            self._read_to,
+            self._stir,
+            let_in=unsettled.let_in,
+            placed=unsettled.placed,
+        )
         await self._carry_out(joins, joiner.do, self._folded, ACTS_MAX)
 
     async def _admit(self) -> None:
         """Like `_join`, for what has to be let in."""
         await self.ready.wait()
         admission = self._unsettled.admission
-        admitter = Admitter(self._fleet, admission, self._read_to, self._stirred.set)
+        admitter = Admitter(
+            self._fleet, admission, self._read_to, self._stirred.set, self._unsettled.placed
+        )
         await self._carry_out(admission, admitter.do, self._stirred, ADMISSIONS_MAX)
 
     async def _carry_out(
@@ -292,6 +302,7 @@ class Coordinator:
             event = decide(command, task, self._fleet.log.now())
             if isinstance(event, Refusal):
                 return
+            await self._fleet.derived.ensure_for(event)
             seq = await self._fleet.log.append(
                 entry(subject_of(self._fleet.name, task, event), task.version, event)
             )

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from fleetlog.bus.core import Submit, Task, decide
-from fleetlog.bus.core.decide import Refusal
+from fleetlog.bus.core.refusal import Refusal
 from fleetlog.bus.errors import ConflictError, KeyTaken, ObjectLost
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import Append, entry
@@ -152,6 +152,7 @@ async def make_members(fleet: Fleet, barrier_id: str, plan: FanOutSpec) -> None:
 
 async def append_first(fleet: Fleet, barrier_id: str, members: Sequence[Member]) -> list[str]:
     """Appends the first events of these; answers the ids of those that were there already."""
+    await fleet.derived.ensure(each.spec for each in members if each.spec is not None)
     appended = [fleet.log.append(first_append(fleet, barrier_id, each)) for each in members]
     known: list[str] = []
     errors: list[BaseException] = []

@@ -11,6 +11,7 @@ import msgspec
 
 from fleetlog.bus.background import background
 from fleetlog.bus.beside import Beats, Hints, Outputs
+from fleetlog.bus.derived import DerivedQueues
 from fleetlog.bus.embedded.runtime import Target, attest_durability
 from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.jetstream.beside import NatsBeats, NatsHints, NatsOutputs
@@ -59,6 +60,8 @@ class Fleet(msgspec.Struct, frozen=True):
     """How much the log still takes."""
     durability: str
     """`always`, `relaxed` or `unattested`."""
+    derived: DerivedQueues
+    """The queues of tasks that require something of their agent."""
 
 
 @asynccontextmanager
@@ -110,6 +113,7 @@ async def open_fleet(
                 link=connection,
                 room=Room(connection, name, system.clock, store=target.store),
                 durability=durability,
+                derived=DerivedQueues(log, system),
             )
 
 

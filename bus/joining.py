@@ -10,6 +10,7 @@ import msgspec
 
 from fleetlog.bus.core import Queue, Refusal, RequestCancel, Task, decide
 from fleetlog.bus.core.barrier import why_released
+from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.join import (
     Abandon,
     Join,
@@ -55,6 +56,7 @@ class Joiner:
         read_to: waits until the fold has taken the event with this sequence.
         changed: called when an act is done, as more may be owed although the fold has taken nothing.
         let_in: takes a task that waits for no other one any more, but has to be let in.
+        placed: says of a command that queues a task where that is to be offered.
     """
 
     def __init__(
@@ -64,10 +66,12 @@ class Joiner:
         read_to: Callable[[int], Awaitable[None]],
         changed: Callable[[], None],
         let_in: Callable[[Task], None],
+        placed: Callable[[Task, AnyCommand], AnyCommand],
     ) -> None:
         self._fleet = fleet
         self._changed = changed
         self._let_in = let_in
+        self._placed = placed
         self._joins = joins
         self._read_to = read_to
 
@@ -108,6 +112,8 @@ class Joiner:
                 await self._tell(act)
 
     async def _make(self, join: Join, member: Member) -> None:
+        assert member.spec is not None
+        await self._fleet.derived.ensure((member.spec,))
         try:
             seq = await self._fleet.log.append(first_append(self._fleet, join.id, member))
         except ConflictError:
@@ -196,10 +202,11 @@ class Joiner:
         if isinstance(act.command, Queue) and task.needs_admission:
             self._let_in(task)
             return
-        event = decide(act.command, task, self._fleet.log.now())
+        event = decide(self._placed(task, act.command), task, self._fleet.log.now())
         if isinstance(event, Refusal):
             await self._put_back(act)  # a clock that was set back, perhaps: it is decided anew
             return
+        await self._fleet.derived.ensure_for(event)
         subject = subject_of(self._fleet.name, task, event)
         seq = await self._fleet.log.append(entry(subject, task.version, event))
         if isinstance(event, TerminalEvent):

@@ -57,7 +57,7 @@ class Offers(Protocol):
     async def bind(
         self, lanes: Sequence[Lane], arrived: Callable[[Offer], None], lost: Callable[[], None]
     ) -> None:
-        """Makes the lanes' consumers where they are missing.
+        """Makes the lanes' consumers where they are missing; again with more lanes, and the same callbacks.
 
         Args:
             lanes: which to serve.

@@ -1,8 +1,8 @@
-"""Pausing queues: who reads it, who says it."""
+"""What is said of queues themselves: who reads it, and who pauses them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from fleetlog.bus.core.queues import QueueState, evolve_queue
 from fleetlog.bus.errors import ConflictError
@@ -11,6 +11,7 @@ from fleetlog.bus.log import EventLog, entry
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.events import QueuePaused, QueueResumed, verb_of
 from fleetlog.schemas.ids import check_id
+from fleetlog.schemas.requirements import satisfies
 from fleetlog.schemas.subjects import Subject, guard, queues
 
 
@@ -24,8 +25,19 @@ class Queues:
 
     @property
     def paused(self) -> frozenset[str]:
-        """The names of those that are paused."""
-        return frozenset(name for name, state in self.states.items() if state.is_paused)
+        """The names of those that are paused; of a queue that is, all that are derived from it too."""
+        own = {name for name, state in self.states.items() if state.is_paused}
+        return frozenset(own.union(n for n, state in self.states.items() if state.base in own))
+
+    def derived_for(self, queues: Collection[str], labels: Mapping[str, str]) -> list[QueueState]:
+        """The queues that who serves `queues` and has these labels serves besides."""
+        return [
+            state
+            for state in self.states.values()
+            if state.base in queues
+            and state.queue not in queues
+            and satisfies(labels, state.requires)
+        ]
 
     def take(self, page: list[Stored]) -> None:
         """Takes events of queues, in order."""
@@ -46,13 +58,11 @@ async def read_queues(log: EventLog) -> Queues:
     return found
 
 
-async def follow_queues(
-    log: EventLog, known: Queues, changed: Callable[[frozenset[str]], None]
-) -> None:
-    """Keeps `known` up, and says which are paused whenever that may have changed; for ever."""
+async def follow_queues(log: EventLog, known: Queues, changed: Callable[[], None]) -> None:
+    """Keeps `known` up, and says when it may have changed; for ever."""
     async for page in log.follow(after=known.seq, subjects=queues(log.fleet)):
         known.take(page)
-        changed(known.paused)
+        changed()
 
 
 async def queue_state(log: EventLog, queue: str) -> QueueState:

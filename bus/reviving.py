@@ -114,6 +114,7 @@ async def _submit(
         )
     spec = msgspec.structs.replace(spec, key=None, delay_ms=0)
     await fleet.room.check(spec)
+    await fleet.derived.ensure((spec,))
     command = Submit(
         id=fleet.system.new_id(),
         spec=spec,

@@ -59,11 +59,12 @@ async def execute(log: EventLog, command: AnyCommand, task: Task) -> Decided | R
 
 
 def subject_of(fleet: str, task: Task, event: TaskEvent) -> Subject:
-    """Where an event of a task goes: the queue and priority of its spec."""
+    """Where an event of a task goes: the queue on which it is offered, and the priority of its spec."""
     spec = event.spec if isinstance(event, TaskHeld | TaskQueued) else task.spec
     if spec is None:
         raise TaskNotFound(f"task {task.id} has no history in this log that could be continued")
-    return Subject(fleet, "task", task.id, verb_of(event), queue=spec.queue, priority=spec.priority)
+    queue = (spec.on_host(event.host) if isinstance(event, TaskQueued) else spec).offered_on
+    return Subject(fleet, "task", task.id, verb_of(event), queue=queue, priority=spec.priority)
 
 
 def after(decided: Decided, log: EventLog) -> Task:

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from fleetlog.bus.core import AgentState, Lease, Task
+from fleetlog.bus.core.affinity import Place
 from fleetlog.bus.core.budgets import BudgetState
 from fleetlog.bus.core.join import Join
 from fleetlog.bus.core.limits import Limit
@@ -23,6 +24,7 @@ from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.budgets import Budget, Spent
 from fleetlog.schemas.events import LimitSet, ScheduleSet
 from fleetlog.schemas.fan_outs import FanOutSpec, Member
+from fleetlog.schemas.questions import Answer, Question
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 logger = logging.getLogger("fleetlog.coordinator")
@@ -36,6 +38,7 @@ PARTS: Final[dict[str, type[msgspec.Struct]]] = {
     "limits": Limit,
     "budgets": BudgetState,
     "schedules": Schedule,
+    "places": Place,
 }
 """What a fold consists of beside its tasks."""
 _PIECE_BYTES: Final = 1024 * 1024
@@ -115,7 +118,8 @@ class Snapshots:
 def stamp() -> str:
     """What this version's states look like."""
     kinds: tuple[type[msgspec.Struct], ...] = (
-        *(Task, Lease, TaskSpec, Backoff, FanOutSpec, Member, Budget, Spent, LimitSet, ScheduleSet),
+        *(Task, Lease, TaskSpec, Backoff, FanOutSpec, Member, Budget, Spent, LimitSet),
+        *(ScheduleSet, Question, Answer),
         *PARTS.values(),
     )
     fields = [kind.__struct_fields__ for kind in kinds]

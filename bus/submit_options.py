@@ -36,6 +36,9 @@ class SubmitOptions(TypedDict, total=False):
     budgets: Sequence[str]
     budget: Budget
     fair_key: str
+    requires: dict[str, str]
+    affinity: str
+    affinity_wait: Duration
 
 
 def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
@@ -46,7 +49,9 @@ def with_options(spec: TaskSpec, options: SubmitOptions) -> TaskSpec:
     """
     fields: dict[str, Any] = {}
     for name, value in options.items():
-        if name in ("timeout", "start_within", "silence", "expires", "delay"):
+        if name == "affinity_wait":
+            fields["affinity_ms"] = _limit_ms(cast("Duration", value), name)
+        elif name in ("timeout", "start_within", "silence", "expires", "delay"):
             fields[f"{name}_ms"] = (
                 None if value is None else _limit_ms(cast("Duration", value), name)
             )

@@ -134,6 +134,10 @@ class SyncClient:
         """See `Client.cancel`."""
         self.wait(self._client.cancel(task_id, reason=reason))
 
+    def answer(self, task_id: str, value: Any, *, actor: str | None = None) -> None:
+        """See `Client.answer`."""
+        self.wait(self._client.answer(task_id, value, actor=actor))
+
     def get(self, task_id: str) -> History:
         """See `Client.get`."""
         return self.wait(self._client.get(task_id))

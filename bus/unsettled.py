@@ -22,6 +22,7 @@ from fleetlog.bus.core import (
     resume,
 )
 from fleetlog.bus.core.admission import Admission
+from fleetlog.bus.core.affinity import Affinities
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.joins import Joins
 from fleetlog.bus.core.schedules import Schedules
@@ -50,6 +51,8 @@ class Unsettled:
         """What waits for other tasks."""
         self.schedules = Schedules()
         """What makes tasks at set times."""
+        self.affinities = Affinities()
+        """Where tasks with one key last ran."""
         self.seq = 0
         """The last event that was taken."""
         self.violation_count = 0
@@ -68,6 +71,7 @@ class Unsettled:
             "limits": list(self.admission.limits.values()),
             "budgets": list(self.admission.budgets.values()),
             "schedules": list(self.schedules.known.values()),
+            "places": self.affinities.packed(),
         }
 
     def restore(self, seq: int, tasks: Iterable[Task], parts: Mapping[str, Iterable[Any]]) -> None:
@@ -80,6 +84,7 @@ class Unsettled:
         self.joins.restore(seq, parts["joins"])
         self.admission.restore(parts["limits"], parts["budgets"])
         self.schedules.restore(parts["schedules"])
+        self.affinities.restore(parts["places"])
 
     def take(self, stored: Stored) -> Recorded:
         """Takes the next event of the log."""
@@ -115,10 +120,10 @@ class Unsettled:
             if task is None or task.version != version:
                 continue
             command = due(task, now)
-            if isinstance(command, Queue) and task.needs_admission:
+            if isinstance(command, Queue) and task.needs_admission and task.status != "queued":
                 self.let_in(task)
             elif command is not None:
-                found.append((task, command))
+                found.append((task, self.placed(task, command)))
         found += self.admission.commands(most - len(found))
         return found
 
@@ -127,6 +132,12 @@ class Unsettled:
         self.admission.want(task)
         if (end := expires_at(task)) is not None:
             self._await(end, task)
+
+    def placed(self, task: Task, command: AnyCommand) -> AnyCommand:
+        """A `Queue` command with the host on which the task is to be offered first; others as they are."""
+        if not isinstance(command, Queue):
+            return command
+        return self.affinities.placed(task, command, self.agents.values())
 
     def put_back(self, task: Task, now: datetime) -> None:
         """What was to do for the task could not be done: it comes again."""
@@ -146,6 +157,7 @@ class Unsettled:
         self.joins.take_task(before, task, record)
         self.admission.take_task(before, task, record)
         self.schedules.take_task(before, task, record)
+        self.affinities.take_task(before, task, record)
 
     def _take_barrier(self, barrier_id: str, record: Recorded) -> None:
         if self.joins.take_barrier(barrier_id, record) or isinstance(record.event, UnknownEvent):

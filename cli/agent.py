@@ -119,6 +119,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
       fleetlog agent --queue shop --worktree ~/src/shop
       fleetlog --url nats://hub:4222 agent --queue gpu --queue default
       fleetlog agent --credential claude=key
+      fleetlog agent --label gpu=yes        # for tasks with --requires gpu=yes
     """
     if ctx.invoked_subcommand is not None:
         return

@@ -16,6 +16,7 @@ from fleetlog.cli.checks import Check, error, ok, warning
 from fleetlog.cli.coordinator_seen import look_at_coordinator
 from fleetlog.cli.overview import AgentSeen
 from fleetlog.cli.pauses import describe_pause
+from fleetlog.schemas.requirements import requirements_text
 
 COORDINATOR_TIMEOUT_S: Final = 5.0
 LAG_MAX: Final = 10_000
@@ -28,9 +29,9 @@ SELECT
     (
         SELECT coalesce(list(lane), []) FROM (
             SELECT
-                queue, priority, queued, claimed,
+                queue, priority, requires, offered_on, queued, claimed,
                 coalesce(oldest_queued_at < now() - INTERVAL {STUCK_S} SECOND, false) AS is_old
-            FROM queue_depth
+            FROM queue_requirements
             WHERE queued > 0
         ) AS lane
     ) AS lanes
@@ -149,8 +150,10 @@ def _lanes(lanes: Sequence[LaneSeen], waiting: Sequence[dict[str, Any]]) -> Chec
     known = {(lane.queue, lane.priority): lane for lane in lanes}
     unserved, stuck = [], []
     for row in waiting:
-        lane = known.get((row["queue"], row["priority"]))
+        lane = known.get((row["offered_on"], row["priority"]))
         name = f"{row['queued']} in {row['queue']} ({row['priority']})"
+        if row["requires"]:
+            name += f" that require {requirements_text(row['requires'])}"
         if lane is None:
             unserved.append(name)
         elif row["is_old"] and row["queued"] + row["claimed"] > lane.pending + lane.in_hand:
@@ -165,7 +168,7 @@ def _lanes(lanes: Sequence[LaneSeen], waiting: Sequence[dict[str, Any]]) -> Chec
         return warning(
             "queues",
             f"no agent has ever served: {', '.join(unserved)}",
-            "start one with `fleetlog agent --queue QUEUE`, or cancel these tasks",
+            "start one with `fleetlog agent --queue QUEUE`, with --label for what they require, or cancel them",
         )
     pending, in_hand = sum(lane.pending for lane in lanes), sum(lane.in_hand for lane in lanes)
     return ok("queues", f"{pending} on offer, {in_hand} taken, in {len(lanes)} lanes")

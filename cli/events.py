@@ -8,7 +8,16 @@ import msgspec
 
 from fleetlog.cli.rendering import instant_text, one_line, shortened
 from fleetlog.schemas.envelope import Recorded, Stored, UnknownEvent, open_stored
-from fleetlog.schemas.events import Event, ScheduleSet, TaskHeld, TaskQueued, WorkerRefused, type_of
+from fleetlog.schemas.events import (
+    Event,
+    QueueDerived,
+    ScheduleSet,
+    TaskHeld,
+    TaskQueued,
+    WorkerRefused,
+    type_of,
+)
+from fleetlog.schemas.requirements import requirements_text
 
 _SHOWN: Final = (
     *("attempt", "attempts", "agent_id", "worker_id", "host", "pid", "exit_code", "signal"),
@@ -87,6 +96,8 @@ def _summary(event: Event) -> str:
         words.append(f"members={fan_out.count} policy={fan_out.policy}")
         if fan_out.then is not None:
             words.append(f"then={fan_out.then.task_id}")
+    if isinstance(event, QueueDerived):
+        words.append(f"of={event.queue} requires={one_line(requirements_text(event.requires))}")
     if isinstance(event, WorkerRefused):
         words.append(f"task={event.task_id} would-be={event.verb}")
     for name in _SHOWN:

@@ -1,4 +1,4 @@
-"""What a task waits for: other tasks, room under its limits and budgets, or its turn."""
+"""What a task waits for besides time: other tasks, room, its turn, or an agent that can run it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fleetlog.bus.errors import ProjectionError, TaskNotFound, Unavailable
 from fleetlog.bus.many import each_of
 from fleetlog.cli.asking import ask_rows, literal
 from fleetlog.cli.barrier import read_barrier
+from fleetlog.cli.requirements import agent_text
 from fleetlog.cli.room import room_text
 
 _NAMED_MAX: Final = 3
@@ -21,6 +22,8 @@ WHERE state = 'open' AND parent_id = {task_id} ORDER BY opened_at, barrier_id
 
 async def gate_of(client: Client, task: Task) -> str | None:
     """Such as `2 of 5 members of barrier X, task Y`, `limit github (3 of 3)`; None if for nothing such."""
+    if task.status == "queued" and task.spec is not None and task.spec.requires:
+        return await agent_text(client.fleet, task.spec)
     if task.status == "claimed":
         return await _gathered_text(client, task.id)
     if task.status not in ("held", "waiting") or task.spec is None:

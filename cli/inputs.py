@@ -59,16 +59,16 @@ def encode_object(fields: Mapping[str, object], what: str) -> msgspec.Raw:
         raise InvalidInput(f"the {what} must be UTF-8 text: {error}") from error
 
 
-def labels_of(pairs: Sequence[str] | None) -> dict[str, str]:
+def labels_of(pairs: Sequence[str] | None, what: str = "label") -> dict[str, str]:
     """Labels from `NAME=VALUE` texts.
 
     Raises:
         InvalidInput: one has no `=`, or no name or value.
     """
-    labels = pairs_of(pairs, "label")
+    labels = pairs_of(pairs, what)
     for name, value in labels.items():
         if not value:
-            raise InvalidInput(f"label {name!r} has no value: write {name}=VALUE")
+            raise InvalidInput(f"{what} {name!r} has no value: write {name}=VALUE")
     return labels
 
 

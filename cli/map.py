@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from fleetlog.bus.submit_options import with_options
-from fleetlog.cli import options
+from fleetlog.cli import options, placing
 from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
 from fleetlog.cli.items import Shape
@@ -88,6 +88,9 @@ def map_items(  # noqa: PLR0913 - one parameter per option
     budget: options.BudgetOption = None,
     tree_budget: options.TreeBudgetOption = None,
     fair_key: options.FairKeyOption = None,
+    requires: placing.RequiresOption = None,
+    affinity: placing.AffinityOption = None,
+    affinity_wait: placing.AffinityWaitOption = None,
     unchecked: options.UncheckedOption = False,
     wait: Annotated[
         bool,
@@ -131,7 +134,7 @@ def map_items(  # noqa: PLR0913 - one parameter per option
         budget=budget,
         tree_budget=tree_budget,
         fair_key=fair_key,
-    )
+    ) | placing.placing_options(requires=requires, affinity=affinity, affinity_wait=affinity_wait)
     if "map" in said.get("labels", {}):
         raise InvalidInput(
             "the label `map` is given by `fleetlog map` itself: name yours otherwise"

@@ -23,6 +23,7 @@ from fleetlog.cli.items import Shape
 from fleetlog.cli.lines import Line, is_rereadable, lines_of_file, lines_that_come
 from fleetlog.cli.outcomes import outcome_fields
 from fleetlog.cli.rendering import json_text, one_line, printable, shortened, write_json
+from fleetlog.cli.requirements import note_missing
 from fleetlog.cli.submitting import ANSWER_TIMEOUT_S
 from fleetlog.cli.tally import LABEL, Tally
 from fleetlog.schemas.durations import parse_duration
@@ -158,6 +159,7 @@ async def fan_out_and_tell(
         )
         if wanted.is_checked and client.handlers.is_empty:
             say("no agent has run in this fleet yet; the tasks wait")
+        await note_missing(client.fleet, wanted.shape.template)
         if not wanted.is_waiting:
             _tell_submitted(fanned_out, map_id, is_json=wanted.is_json)
             return 0
@@ -255,7 +257,10 @@ async def _wait(
     then = fanned_out.continuation_id
     total = len(fanned_out.task_ids) + (then is not None)
     tasks = TaskSet(client.fleet, (LABEL, map_id), lambda _outcome: None)
-    follow = tasks.follow(after=fanned_out.seq, queue=wanted.shape.template.queue)
+    template = wanted.shape.template
+    # The continuation requires nothing, and so is in another queue than tasks that do.
+    queue = "*" if template.requires else template.queue
+    follow = tasks.follow(after=fanned_out.seq, queue=queue)
     with MapProgress(Tally(map_id, total, submitted=total), tasks):
         async with background(follow):
             return await fanned_out.result(wanted.wait_timeout_s)

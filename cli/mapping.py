@@ -21,6 +21,7 @@ from fleetlog.cli.items import Shape
 from fleetlog.cli.lines import Line, is_rereadable, lines_of_file, lines_that_come
 from fleetlog.cli.map_outcomes import MapOutcomes
 from fleetlog.cli.rendering import write_json
+from fleetlog.cli.requirements import note_missing
 from fleetlog.cli.tally import LABEL, Tally
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.specs import TaskSpec
@@ -96,7 +97,7 @@ class _Map:
             self._tell_submitted()
             return 0
         after = await self._client.fleet.log.end()
-        queue = self._shape.template.queue
+        queue = self._shape.template.offered_on
         with self._progress(self._tasks):
             async with background(self._tasks.follow(after=after, queue=queue)):
                 await self._submit()
@@ -130,6 +131,7 @@ class _Map:
             raise source.refused
         if self._wanted.is_checked and self._client.handlers.is_empty and self._tally.submitted:
             say("no agent has run in this fleet yet; the tasks wait")
+        await note_missing(self._client.fleet, self._shape.template)
 
     def _note(self, submitted: Submitted) -> None:
         task_id = submitted.task_id

@@ -49,6 +49,7 @@ SELECT
         ) AS depth
     ) AS queues,
     (SELECT count(*) FROM barriers WHERE state = 'open') AS open_barriers,
+    (SELECT count(*) FROM tasks WHERE question IS NOT NULL) AS needs_input,
     {
         'completed': count(*) FILTER (WHERE state = 'completed'),
         'failed': count(*) FILTER (WHERE state = 'failed'),
@@ -86,6 +87,8 @@ class AgentSeen(msgspec.Struct, frozen=True, kw_only=True):
     """How many workers it keeps; the least, if there is a most."""
     workers_max: int | None = None
     """The most workers, when much waits; None: always `workers_min`."""
+    labels: dict[str, str] = {}
+    """What it offers, for tasks that require it."""
 
     @property
     def busy(self) -> int:
@@ -155,6 +158,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """Outcomes of the last minute; None without a projector."""
     open_barriers: int | None = None
     """Fan-outs that wait for their members; None without a projector."""
+    needs_input: int | None = None
+    """Tasks that wait for a person's answer; None without a projector."""
     credentials: tuple[PausedCredential, ...] = ()
     """Which can't be used now: tasks that need them wait."""
     coordinator: CoordinatorSeen | None = None
@@ -199,6 +204,7 @@ async def take_overview(client: Client, settings: Settings) -> Overview:
         paused=paused,
         last_minute=answer.get("last_minute"),
         open_barriers=answer.get("open_barriers"),
+        needs_input=answer.get("needs_input"),
         credentials=tuple(_paused(known.values(), fleet.log.now())),
         coordinator=coordinator,
         lost=await look_at_lost(fleet),
@@ -314,6 +320,7 @@ def _seen(
         workers_max=started.workers_max,
         version=started.version,
         strains=strains,
+        labels=started.labels,
     )
 
 

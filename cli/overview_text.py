@@ -24,6 +24,10 @@ def describe(seen: Overview) -> str:
         parts.append(
             f"barriers     {seen.open_barriers} open, see `fleetlog barrier list --state open`"
         )
+    if seen.needs_input:
+        parts.append(
+            f"questions    {seen.needs_input} wait for an answer, see `fleetlog task list --needs-input`"
+        )
     parts += [_credential_text(paused) for paused in seen.credentials]
     if seen.last_minute is not None:
         outcomes = ", ".join(f"{count} {state}" for state, count in seen.last_minute.items())

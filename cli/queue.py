@@ -24,6 +24,7 @@ from fleetlog.cli.pauses import describe_pause
 from fleetlog.cli.rendering import instant_text, write_json
 from fleetlog.cli.tables import write_table
 from fleetlog.schemas.ids import check_id
+from fleetlog.schemas.requirements import requirements_text
 
 app = plain_typer(no_args_is_help=True)
 
@@ -31,8 +32,20 @@ QueuesArgument = Annotated[list[str], typer.Argument(metavar="QUEUE...", help="T
 
 _COUNTS: Final = ("held", "queued", "claimed", "waiting")
 _QUESTION: Final = f"""
-SELECT queue, {", ".join(f"sum({name})::BIGINT AS {name}" for name in _COUNTS)}
-FROM queue_depth GROUP BY queue
+SELECT d.*, coalesce(n.needs, []) AS needs
+FROM (
+    SELECT queue, {", ".join(f"sum({name})::BIGINT AS {name}" for name in _COUNTS)}
+    FROM queue_depth GROUP BY queue
+) AS d
+LEFT JOIN (
+    SELECT queue, list({{'requires': requires, 'tasks': tasks}}) AS needs
+    FROM (
+        SELECT queue, requires, sum(tasks)::BIGINT AS tasks
+        FROM queue_requirements WHERE cardinality(requires) > 0
+        GROUP BY ALL
+    )
+    GROUP BY queue
+) AS n USING (queue)
 """  # noqa: S608 - names of our own
 
 
@@ -61,6 +74,8 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     """Tasks that run."""
     waiting: int | None
     """Tasks between two attempts."""
+    needs: dict[str, int] | None
+    """How many of all these require what of their agent, such as `gpu=yes`."""
 
 
 @app.callback()
@@ -73,7 +88,7 @@ def _queue() -> None:
 
 @app.command("list")
 def list_queues(ctx: typer.Context, *, is_json: JsonOption = False) -> None:
-    """List queues: whether they are paused, who serves them, and what waits in them.
+    """List queues: whether they are paused, who serves them, what waits in them, and what it needs.
 
     All that have unsettled tasks, that an agent serves, or that were ever paused.
 
@@ -147,7 +162,7 @@ async def _list(ctx: typer.Context, *, is_json: bool) -> None:
     if is_json:
         write_json(rows)
     elif rows:
-        names = ("queue", "state", *_COUNTS, "agents", "since", "actor", "reason")
+        names = ("queue", "state", *_COUNTS, "needs", "agents", "since", "actor", "reason")
         write_table(names, [_cells(row) for row in rows])
     else:
         say("no queues: no agent serves one, and no task waits")
@@ -164,14 +179,27 @@ async def _rows(client: Client) -> list[QueueRow]:
         say(f"what waits is not known here: {error}")
         depths = None
     nothing: dict[str, Any] = dict.fromkeys(_COUNTS, None if depths is None else 0)
-    return [
-        QueueRow(
-            **_fields(states.get(name, QueueState(queue=name))),
-            agents=served[name],
-            **{what: (depths or {}).get(name, nothing)[what] for what in _COUNTS},
+    nothing["needs"] = None if depths is None else []
+    # One that was derived from another one is a part of that; on its own it is shown if someone paused it.
+    own = {name for name, state in states.items() if state.base is None or state.is_paused}
+    rows = []
+    for name in sorted({*own, *served, *(depths or ())}):
+        depth = (depths or {}).get(name, nothing)
+        rows.append(
+            QueueRow(
+                **_fields(states.get(name, QueueState(queue=name))),
+                agents=served[name],
+                **{what: depth[what] for what in _COUNTS},
+                needs=_needs(depth["needs"]),
+            )
         )
-        for name in sorted({*states, *served, *(depths or ())})
-    ]
+    return rows
+
+
+def _needs(found: list[dict[str, Any]] | None) -> dict[str, int] | None:
+    if found is None:
+        return None
+    return {requirements_text(each["requires"]): each["tasks"] for each in found}
 
 
 def _served(agents: tuple[AgentSeen, ...]) -> Counter[str]:
@@ -185,8 +213,10 @@ def _fields(state: QueueState) -> dict[str, Any]:
 
 def _cells(row: QueueRow) -> list[object]:
     since = row.paused_at if row.is_paused else row.resumed_at
+    needs = "; ".join(f"{count} {what}" for what, count in (row.needs or {}).items())
     return [
         *(row.queue, "paused" if row.is_paused else "open"),
         *(getattr(row, name) for name in _COUNTS),
-        *(row.agents, instant_text(since) if since else None, row.actor, row.reason),
+        *(needs or None, row.agents),
+        *(instant_text(since) if since else None, row.actor, row.reason),
     ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fleetlog.cli import connection, options, prompting
+from fleetlog.cli import connection, options, placing, prompting
 from fleetlog.cli.inputs import encode_object, json_of, pairs_of, repo_of
 from fleetlog.cli.lazy import plain_typer
 from fleetlog.cli.submitting import Submission, submit_and_tell
@@ -77,6 +77,9 @@ def run(  # noqa: PLR0913 - one parameter per option
     tree_budget: options.TreeBudgetOption = None,
     fair_key: options.FairKeyOption = None,
     after: options.AfterOption = None,
+    requires: placing.RequiresOption = None,
+    affinity: placing.AffinityOption = None,
+    affinity_wait: placing.AffinityWaitOption = None,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
     is_json: options.JsonOption = False,
@@ -121,7 +124,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         tree_budget=tree_budget,
         fair_key=fair_key,
         after=after,
-    )
+    ) | placing.placing_options(requires=requires, affinity=affinity, affinity_wait=affinity_wait)
     if repo is not None:
         rules["repo"] = repo_of(repo)
     submission = Submission(

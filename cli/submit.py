@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fleetlog.cli import options
+from fleetlog.cli import options, placing
 from fleetlog.cli.connection import run
 from fleetlog.cli.inputs import object_of
 from fleetlog.cli.submitting import Submission, submit_and_tell
@@ -41,6 +41,9 @@ def submit(  # noqa: PLR0913 - one parameter per option
     tree_budget: options.TreeBudgetOption = None,
     fair_key: options.FairKeyOption = None,
     after: options.AfterOption = None,
+    requires: placing.RequiresOption = None,
+    affinity: placing.AffinityOption = None,
+    affinity_wait: placing.AffinityWaitOption = None,
     unchecked: options.UncheckedOption = False,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
@@ -81,6 +84,9 @@ def submit(  # noqa: PLR0913 - one parameter per option
             tree_budget=tree_budget,
             fair_key=fair_key,
             after=after,
+        )
+        | placing.placing_options(
+            requires=requires, affinity=affinity, affinity_wait=affinity_wait
         ),
         is_waiting=wait,
         wait_timeout=wait_timeout,

@@ -14,6 +14,7 @@ from fleetlog.cli.failures import say
 from fleetlog.cli.options import seconds_to_wait
 from fleetlog.cli.outcomes import tell_outcome
 from fleetlog.cli.rendering import write_json
+from fleetlog.cli.requirements import note_missing
 from fleetlog.cli.waiting import wait_for
 from fleetlog.schemas.specs import TaskSpec, check_spec
 
@@ -59,6 +60,7 @@ async def submit_and_tell(ctx: typer.Context, submission: Submission) -> int:
         )
         if submission.is_checked and client.handlers.is_empty:
             say("no agent has run in this fleet yet; the task waits")
+        await note_missing(client.fleet, spec)
         if not submission.is_waiting:
             _tell_submitted(submitted, is_json=submission.is_json)
             return 0

@@ -9,6 +9,7 @@ import typer
 
 from fleetlog.bus.queues import queue_state
 from fleetlog.cli.actor import ReasonOption
+from fleetlog.cli.answering import answer_and_tell, value_of
 from fleetlog.cli.artifacts import Wanted as ArtifactWanted
 from fleetlog.cli.artifacts import tell_artifacts
 from fleetlog.cli.asking import ask_rows
@@ -37,7 +38,7 @@ TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's id
 
 @app.callback()
 def _task() -> None:
-    """List, show and cancel tasks, and read what they printed and left behind.
+    """List, show, answer and cancel tasks, and read what they printed and left behind.
 
     Example: fleetlog task list --state failed
     """
@@ -62,6 +63,12 @@ def list_tasks(  # noqa: PLR0913 - one parameter per option
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="With this label only; may be repeated."),
     ] = None,
+    needs_input: Annotated[
+        bool,
+        typer.Option(
+            "--needs-input", help="Those that wait for an answer only, with their question."
+        ),
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many.")] = 50,
     is_json: JsonOption = False,
 ) -> None:
@@ -70,12 +77,14 @@ def list_tasks(  # noqa: PLR0913 - one parameter per option
     Examples:
       fleetlog task list --state failed --state expired
       fleetlog task list --label team=search --limit 10 --json
+      fleetlog task list --needs-input
     """
     wanted = Wanted(
         states=tuple(state or ()),
         queue=queue,
         handler=handler,
         labels=labels_of(label),
+        needs_input=needs_input,
         limit=limit,
     )
     run(_list(ctx, list_sql(wanted), is_json=is_json))
@@ -143,6 +152,37 @@ def artifact(
     """
     wanted = ArtifactWanted(task_id=task, name=name, attempt=attempt, out=out, is_json=is_json)
     run(_artifact(ctx, wanted))
+
+
+@app.command()
+def answer(
+    ctx: typer.Context,
+    task: TaskArgument,
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TEXT]", help="The answer; - reads it from stdin.", show_default=False
+        ),
+    ] = None,
+    *,
+    json_value: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="A JSON value as the answer, instead of a text."),
+    ] = None,
+    is_json: JsonOption = False,
+) -> None:
+    """Answer what a task asks, so that it goes on.
+
+    A handler asks by NeedInput("which branch?"), a command by a line {"type": "need_input", "question": …}, an
+    agent CLI by ending with such a line. The task then waits for as long as it takes, on no worker. Its next
+    attempt has the answer; a session of an agent CLI goes on with it. Of two answers the first one counts.
+
+    Examples:
+      fleetlog task list --needs-input
+      fleetlog task answer 06f1k3s8zq4v5w6x7y8z9a0b1c main
+      fleetlog task answer 06f1k3s8zq4v5w6x7y8z9a0b1c - < letter.txt
+    """
+    run(_answer(ctx, task, value_of(text, json_value), is_json=is_json))
 
 
 @app.command()
@@ -247,6 +287,8 @@ async def _show(ctx: typer.Context, task_id: str, *, is_json: bool) -> None:
         queue = None
         if task.status == "queued" and task.spec is not None:
             queue = await queue_state(log, task.spec.queue)
+            if not queue.is_paused:
+                queue = await queue_state(log, task.spec.offered_on)
         gate = await gate_of(client, task)
         attempts = attempts_of(history.events, task.id)
         refused = await refused_results(log, task.id, attempts)
@@ -272,6 +314,11 @@ async def _output(
 async def _artifact(ctx: typer.Context, wanted: ArtifactWanted) -> None:
     async with connected(ctx) as client:
         await tell_artifacts(client, wanted)
+
+
+async def _answer(ctx: typer.Context, task_id: str, value: object, *, is_json: bool) -> None:
+    async with connected(ctx) as client:
+        await answer_and_tell(client, task_id, value, is_json=is_json)
 
 
 async def _cancel(ctx: typer.Context, wanted: CancelWanted) -> int:

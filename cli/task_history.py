@@ -11,6 +11,7 @@ import msgspec
 from fleetlog.bus.core import Task, evolve, permits
 from fleetlog.bus.core.queues import QueueState
 from fleetlog.bus.outcomes import History, outcome_of
+from fleetlog.cli.answering import answered_text, how_to_answer, question_text
 from fleetlog.cli.events import recorded_fields, recorded_line
 from fleetlog.cli.pauses import describe_pause
 from fleetlog.cli.rendering import instant_text, json_text, one_line
@@ -25,6 +26,7 @@ from fleetlog.schemas.events import (
 )
 from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import ObjectRef
+from fleetlog.schemas.requirements import requirements_text
 
 _RESULT_MAX: Final = 2000
 _NAMED_MAX: Final = 20
@@ -80,7 +82,7 @@ def task_fields(
         history: the task.
         now: the log's time.
         queue: that of a task on offer.
-        gate: the tasks that it waits for, in words.
+        gate: the tasks that it waits for, or what kind of agent, in words.
     """
     task = history.task
     outcome = outcome_of(task.id, task.outcome) if task.outcome is not None else None
@@ -106,7 +108,13 @@ def task_fields(
         "schedule": task.spec.schedule if task.spec else None,
         "continuation_id": fan_out.then.task_id if fan_out and fan_out.then else None,
         "waits_for": waits_for(task, now, queue, gate),
+        "question": task.question.text if task.question else None,
+        "choices": task.question.choices if task.question else None,
+        "asked_at": task.since if task.question else None,
+        "answers": task.answers,
         "labels": task.spec.labels if task.spec else {},
+        "requires": task.spec.requires if task.spec else {},
+        "affinity": task.spec.affinity if task.spec else None,
         "args": task.spec.args if task.spec and task.spec.args_ref is None else None,
         "args_ref": task.spec.args_ref if task.spec else None,
         "events": [recorded_fields(record) for record in history.events],
@@ -118,9 +126,13 @@ def waits_for(
 ) -> str | None:
     """What keeps it; None when it runs or has settled. See `task_fields`."""
     match task.status:
+        case "waiting" if task.question is not None:
+            return f"an answer to {question_text(task.question)}: {how_to_answer(task.id)}"
         case "held" | "waiting" if gate is not None:
             is_early = task.due_at is not None and task.due_at > now
             return f"{gate}, and not before {instant_text(task.due_at)}" if is_early else gate
+        case "held" if task.spec and task.spec.affinity and task.due_at and task.due_at <= now:
+            return "a coordinator, to say on which host it is offered first"
         case "held" | "waiting" if task.due_at is not None:
             what = "time: may be queued at" if task.status == "held" else "retry at"
             late = ", a coordinator to do it" if task.due_at <= now else ""
@@ -128,6 +140,14 @@ def waits_for(
         case "queued" if queue is not None and queue.is_paused:
             resume = f"`fleetlog queue resume {queue.queue}` ends it"
             return f"queue {queue.queue}, which is {describe_pause(queue)}: {resume}"
+        case "queued" if task.moves_at is not None:
+            name = task.spec.queue if task.spec else "?"
+            return (
+                f"an agent of host {task.host} with a free slot for queue {name};"
+                f" any agent's from {instant_text(task.moves_at)} on"
+            )
+        case "queued" if gate is not None:
+            return gate
         case "queued":
             name = task.spec.queue if task.spec else "?"
             return f"an agent with a free slot for queue {name}"
@@ -165,6 +185,7 @@ def describe(
     if (waiting := waits_for(task, now, queue, gate)) is not None:
         rows.append(("waits for", waiting))
     rows += _work_rows(task)
+    rows += [("answered", answered_text(each)) for each in task.answers]
     rows += _outcome_rows(task)
     lines = [f"{name:<10} {text}" for name, text in rows]
     for row in attempts_of(history.events, task.id):
@@ -196,6 +217,10 @@ def _work_rows(task: Task) -> list[tuple[str, str]]:
     if spec.labels:
         pairs = (f"{one_line(name)}={one_line(value)}" for name, value in spec.labels.items())
         rows.append(("labels", ", ".join(pairs)))
+    if spec.requires:
+        rows.append(("requires", one_line(requirements_text(spec.requires))))
+    if spec.affinity is not None:
+        rows.append(("affinity", one_line(spec.affinity)))
     if spec.key is not None:
         rows.append(("key", one_line(spec.key)))
     if spec.parent_id is not None:

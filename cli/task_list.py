@@ -25,6 +25,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Of this handler."""
     labels: dict[str, str] = {}
     """With all of these."""
+    needs_input: bool = False
+    """Only those that wait for an answer."""
     limit: int = 50
     """At most so many."""
 
@@ -46,10 +48,16 @@ def list_sql(wanted: Wanted) -> str:
     conditions += [
         f"labels[{literal(name)}] = {literal(value)}" for name, value in wanted.labels.items()
     ]
+    columns = (
+        "task_id, state, handler, queue, priority, attempts, submitted_at, started_at, settled_at,"
+        " error_class, error, labels"
+    )
+    if wanted.needs_input:
+        conditions.append("question IS NOT NULL")
+        columns = "task_id, handler, queue, asked_at, question, choices, labels"
     return "\n".join(
         (
-            "SELECT task_id, state, handler, queue, priority, attempts, submitted_at, started_at,",
-            "    settled_at, error_class, error, labels",
+            f"SELECT {columns}",
             "FROM tasks",
             f"WHERE {' AND '.join(conditions)}",
             f"ORDER BY submitted_at DESC NULLS LAST, task_id DESC LIMIT {wanted.limit}",

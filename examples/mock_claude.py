@@ -151,6 +151,17 @@ def play_echo(mock: Mock) -> int:
     return 0
 
 
+def play_ask(mock: Mock) -> int:
+    """Asks which branch, unless its prompt tells."""
+    mock.begin()
+    if "The answer: " in mock.prompt:
+        mock.succeed(f"told {mock.prompt.rpartition('The answer: ')[2]}")
+        return 0
+    question = {"type": "need_input", "question": "Which branch?", "choices": ["main", "dev"]}
+    mock.succeed(f"I can't go on.\n```json\n{json.dumps(question)}\n```\n")
+    return 0
+
+
 def play_tool(mock: Mock) -> int:
     """Calls a tool that takes a while and is silent meanwhile."""
     mock.begin()

@@ -12,7 +12,7 @@ from fleetlog.schemas.events import EVENT_TYPES, SCHEMA_VERSION
 from fleetlog.schemas.subjects import VERBS
 
 TABLES: Final = (
-    "queues",
+    *("queues", "derived_queues"),
     *("meta", "events", "open_tasks", "settled_tasks", "ended_attempts"),
     *("known_agents", "known_workers", "heartbeats", "allowances"),
     *("known_barriers", "named_members", "member_outcomes"),
@@ -25,7 +25,8 @@ RELATIONS: Final = (
     *("intervals/waits", "intervals/shifts", "intervals/stints"),
     *("views/queue_depth", "views/throughput_by_minute", "views/success_rate", "views/latency"),
     *("views/speedup", "views/cost", "views/queue_history", "views/utilization"),
-    *("views/credentials", "views/queue_scalings", "views/limits", "views/budgets"),
+    *("views/credentials", "views/queue_scalings", "views/queue_requirements"),
+    *("views/limits", "views/budgets"),
     *("barriers/members", "views/barrier_members", "views/barriers"),
     "views/schedules",
 )
@@ -33,7 +34,7 @@ RELATIONS: Final = (
 times by, `barriers` what they know of members, in the schema `store`."""
 
 VIEWS: Final = tuple(name.removeprefix("views/") for name in RELATIONS if name.startswith("views/"))
-"""What people see beside the tables of their own: `events`, `queues` and `heartbeats`."""
+"""What people see beside the tables of their own: `events`, `queues`, `derived_queues` and `heartbeats`."""
 
 MACROS: Final = (
     *("permits", "ending", "ends_attempt", "state_after", "evolve"),
@@ -48,6 +49,7 @@ SURFACE: Final[dict[str, str]] = {
     "agents": "agent_id",
     "workers": "agent_id, worker_id",
     "queues": "queue",
+    "derived_queues": "queue",
     **dict.fromkeys(VIEWS[4:], "ALL"),
 }
 """What a rebuild reproduces, with the order of its rows; `heartbeats` are not in the log."""

@@ -31,7 +31,7 @@ _STEPS_OF_KIND: Final = {
     ),
     "agent": ("merge_agents",),
     "worker": ("merge_workers",),
-    "queue": ("merge_queues",),
+    "queue": ("merge_queues", "add_derived"),
     "limit": ("merge_limits",),
 }
 _STEPS_OF_BARRIERS: Final = (

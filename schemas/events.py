@@ -15,7 +15,8 @@ from msgspec import Meta
 from fleetlog.schemas.budgets import Action, Budget, Resource, Spent
 from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import Artifact, ObjectRef
-from fleetlog.schemas.specs import PositiveMs, TaskSpec
+from fleetlog.schemas.questions import Answer, Question
+from fleetlog.schemas.specs import LimitKey, PositiveMs, TaskSpec
 
 SCHEMA_VERSION: Final = 1
 
@@ -32,6 +33,7 @@ ErrorClass = Literal[
     "crash",  # its worker died, or the agent CLI that did its work
     "lost",  # its agent went away
     "drained",  # its agent was told to stop
+    "needs_input",  # the attempt asked a person, and the task waits for the answer
     "deferred",  # the attempt asked for another time (exit code 75, `Retry` without blame)
     "unreadable_result",  # the outcome could not be recorded as it was
     "arguments_lost",  # stored arguments are missing or damaged
@@ -119,6 +121,8 @@ class TaskHeld(Event, tag="task.held", frozen=True, kw_only=True):
     """The whole task."""
     digest: str
     """`payload_digest` of the spec."""
+    answers: tuple[Answer, ...] = ()
+    """What it asked so far, and was answered."""
 
 
 class TaskQueued(Event, tag="task.queued", frozen=True, kw_only=True):
@@ -138,6 +142,10 @@ class TaskQueued(Event, tag="task.queued", frozen=True, kw_only=True):
     """When the log stored the task's first event; None when this is it."""
     session_id: str | None = None
     """The last session of an agent CLI that worked on it; a further attempt may go on with it."""
+    answers: tuple[Answer, ...] = ()
+    """What it asked so far, and was answered."""
+    host: str | None = None
+    """Only agents of this host are offered it, for the spec's `affinity_ms`; None: any that serve its queue."""
 
 
 class TaskClaimed(Event, tag="task.claimed", frozen=True, kw_only=True):
@@ -215,6 +223,8 @@ class TaskReturned(AttemptEnd, tag="task.returned", frozen=True, kw_only=True):
     """For people."""
     delay_ms: int = 0
     """Counted from the time the log stored this event."""
+    question: Question | None = None
+    """With `needs_input`: what it asks. It waits for the answer, not for a time."""
 
 
 class TaskCompleted(AttemptEnd, tag="task.completed", frozen=True, kw_only=True):
@@ -426,7 +436,7 @@ class CredentialResumed(Event, tag="credential.resumed", frozen=True, kw_only=Tr
 class LimitSet(Event, tag="limit.set", frozen=True, kw_only=True):
     """What tasks under a key may do at once, or how often one may start. None: without a bound."""
 
-    key: str
+    key: LimitKey
     """Which; one that ends in `:*` is for each key that begins like it and has no setting of its own."""
     concurrency: Annotated[int, Meta(ge=0)] | None = None
     """So many attempts at once, over the whole fleet; 0 holds all."""
@@ -441,7 +451,7 @@ class LimitSet(Event, tag="limit.set", frozen=True, kw_only=True):
 class LimitAdmitted(Event, tag="limit.admitted", frozen=True, kw_only=True):
     """Tasks were let in under a limit; their `queued` events stand beside it, stored at once with it."""
 
-    key: str
+    key: LimitKey
     """Which limit."""
     tasks: tuple[str, ...]
     """Each takes one of its places until its attempt has ended."""
@@ -450,7 +460,7 @@ class LimitAdmitted(Event, tag="limit.admitted", frozen=True, kw_only=True):
 class BudgetSet(Event, tag="budget.set", frozen=True, kw_only=True):
     """What everything under a key may use."""
 
-    key: str
+    key: LimitKey
     """Which; the id of a task for that of its tree."""
     budget: Budget
     """The amounts."""
@@ -461,7 +471,7 @@ class BudgetSet(Event, tag="budget.set", frozen=True, kw_only=True):
 class BudgetExhausted(Event, tag="budget.exhausted", frozen=True, kw_only=True):
     """One of a budget's amounts is used up."""
 
-    key: str
+    key: LimitKey
     """Which budget."""
     resource: Resource
     """Which of its amounts."""
@@ -477,6 +487,15 @@ class QueuePaused(Event, tag="queue.paused", frozen=True, kw_only=True):
 
 class QueueResumed(Event, tag="queue.resumed", frozen=True, kw_only=True):
     """Tasks of the queue are taken again."""
+
+
+class QueueDerived(Event, tag="queue.derived", frozen=True, kw_only=True):
+    """A queue for tasks of another one that require something: its agents with these labels serve it."""
+
+    queue: str
+    """The queue that these tasks belong to."""
+    requires: dict[str, str]
+    """Labels that an agent must have, with exactly these values."""
 
 
 class QueueScaled(Event, tag="queue.scaled", frozen=True, kw_only=True):
@@ -542,7 +561,7 @@ AgentEvent = (
     AgentStarted | AgentDraining | AgentStrained | AgentRecovered | AgentStopped | AgentLost
 )
 BarrierEvent = BarrierOpened | BarrierReleased | BarrierAbandoned
-QueueEvent = QueuePaused | QueueResumed | QueueScaled
+QueueEvent = QueuePaused | QueueResumed | QueueScaled | QueueDerived
 WorkerEvent = WorkerSpawned | WorkerExited | WorkerRefused
 CredentialEvent = CredentialPaused | CredentialResumed
 LimitEvent = LimitSet | LimitAdmitted
@@ -567,7 +586,7 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
         *(TaskCancelled, TaskExpired, TaskCancelRequested),
         *(BarrierOpened, BarrierReleased, BarrierAbandoned),
         *(AgentStarted, AgentDraining, AgentStrained, AgentRecovered, AgentStopped, AgentLost),
-        *(QueuePaused, QueueResumed, QueueScaled),
+        *(QueuePaused, QueueResumed, QueueScaled, QueueDerived),
         *(WorkerSpawned, WorkerExited, WorkerRefused),
         *(CredentialPaused, CredentialResumed),
         *(LimitSet, LimitAdmitted, BudgetSet, BudgetExhausted),

@@ -16,10 +16,12 @@ from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import KEY_LENGTH_MAX, check_id, key_id, key_token
 from fleetlog.schemas.objects import PAYLOAD_MAX_BYTES, ObjectRef
+from fleetlog.schemas.requirements import REQUIREMENTS_MAX, offer_queue
 from fleetlog.schemas.subjects import Priority
 
 ATTEMPTS_DEFAULT: Final = 3
 TIMEOUT_DEFAULT_MS: Final = 3_600_000
+AFFINITY_DEFAULT_MS: Final = 30_000
 
 DurationMs = Annotated[int, Meta(ge=0, le=DURATION_MAX_MS)]
 PositiveMs = Annotated[int, Meta(ge=1, le=DURATION_MAX_MS)]
@@ -27,6 +29,7 @@ Label = Annotated[str, Meta(min_length=1, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
 LimitKey = Annotated[str, Meta(min_length=1, max_length=KEY_LENGTH_MAX)]
+Requirements = Annotated[dict[Label, Label], Meta(max_length=REQUIREMENTS_MAX)]
 
 RepoName = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^(/[^\x00]*|[^/\x00]+)$")]
 
@@ -90,6 +93,12 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     repo: RepoName | None = None
     """The repository that attempts get worktrees of, by its path on the agent's host or the name of its folder;
     None: the agent's only one, if it has one."""
+    requires: Requirements = {}
+    """Labels that an agent must have to run it, with exactly these values."""
+    affinity: Name | None = None
+    """Tasks with the same key run on one host, if they can: held until a coordinator has looked which."""
+    affinity_ms: PositiveMs = AFFINITY_DEFAULT_MS
+    """How long it is offered to that host alone; then any agent may run it."""
     limits: tuple[LimitKey, ...] = ()
     """An attempt starts only while each of these limits of the fleet has room."""
     budgets: tuple[LimitKey, ...] = ()
@@ -119,6 +128,17 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def waits_for_tasks(self) -> bool:
         """Whether it is held until other tasks have settled."""
         return self.continues is not None or bool(self.after)
+
+    @property
+    def offered_on(self) -> str:
+        """The queue in the subjects of its events: `queue`, or the one derived from it for what it requires."""
+        return offer_queue(self.queue, self.requires)
+
+    def on_host(self, host: str | None) -> TaskSpec:
+        """As it is offered to agents of one host alone: that is one more label that they must have."""
+        if host is None:
+            return self
+        return msgspec.structs.replace(self, requires={**self.requires, "host": host})
 
 
 def under_budgets(spec: TaskSpec, keys: Iterable[str]) -> TaskSpec:

@@ -32,7 +32,7 @@ VERBS: Final[dict[str, frozenset[str]]] = {
         "limit": "set admitted",
         "budget": "set admitted exhausted",
         "schedule": "set removed paused resumed",
-        "queue": "paused resumed scaled",
+        "queue": "paused resumed scaled derived",
         "credential": "paused resumed",
         "agent": "started draining strained recovered stopped lost",
         "worker": "spawned exited refused",

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from fleetlog.agents.executors.asking import with_answers
 from fleetlog.agents.executors.attempt import Attempt, Ended
 from fleetlog.agents.executors.cli_stream import fields_of
 from fleetlog.agents.executors.conversation import DELAYS_MS, SETTLED_STOP_S, Conversation
@@ -38,6 +39,7 @@ from fleetlog.agents.frames import (
     Utilization,
     clip,
 )
+from fleetlog.schemas.questions import answer_text
 
 GO_ON: Final = "You were interrupted. Go on where you left off; this is what you were asked to do:"
 """Stands before the prompt when a session goes on."""
@@ -61,7 +63,7 @@ class AgentCliArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     resume: Word | None = None
     """The session to go on with."""
     keep_session: bool = False
-    """A further attempt goes on with the session of the one before."""
+    """A further attempt goes on with the session of the one before, and with an affinity the next task does."""
     credential: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = None
     """Which credential it uses; by default the one named like its profile."""
     args: list[Text] = []
@@ -126,11 +128,11 @@ class AgentCliExecutor:
             trouble = await self._preflight(attempt, args, program, environ)
             if trouble is not None:
                 return Ended(trouble)
-            if args.keep_session and attempt.run.session_id is not None:
-                ended = await self._run(attempt, _going_on(args, attempt.run), program, environ)
+            if (further := self._further(args, attempt.run)) is not None:
+                ended = await self._run(attempt, further, program, environ)
                 if not _is_session_gone(ended):
                     return ended
-            return await self._run(attempt, args, program, environ)
+            return await self._run(attempt, _anew(args, attempt.run), program, environ)
         except OSError as error:
             return Ended(not_started(program, error))
 
@@ -166,6 +168,21 @@ class AgentCliExecutor:
                 for window in stream.windows
             ),
         )
+
+    def _further(self, args: AgentCliArgs, run: Run) -> AgentCliArgs | None:
+        """What to say to the session of the attempt before; None: it begins anew."""
+        if run.session_id is None or self._profile.resume is None:
+            return None
+        if run.answers:
+            return msgspec.structs.replace(
+                args, prompt=answer_text(run.answers[-1]) or "-", resume=run.session_id
+            )
+        if not args.keep_session:
+            return None
+        if run.attempt > 1:
+            return _going_on(args, run)
+        # The session of the task before it that has the same affinity.
+        return msgspec.structs.replace(args, resume=args.resume or run.session_id)
 
     async def _preflight(
         self, attempt: Attempt, args: AgentCliArgs, program: str, environ: Mapping[str, str]
@@ -265,6 +282,10 @@ class AgentCliExecutor:
 def _going_on(args: AgentCliArgs, run: Run) -> AgentCliArgs:
     prompt = f"{GO_ON}\n\n{args.prompt}"
     return msgspec.structs.replace(args, prompt=prompt, resume=run.session_id)
+
+
+def _anew(args: AgentCliArgs, run: Run) -> AgentCliArgs:
+    return msgspec.structs.replace(args, prompt=with_answers(args.prompt, run.answers))
 
 
 def _is_session_gone(ended: Ended) -> bool:

@@ -53,6 +53,8 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     fair_key: str | None = None
     max_attempts: Annotated[int, Meta(ge=1)] = ATTEMPTS_DEFAULT
     timeout: str | float | None = "1h"
+    requires: dict[str, str] = {}
+    affinity: str | None = None
 
     def spec(self) -> TaskSpec:
         """The task, checked.
@@ -78,6 +80,8 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
             max_attempts=self.max_attempts,
             limits=self.limits,
             fair_key=self.fair_key,
+            requires=self.requires,
+            affinity=self.affinity,
         )
         options: SubmitOptions = {"timeout": self.timeout}
         return check_spec(with_options(spec, options))

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from fleetlog.agents.executors.asking import NeedInputLine
 from fleetlog.agents.executors.attempt import Attempt, Ended
 from fleetlog.agents.executors.branches import FanOutLine, SpawnLine, fanned_out
 from fleetlog.agents.executors.exec_v1 import (
@@ -35,7 +36,7 @@ from fleetlog.agents.executors.programs import (
     existing_folder,
     not_started,
 )
-from fleetlog.agents.frames import Failed, Outcome, Stopped, Succeeded, clip
+from fleetlog.agents.frames import Asked, Deferred, Failed, Outcome, Stopped, Succeeded, clip
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 
@@ -108,6 +109,7 @@ class _Reading:
         self._meter = Meter()
         self._result: ResultLine | None = None
         self._fan_out: FanOutLine | None = None
+        self._question: NeedInputLine | None = None
         self._spawn_count = 0
         self._is_result_cut = False
         self._stdout = Tail(INLINE_MAX_BYTES)
@@ -141,6 +143,8 @@ class _Reading:
                 self._spawn(line)
             case FanOutLine() as line:
                 self._fan_out = line
+            case NeedInputLine() as line:
+                self._question = line
             case ResultLine() as line:
                 self._result = line
 
@@ -153,12 +157,15 @@ class _Reading:
             stderr=self._stderr.text(),
             now=self._attempt.clock.now(),
         )
-        if self._fan_out is not None and isinstance(outcome, Succeeded):
+        if self._question is not None and isinstance(outcome, Succeeded | Deferred):
+            outcome = self._question.asked()
+        elif self._fan_out is not None and isinstance(outcome, Succeeded):
             outcome = self._fanned_out(self._fan_out)
         elif self._is_result_cut and isinstance(outcome, Succeeded):
             outcome = too_large(f"more than {JSON_CHARS_MAX}")
         has_said_one = self._result is not None or self._fan_out is not None
-        if self._attempt.is_stopping and not (has_said_one and isinstance(outcome, Succeeded)):
+        is_end = isinstance(outcome, Asked) or (has_said_one and isinstance(outcome, Succeeded))
+        if self._attempt.is_stopping and not is_end:
             outcome = Stopped()
         return Ended(outcome, exit_code, self._meter.total())
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from fleetlog.agents.executors.asking import asked_in
 from fleetlog.agents.executors.attempt import Attempt
 from fleetlog.agents.executors.cli_stream import Bad, CliStream, Good
 from fleetlog.agents.executors.exec_v1 import too_large
@@ -137,6 +138,8 @@ class Conversation:
 
 
 def _succeeded(verdict: Good) -> Outcome:
+    if (asked := asked_in(verdict.result)) is not None:
+        return asked
     result = msgspec.json.encode(verdict.result)
     return Succeeded(result) if len(result) <= PAYLOAD_MAX_BYTES else too_large(str(len(result)))
 

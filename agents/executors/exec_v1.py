@@ -12,6 +12,9 @@ A stdout line that is a JSON object with one of the types below is read; every o
         a task that is made now and not waited for; "argv" in place of handler and args for a command
     {"type": "fan_out", "members": […], "then"?, "policy"?, "quorum"?, "deadline"?, "stragglers"?}
         the outcome, instead of a result: members and "then" are objects as in spawn, members also ids of tasks
+    {"type": "need_input", "question": …, "choices"?}
+        what a person must answer before it can go on: it ends with code 0 or 75, and another attempt follows
+        the answer, which it finds in $FLEETLOG_ANSWER and under "answers" of its document
     {"type": "result", "status": "ok" or "error", "output"?, "error"?}
         where error is {"code"?, "message"?, "retryable"?, "retry_at"?}
 
@@ -28,6 +31,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from fleetlog.agents.executors.asking import NeedInputLine
 from fleetlog.agents.executors.branches import FanOutLine, SpawnLine
 from fleetlog.agents.executors.lines import JSON_CHARS_MAX
 from fleetlog.agents.frames import (
@@ -40,6 +44,7 @@ from fleetlog.agents.frames import (
 )
 from fleetlog.agents.groups import signal_name
 from fleetlog.schemas.durations import DURATION_MAX_MS
+from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.events import Usage
 from fleetlog.schemas.objects import INLINE_MAX_BYTES, PAYLOAD_MAX_BYTES
 
@@ -120,6 +125,7 @@ Line = (
     | ArtifactLine
     | SpawnLine
     | FanOutLine
+    | NeedInputLine
     | ResultLine
 )
 
@@ -137,7 +143,9 @@ def read_line(text: str) -> Line | None:
                 msgspec.json.decode(output)
             case SpawnLine():
                 msgspec.json.decode(line.args)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            case NeedInputLine():
+                line.asked()
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, InvalidInput):
         return None
     return line
 
@@ -193,6 +201,8 @@ def document(run: Run, payload: msgspec.Raw, workdir: str) -> bytes:
     if run.parent_id is not None or run.traceparent is not None:
         trace = {"traceparent": run.traceparent} if run.traceparent is not None else None
         fields["context"] = {"parent_id": run.parent_id, "trace": trace}
+    if run.answers:
+        fields["answers"] = run.answers
     return msgspec.json.encode(fields) + b"\n"
 
 

@@ -28,6 +28,7 @@ from fleetlog.agents.groups import (
     stop_groups,
     sweep,
 )
+from fleetlog.schemas.questions import answer_text
 
 _PIPES_S: Final = 1.0
 _LEFTOVERS_S: Final = 1.0
@@ -156,6 +157,9 @@ def attempt_environment(run: Run, *, worker_mark: str, workdir: Path) -> dict[st
         environ["FLEETLOG_DEADLINE"] = run.deadline.isoformat()
     if run.children is not None:
         environ["FLEETLOG_CHILDREN"] = run.children
+    if run.answers:
+        # No variable can hold a zero byte; the document on stdin has the answer as it is.
+        environ["FLEETLOG_ANSWER"] = answer_text(run.answers[-1]).replace("\0", "")
     if run.traceparent is not None:
         environ["TRACEPARENT"] = run.traceparent
     return environ

@@ -12,12 +12,13 @@ from typing import Final
 
 import msgspec
 
-from fleetlog.agents.answers import Cancel, PermanentError, Retry
+from fleetlog.agents.answers import Cancel, NeedInput, PermanentError, Retry
 from fleetlog.agents.context import Context
 from fleetlog.agents.executors.attempt import Attempt, Ended
 from fleetlog.agents.executors.branches import fanned_out
 from fleetlog.agents.executors.streams import current_output
 from fleetlog.agents.frames import (
+    Asked,
     Cancelled,
     Deferred,
     Failed,
@@ -120,7 +121,7 @@ def _settled(outcome: Outcome, attempt: Attempt) -> Outcome:
     match outcome:
         case Succeeded(result, fan_out) if result != b"null" or fan_out is not None:
             return outcome
-        case Cancelled():
+        case Cancelled() | Asked():
             return outcome
         case _:
             return Stopped()
@@ -134,6 +135,8 @@ def _read_answer(answer: object, run: Run) -> Outcome:
             return Deferred(clip(reason), answer.after_ms)
         case Cancel(reason=reason):
             return Cancelled(clip(reason))
+        case NeedInput():
+            return _asked(answer)
         case FanOut():
             return fanned_out(answer, run)
         case _:
@@ -160,7 +163,13 @@ def _unreadable(error: str) -> Failed:
     return Failed("unreadable_result", clip(error), is_permanent=True)
 
 
-def _read_exception(error: BaseException) -> Failed:
+def _asked(asking: NeedInput) -> Asked:
+    return Asked(clip(asking.question.text), asking.question.choices)
+
+
+def _read_exception(error: BaseException) -> Failed | Asked:
+    if isinstance(error, NeedInput):
+        return _asked(error)
     # The first entry is this module's own.
     entries = error.__traceback__.tb_next if error.__traceback__ else None
     lines = traceback.format_exception(type(error), error, entries, limit=-_TRACEBACK_ENTRIES)
@@ -182,4 +191,5 @@ def _context(attempt: Attempt) -> Context:
         leave=attempt.leave,
         children=run.children or (),
         gather=attempt.gather,
+        answers=run.answers,
     )

@@ -18,9 +18,10 @@ from fleetlog.bus.core.commands import (
     Return,
     Submit,
 )
-from fleetlog.bus.core.decide import Refusal, RefusalCode, decide
+from fleetlog.bus.core.decide import decide
 from fleetlog.bus.core.due import due, expires_at, next_due_at, resume
 from fleetlog.bus.core.evolve import evolve, permits
+from fleetlog.bus.core.refusal import Refusal, RefusalCode
 from fleetlog.bus.core.task import LOSSES_MAX, Lease, Status, Task
 
 __all__ = [

@@ -117,14 +117,14 @@ class Admission:
         """An event of a task was taken; `task` is the state that it led to."""
         if before.lease is not None and task.lease is not before.lease:
             self._touch_slots(before.lease.agent_id)
+        if before.needs_admission and task.status != "absent":
+            self._leave_behind(task, before)
         spec = task.spec or before.spec
         if spec is None or not spec.needs_admission:
             return
         if spec.budget is not None and before.status == "absent":
             token = key_token(task.id)
             self.budgets.setdefault(token, BudgetState(id=token, key=task.id, budget=spec.budget))
-        if before.spec is not None and before.status != "absent":
-            self._leave_behind(task, before.spec, spec)
         self._place(task, spec)
         if task.status not in ("held", "waiting") or isinstance(record.event, TaskHeld):
             # Held anew, it gets into line again when it is due, perhaps into another one.
@@ -179,17 +179,20 @@ class Admission:
             if _keep(self._offered, lane, task.id, is_in=task.status == "queued"):
                 self._lines.touch(_lane_name(lane))
 
-    def _leave_behind(self, task: Task, old: TaskSpec, new: TaskSpec) -> None:
+    def _leave_behind(self, task: Task, before: Task) -> None:
         """What it stood under, if it was replaced by another task of its key."""
+        old, new = before.spec, task.spec
+        if old is None or new is None or gate_of(old, task.id) == gate_of(new, task.id):
+            return
+        self._lines.leave(task.id)
         for key in set(old.limits) - set(new.limits):
             if _keep(self._holders, key_token(key), task.id, is_in=False):
                 self._lines.touch(f"limit {key_token(key)}")
         for key in set(old.budget_keys(task.id)) - set(new.budget_keys(task.id)):
             _keep(self._under, key_token(key), task.id, is_in=False)
-        if old.is_rationed:
-            lane = (old.queue, old.priority)
-            if _keep(self._offered, lane, task.id, is_in=False):
-                self._lines.touch(_lane_name(lane))
+        lane = (old.queue, old.priority)
+        if old.is_rationed and _keep(self._offered, lane, task.id, is_in=False):
+            self._lines.touch(_lane_name(lane))
 
     def _charge(self, keys: Iterable[str], spent: Spent) -> None:
         for key in keys:

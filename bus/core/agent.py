@@ -22,10 +22,14 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     """Where it is in its life."""
     version: int = 0
     """Log sequence of its last event: what the next append must state."""
-    end_id: str | None = None
-    """The id of the event that ended it."""
+    host: str = ""
+    """Where it runs."""
     queues: tuple[str, ...] = ()
     """What it serves."""
+    labels: dict[str, str] = {}
+    """What it offers."""
+    end_id: str | None = None
+    """The id of the event that ended it."""
     slots: int = 0
     """How many tasks it can run at once."""
 
@@ -47,7 +51,9 @@ def evolve_agent(agent: AgentState, record: Recorded) -> AgentState:
             return msgspec.structs.replace(
                 agent,
                 status="running",
+                host=event.host,
                 queues=event.queues,
+                labels=event.labels,
                 slots=max(event.workers, event.workers_max or 0) * event.concurrency,
             )
         case AgentDraining():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from fleetlog.schemas.events import AllowanceUse, Usage, WorktreeReport
 from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.objects import Artifact, ObjectRef
+from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import TaskSpec
 
 
@@ -50,10 +51,25 @@ class Queue(Command, frozen=True, kw_only=True):
     """The tasks that it waits for let it run."""
     is_admitted: bool = False
     """Its limits, budgets and its turn let it run."""
+    host: str | None = None
+    """Offer it to agents of this host alone, for as long as its spec says."""
+    session_id: str | None = None
+    """The session of an agent CLI that is there, which an attempt may go on with."""
 
 
 class Hold(Command, frozen=True, kw_only=True):
     """Take an offer back that nobody has claimed yet: the task waits for its gates again."""
+
+
+class GiveAnswer(Command, frozen=True, kw_only=True):
+    """Answer what a waiting task asks, and offer it again, or hold it until it is let in."""
+
+    asked: int
+    """`Task.asked`: which of its questions."""
+    answer: Any
+    """A JSON value."""
+    host: str | None = None
+    """As for `Queue`."""
 
 
 class GiveUp(Command, frozen=True, kw_only=True):
@@ -136,6 +152,8 @@ class Return(Ending, frozen=True, kw_only=True):
     """For people."""
     delay_ms: int = 0
     """Not to be offered again before this."""
+    question: Question | None = None
+    """With `needs_input`: not to be offered again before this is answered."""
 
 
 class RequestCancel(Command, frozen=True, kw_only=True):

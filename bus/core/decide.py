@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
-import msgspec
-
 from fleetlog.bus.core.commands import (
     Cancel,
     Claim,
@@ -15,6 +13,7 @@ from fleetlog.bus.core.commands import (
     Ending,
     Expire,
     Fail,
+    GiveAnswer,
     GiveUp,
     Hold,
     Queue,
@@ -22,6 +21,8 @@ from fleetlog.bus.core.commands import (
     Return,
     Submit,
 )
+from fleetlog.bus.core.offering import answer, cancelled, give_up, hold, queue, submit
+from fleetlog.bus.core.refusal import Refusal, stamp
 from fleetlog.bus.core.task import LOSSES_MAX, Lease, Task, instant_after
 from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.events import (
@@ -32,31 +33,17 @@ from fleetlog.schemas.events import (
     TaskEvent,
     TaskExpired,
     TaskFailed,
-    TaskHeld,
-    TaskQueued,
     TaskRetried,
     TaskReturned,
 )
+from fleetlog.schemas.questions import ANSWERS_MAX
 from fleetlog.schemas.specs import Backoff, TaskSpec
-
-RefusalCode = Literal[
-    "exists",  # the id or key is there, and the caller wants it new
-    "duplicate",  # the same task was submitted before: the caller has what it wanted
-    "key_taken",  # the id or key belongs to another payload
-    "not_found",  # no such task
-    "already_settled",  # nothing can change it any more
-    "cancel_pending",  # its end has been asked for already
-    "stale_offer",  # the offer was taken and done with, or offered anew
-    "offer_held",  # a living holder may be running this offer
-    "lease_lost",  # the live claim is another one
-    "not_due",  # its time has not come, or it is past waiting
-    "unreadable",  # its first event cannot be understood by this version
-]
 
 AnyCommand = (
     Submit
     | Queue
     | Hold
+    | GiveAnswer
     | GiveUp
     | Claim
     | Complete
@@ -66,15 +53,6 @@ AnyCommand = (
     | Cancel
     | Expire
 )
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why a command leads to no event; nothing was or will be written for it."""
-
-    code: RefusalCode
-    """For programs."""
-    task: Task
-    """The state it was decided in."""
 
 
 def decide(command: AnyCommand, task: Task, now: datetime) -> TaskEvent | Refusal:
@@ -87,13 +65,15 @@ def decide(command: AnyCommand, task: Task, now: datetime) -> TaskEvent | Refusa
     """
     match command:
         case Submit():
-            return _submit(command, task, now)
+            return submit(command, task, now)
         case Queue():
-            return _queue(command, task, now)
+            return queue(command, task, now)
         case Hold():
-            return _hold(command, task, now)
+            return hold(command, task, now)
+        case GiveAnswer():
+            return answer(command, task, now)
         case GiveUp():
-            return _give_up(command, task, now)
+            return give_up(command, task, now)
         case Claim():
             return _claim(command, task, now)
         case RequestCancel():
@@ -127,89 +107,10 @@ def _is_past(start: datetime, limit_ms: int | None, now: datetime) -> bool:
     return limit_ms is not None and instant_after(start, limit_ms) <= now
 
 
-def _stamp(command: Command, now: datetime) -> dict[str, Any]:
-    return {
-        "id": command.id,
-        "occurred_at": now,
-        "cause": command.cause,
-        "actor": command.actor,
-        "reason": command.reason,
-    }
-
-
-def _submit(command: Submit, task: Task, now: datetime) -> TaskEvent | Refusal:
-    if task.status == "absent" and task.version == 0:
-        return _first(command, task, now)
-    if task.status == "absent":
-        return Refusal("unreadable", task)
-    if command.on_duplicate == "refuse":
-        return Refusal("exists", task)
-    if command.on_duplicate == "replace" and _is_replaceable(task, command.spec):
-        return _first(command, task, now)
-    is_same = task.digest is None or task.digest == command.digest
-    return Refusal("duplicate" if is_same else "key_taken", task)
-
-
-def _first(command: Submit, task: Task, now: datetime) -> TaskEvent:
-    spec, digest = command.spec, command.digest
-    if spec.delay_ms or spec.waits_for_tasks or spec.needs_admission:
-        return TaskHeld(spec=spec, digest=digest, **_stamp(command, now))
-    submitted_at = task.submitted_at
-    return TaskQueued(spec=spec, digest=digest, submitted_at=submitted_at, **_stamp(command, now))
-
-
-def _is_replaceable(task: Task, spec: TaskSpec) -> bool:
-    """It has not started, and nothing waits between it and other tasks."""
-    if task.status not in ("held", "queued") or task.attempts or task.spec is None:
-        return False
-    return all(not each.waits_for_tasks and each.barrier_id is None for each in (task.spec, spec))
-
-
-def _queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
-    if task.due_at is None or task.due_at > now or task.spec is None or task.digest is None:
-        return Refusal("not_due", task)
-    if task.waits_for_tasks and not command.is_open:
-        return Refusal("not_due", task)
-    if task.spec.needs_admission and not command.is_admitted:
-        return Refusal("not_due", task)
-    if task.is_cancel_requested:
-        return _cancelled(command, task, now)
-    return TaskQueued(
-        spec=task.spec,
-        digest=task.digest,
-        attempt=task.attempts + 1,
-        failures=task.failures,
-        losses=task.losses,
-        submitted_at=task.submitted_at,
-        session_id=task.session_id,
-        **_stamp(command, now),
-    )
-
-
-def _hold(command: Hold, task: Task, now: datetime) -> TaskEvent | Refusal:
-    if task.status != "queued" or task.spec is None or task.digest is None:
-        return Refusal("not_due", task)
-    # Its delay is over: this `held` is not its first.
-    spec = msgspec.structs.replace(task.spec, delay_ms=0)
-    return TaskHeld(spec=spec, digest=task.digest, **_stamp(command, now))
-
-
-def _give_up(command: GiveUp, task: Task, now: datetime) -> TaskEvent | Refusal:
-    if not task.waits_for_tasks:
-        return Refusal("not_due", task)
-    return TaskFailed(
-        attempts=task.attempts,
-        error_class="dependency",
-        error=command.error,
-        digest=task.digest,
-        **_stamp(command, now),
-    )
-
-
 def _claim(command: Claim, task: Task, now: datetime) -> TaskEvent | Refusal:
     if task.status == "queued" and command.offer == task.offer:
         if task.is_cancel_requested:
-            return _cancelled(command, task, now)
+            return cancelled(command, task, now)
         limit = passed_limit(task, now)
         return _expired(command, task, now, limit) if limit else _claimed(command, task, now)
     if task.lease is None or command.offer != task.lease.offer:
@@ -217,7 +118,7 @@ def _claim(command: Claim, task: Task, now: datetime) -> TaskEvent | Refusal:
     if not command.is_holder_dead:
         return Refusal("offer_held", task)
     if task.is_cancel_requested:
-        return _cancelled(command, task, now, task.lease.fence)
+        return cancelled(command, task, now, task.lease.fence)
     if task.losses + 1 >= LOSSES_MAX:
         return _failed_with_holder(command, task, task.lease, now, is_expired=False)
     if passed_limit(task, now) == "expires":
@@ -234,7 +135,7 @@ def _failed_with_holder(
         error_class="expired" if is_expired else "lost",
         error=_expired_message(lease) if is_expired else _lost_message(lease),
         digest=task.digest,
-        **_stamp(command, now),
+        **stamp(command, now),
     )
 
 
@@ -247,7 +148,7 @@ def _claimed(command: Claim, task: Task, now: datetime, over: int | None = None)
         offer=command.offer,
         ack=command.ack,
         over=over,
-        **_stamp(command, now),
+        **stamp(command, now),
     )
 
 
@@ -257,17 +158,10 @@ def _request_cancel(command: RequestCancel, task: Task, now: datetime) -> TaskEv
     if task.is_settled:
         return Refusal("already_settled", task)
     if task.status != "claimed":
-        return _cancelled(command, task, now)
+        return cancelled(command, task, now)
     if task.is_cancel_requested:
         return Refusal("cancel_pending", task)
-    return TaskCancelRequested(**_stamp(command, now))
-
-
-def _cancelled(
-    command: Command, task: Task, now: datetime, fence: int | None = None
-) -> TaskCancelled:
-    stamp = _stamp(command, now) | {"reason": command.reason or task.cancel_reason}
-    return TaskCancelled(attempts=task.attempts, fence=fence, digest=task.digest, **stamp)
+    return TaskCancelRequested(**stamp(command, now))
 
 
 def _cancelled_attempt(command: Ending, task: Task, now: datetime) -> TaskCancelled:
@@ -284,7 +178,7 @@ def _expired(
     command: Command, task: Task, now: datetime, limit: Literal["start_within", "expires"]
 ) -> TaskExpired:
     return TaskExpired(
-        attempts=task.attempts, limit=limit, digest=task.digest, **_stamp(command, now)
+        attempts=task.attempts, limit=limit, digest=task.digest, **stamp(command, now)
     )
 
 
@@ -341,6 +235,13 @@ def _fail(command: Fail, task: Task, spec: TaskSpec, now: datetime) -> TaskEvent
 
 
 def _return(command: Return, task: Task, now: datetime) -> TaskEvent:
+    if command.question is not None and len(task.answers) >= ANSWERS_MAX:
+        return TaskFailed(
+            error_class=command.error_class,
+            error=f"asked {ANSWERS_MAX} questions, and now: {command.error}",
+            digest=task.digest,
+            **_ending(command, task, now),
+        )
     if command.error_class == "lost" and task.losses + 1 >= LOSSES_MAX:
         return TaskFailed(
             error_class=command.error_class,
@@ -352,6 +253,7 @@ def _return(command: Return, task: Task, now: datetime) -> TaskEvent:
         error_class=command.error_class,
         error=command.error,
         delay_ms=_allowed_delay_ms(command.delay_ms),
+        question=command.question,
         **_ending(command, task, now),
     )
 
@@ -371,7 +273,7 @@ def _ending(command: Ending, task: Task, now: datetime) -> dict[str, Any]:
         "session_id": command.session_id,
         "worktree": command.worktree,
         "allowances": command.allowances,
-        **_stamp(command, now),
+        **stamp(command, now),
     }
 
 

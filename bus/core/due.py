@@ -21,6 +21,8 @@ def due(task: Task, now: datetime) -> Queue | Expire | None:
         return None
     if passed_limit(task, now) is not None:
         return Expire(id=_derived_id(task, "expire"))
+    if task.moves_at is not None and task.moves_at <= now:
+        return Queue(id=_derived_id(task, "move"))
     if task.due_at is not None and task.due_at <= now and not task.waits_for_tasks:
         return Queue(id=_derived_id(task, "queue"))
     return None
@@ -31,6 +33,8 @@ def next_due_at(task: Task) -> datetime | None:
     if task.status not in _NOT_STARTED or task.spec is None:
         return None
     instants = [task.due_at] if task.due_at and not task.waits_for_tasks else []
+    if task.moves_at is not None:
+        instants.append(task.moves_at)
     if (end := expires_at(task)) is not None:
         instants.append(end)
     if task.status == "queued" and task.since and task.spec.start_within_ms is not None:

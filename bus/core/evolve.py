@@ -20,6 +20,7 @@ from fleetlog.schemas.events import (
     TaskReturned,
     TerminalEvent,
 )
+from fleetlog.schemas.questions import Question
 
 
 def evolve(task: Task, record: Recorded) -> Task:
@@ -55,7 +56,7 @@ def permits(task: Task, event: AnyEvent | UnknownEvent) -> bool:
     """Whether the task's state allows the event; what it does not allow is counted as a violation."""
     match event:
         case TaskHeld():
-            return task.status in ("absent", "held", "queued")
+            return task.status in ("absent", "held", "queued", "waiting")
         case TaskQueued():
             return task.status in ("absent", "held", "queued", "waiting")
         case TaskClaimed():
@@ -107,6 +108,9 @@ def _held(task: Task, record: Recorded, event: TaskHeld) -> Task:
         submitted_at=task.submitted_at or record.stored_at,
         since=record.stored_at,
         due_at=instant_after(record.stored_at, event.spec.delay_ms),
+        question=None,
+        asked=0,
+        answers=event.answers,
     )
 
 
@@ -121,12 +125,16 @@ def _queued(task: Task, record: Recorded, event: TaskQueued) -> Task:
         digest=event.digest,
         submitted_at=task.submitted_at or event.submitted_at or record.stored_at,
         offer=record.seq,
+        host=event.host,
         since=record.stored_at,
         due_at=None,
+        question=None,
+        asked=0,
+        answers=event.answers,
         attempts=event.attempt - 1 if is_first else task.attempts,
         failures=event.failures if is_first else task.failures,
         losses=event.losses if is_first else task.losses,
-        session_id=event.session_id if is_first else task.session_id,
+        session_id=event.session_id or task.session_id,
     )
 
 
@@ -152,6 +160,7 @@ def _claimed(task: Task, record: Recorded, event: TaskClaimed) -> Task:
 
 
 def _waiting(task: Task, record: Recorded, event: TaskRetried | TaskReturned) -> Task:
+    question = _question(event)
     return msgspec.structs.replace(
         task,
         status="waiting",
@@ -160,9 +169,17 @@ def _waiting(task: Task, record: Recorded, event: TaskRetried | TaskReturned) ->
         lease=None,
         failures=task.failures + isinstance(event, TaskRetried),
         losses=task.losses + (isinstance(event, TaskReturned) and event.error_class == "lost"),
-        due_at=instant_after(record.stored_at, event.delay_ms),
+        due_at=None if question else instant_after(record.stored_at, event.delay_ms),
         session_id=event.session_id or task.session_id,
+        question=question,
+        asked=record.seq if question else 0,
     )
+
+
+def _question(event: TaskRetried | TaskReturned) -> Question | None:
+    if isinstance(event, TaskReturned) and event.error_class == "needs_input":
+        return event.question or Question(text=event.error)
+    return None
 
 
 def _settled(task: Task, record: Recorded, event: TerminalEvent) -> Task:
@@ -180,6 +197,8 @@ def _settled(task: Task, record: Recorded, event: TerminalEvent) -> Task:
         version=record.seq,
         since=record.stored_at,
         due_at=None,
+        question=None,
+        asked=0,
         lease=None,
         attempts=max(task.attempts, event.attempts),
         failures=task.failures + (is_failed_attempt and not is_loss),

@@ -13,6 +13,7 @@ import msgspec
 
 from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import LimitAdmitted, LimitSet
+from fleetlog.schemas.ids import KEY_LENGTH_MAX
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 FAMILY: Final = ":*"
@@ -85,4 +86,6 @@ def _size(setting: LimitSet) -> timedelta:
 def family_of(key: str) -> str | None:
     """The key whose setting holds for `key` too, such as `user:*` for `user:ann`."""
     name, colon, _ = key.partition(":")
-    return f"{name}{FAMILY}" if colon and not key.endswith(FAMILY) else None
+    family = f"{name}{FAMILY}"
+    is_one = colon and not key.endswith(FAMILY) and len(family) <= KEY_LENGTH_MAX
+    return family if is_one else None

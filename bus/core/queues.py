@@ -1,4 +1,4 @@
-"""What is said of a queue itself: whether it is paused. Its tasks have rules of their own."""
+"""What is said of a queue itself: whether it is paused, and whose requirements it stands for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from fleetlog.schemas.envelope import Recorded
-from fleetlog.schemas.events import QueuePaused, QueueResumed
+from fleetlog.schemas.events import QueueDerived, QueuePaused, QueueResumed
 
 
 class QueueState(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +29,10 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True):
     """Who did the last of these."""
     reason: str | None = None
     """Why, in the actor's words."""
+    base: str | None = None
+    """The queue that it was derived from; None for one of its own."""
+    requires: dict[str, str] = {}
+    """What its tasks require of their agent."""
 
 
 def evolve_queue(state: QueueState, record: Recorded) -> QueueState:
@@ -36,6 +40,10 @@ def evolve_queue(state: QueueState, record: Recorded) -> QueueState:
     if record.seq <= state.version:
         return state
     event = record.event
+    if isinstance(event, QueueDerived) and state.base is None:
+        return msgspec.structs.replace(
+            state, version=record.seq, base=event.queue, requires=event.requires
+        )
     if not isinstance(event, QueuePaused | QueueResumed):
         return msgspec.structs.replace(state, version=record.seq)
     is_paused = isinstance(event, QueuePaused)

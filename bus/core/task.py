@@ -8,6 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from fleetlog.schemas.events import TerminalEvent
+from fleetlog.schemas.questions import Answer, Question
 from fleetlog.schemas.specs import TaskSpec
 
 Status = Literal[
@@ -59,6 +60,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """When the log stored its first event."""
     offer: int = 0
     """Log sequence of the last `queued`; 0 before the first."""
+    host: str | None = None
+    """The host to whose agents alone the last `queued` offers it; None: to any."""
     since: datetime | None = None
     """When the log stored the event that led to `status`."""
     due_at: datetime | None = None
@@ -73,6 +76,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts that ended with their agent so far."""
     session_id: str | None = None
     """The last session of an agent CLI that worked on it."""
+    question: Question | None = None
+    """What it asks, while it waits for the answer; it is due at no time then."""
+    asked: int = 0
+    """Log sequence of the event that asks it; 0 while nothing is asked."""
+    answers: tuple[Answer, ...] = ()
+    """What it asked so far, and was answered."""
     is_cancel_requested: bool = False
     """Someone asked to end it while it ran."""
     cancel_reason: str | None = None
@@ -99,6 +108,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def budget_keys(self) -> tuple[str, ...]:
         """The budgets that what it uses counts on."""
         return self.spec.budget_keys(self.id) if self.spec is not None else ()
+
+    @property
+    def moves_at(self) -> datetime | None:
+        """When a task that is offered to one host alone is offered to all; None for any other."""
+        if self.status != "queued" or self.host is None or self.spec is None or self.since is None:
+            return None
+        return instant_after(self.since, self.spec.affinity_ms)
 
     @property
     def is_settled(self) -> bool:

@@ -95,7 +95,8 @@ class JetStreamOffers:
     ) -> None:
         """See `Offers`."""
         self._arrived, self._lost = arrived, lost
-        self._connection.on_reconnect.append(lost)
+        if lost not in self._connection.on_reconnect:
+            self._connection.on_reconnect.append(lost)
         for lane in lanes:
             await self._ensure(lane)
             self._asking[lane] = asking = _Asking(lane, self._connection.client.new_inbox())

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fleetlog.agents.answers import Cancel, GatherFailed, PermanentError, Retry
+    from fleetlog.agents.answers import Cancel, GatherFailed, NeedInput, PermanentError, Retry
     from fleetlog.agents.context import Context
     from fleetlog.agents.face import Agent
     from fleetlog.bus.call import ask, call
@@ -34,6 +34,7 @@ __all__ = [
     "FleetlogError",
     "GatherFailed",
     "InvalidInput",
+    "NeedInput",
     "Outcome",
     "PermanentError",
     "Retry",
@@ -54,6 +55,7 @@ _HOMES = {
     "FleetlogError": "bus.errors",
     "GatherFailed": "agents.answers",
     "InvalidInput": "schemas.errors",
+    "NeedInput": "agents.answers",
     "Outcome": "bus.outcomes",
     "PermanentError": "agents.answers",
     "Retry": "agents.answers",

@@ -161,7 +161,7 @@ def test_agents_that_are_silent_are_named() -> None:
 
 def waiting(queued: int, claimed: int = 0, *, is_old: bool = True) -> dict[str, Any]:
     lane = {"queue": "gpu", "priority": "high", "queued": queued, "claimed": claimed}
-    return {**lane, "is_old": is_old}
+    return {**lane, "requires": {}, "offered_on": "gpu", "is_old": is_old}
 
 
 @pytest.mark.parametrize(

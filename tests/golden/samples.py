@@ -13,6 +13,7 @@ from fleetlog.schemas.budgets import Budget, Spent
 from fleetlog.schemas.envelope import encode
 from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.objects import Artifact, ObjectRef
+from fleetlog.schemas.questions import Answer, Question
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 FOLDER: Final = Path(__file__).parent / f"v{events.SCHEMA_VERSION}"
@@ -90,6 +91,9 @@ _MEMBER_SPEC: Final = TaskSpec(
     handler="check_disk", args=msgspec.Raw(b'{"host":"cube"}'), parent_id="p-1", barrier_id="b-1"
 )
 _THEN_SPEC: Final = TaskSpec(handler="report", parent_id="p-1", continues="b-1")
+_REQUIRES: Final = {"gpu": "yes", "os": "linux"}
+_REQUIRING_SPEC: Final = TaskSpec(handler="train", queue="ml", requires=_REQUIRES)
+_AFFINITY_SPEC: Final = TaskSpec(handler="train", affinity="shop 7", affinity_ms=5_000)
 _AFTER_SPEC: Final = TaskSpec(handler="greet", after=("b-1-1", "t1"))
 _MEMBERS: Final = (
     Member("b-1-1", spec=_MEMBER_SPEC, digest="zTma3WGFyidJJQhIfbPmqQ"),
@@ -132,6 +136,30 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
         **_STAMP, spec=TaskSpec(handler="greet", schedule="nightly"), digest=_DIGEST
     ),
     "task.queued.member": events.TaskQueued(**_STAMP, spec=_MEMBER_SPEC, digest=_DIGEST),
+    "task.queued.requires": events.TaskQueued(**_STAMP, spec=_REQUIRING_SPEC, digest=_DIGEST),
+    "queue.derived.minimal": events.QueueDerived(**_STAMP, queue="ml", requires=_REQUIRES),
+    "queue.derived.full": events.QueueDerived(**_FULL, queue="default", requires={"größe": "l xl"}),
+    "task.queued.affinity": events.TaskQueued(
+        **_STAMP, spec=_AFFINITY_SPEC, digest=_DIGEST, session_id=_SESSION, host="cube"
+    ),
+    "task.queued.answered": events.TaskQueued(
+        **_STAMP,
+        spec=_SPEC,
+        digest=_DIGEST,
+        attempt=3,
+        answers=(
+            Answer(question="Which branch?", answer="main", actor="ann", at=_AT),
+            Answer(question="How many?", answer={"n": 7}, at=_AT),
+        ),
+    ),
+    "task.returned.asking": events.TaskReturned(
+        **_STAMP,
+        attempts=1,
+        fence=41,
+        error_class="needs_input",
+        error="Which branch?",
+        question=Question(text="Which branch?", choices=("main", "größe 2")),
+    ),
     "task.queued.minimal": events.TaskQueued(**_STAMP, spec=_SPEC, digest=_DIGEST),
     "task.queued.full": events.TaskQueued(
         **_FULL,

@@ -25,7 +25,13 @@ def use(target: Target, fleet: str) -> dict[str, object]:
             client.get("nobody")
         waiting = client.submit(call("noop"), delay="1h")
         waiting.cancel(reason="no more")
+        asking = client.submit(call("ask", choices=["a", "b"]))
+        # Only one that asks can be answered; each try is a look at the log.
+        while client.get(asking.task_id).task.question is None:
+            pass
+        client.answer(asking.task_id, "b", actor="ann")
         return {
+            "answered": asking.result("20s").result[0],
             "result": task.result("20s").result,
             "duplicate": again.is_duplicate,
             "many": [each.result("20s").result for each in many],
@@ -42,6 +48,7 @@ async def test_the_same_calls_from_a_thread_without_a_loop(
     async with agent(server.target, fleet):
         found = await asyncio.to_thread(use, server.target, fleet)
     assert found == {
+        "answered": "b",
         "result": 3,
         "duplicate": True,
         "many": [0, 1, 2, 3, 4],

@@ -15,6 +15,7 @@ from fleetlog.schemas.envelope import UnknownEvent
 from fleetlog.schemas.fan_outs import MEMBERS_MAX, FanOutSpec, Member
 from fleetlog.schemas.ids import KEY_LENGTH_MAX
 from fleetlog.schemas.objects import Artifact, ObjectRef
+from fleetlog.schemas.questions import Answer, Question
 from fleetlog.schemas.specs import Backoff, TaskSpec
 from fleetlog.schemas.subjects import PRIORITIES
 
@@ -81,6 +82,9 @@ SPECS = st.builds(
     budget=st.none() | _BINDING_BUDGETS,
     fair_key=st.none() | GATE_KEY,
     schedule=st.none() | TOKEN,
+    requires=st.dictionaries(NAME, NAME, max_size=3),
+    affinity=st.none() | NAME,
+    affinity_ms=st.integers(1, 20_000) | st.just(DURATION_MAX_MS),
 )
 WAITING_SPECS = st.builds(
     TaskSpec,
@@ -157,6 +161,7 @@ _WHY = {
     "error_class": st.sampled_from([*get_args(events.ErrorClass), "of-tomorrow"]),
     "error": TEXT,
 }
+_ANSWERS = st.builds(Answer, question=TEXT, answer=JSON_VALUE, actor=st.none() | TEXT, at=INSTANT)
 _DIGEST = {"digest": st.none() | TEXT}
 _PROCESS = {"host": TEXT, "pid": WILD_INT}
 
@@ -171,6 +176,8 @@ TASK_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         failures=WILD_INT,
         losses=WILD_INT,
         submitted_at=st.none() | INSTANT,
+        answers=st.lists(_ANSWERS, max_size=2).map(tuple),
+        host=st.none() | TEXT,
     ),
     events.TaskClaimed: st.builds(
         events.TaskClaimed,
@@ -184,7 +191,14 @@ TASK_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         over=st.none() | st.integers(0, 30),
     ),
     events.TaskRetried: st.builds(events.TaskRetried, **_END, **_WHY, delay_ms=WILD_INT),
-    events.TaskReturned: st.builds(events.TaskReturned, **_END, **_WHY, delay_ms=WILD_INT),
+    events.TaskReturned: st.builds(
+        events.TaskReturned,
+        **_END,
+        **_WHY,
+        delay_ms=WILD_INT,
+        question=st.none()
+        | st.builds(Question, text=TEXT, choices=st.lists(TEXT, max_size=2).map(tuple)),
+    ),
     events.TaskCompleted: st.builds(
         events.TaskCompleted,
         **_END,
@@ -266,6 +280,12 @@ OTHER_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
     events.CredentialResumed: st.builds(events.CredentialResumed, **_STAMP),
     events.QueuePaused: st.builds(events.QueuePaused, **_STAMP),
     events.QueueResumed: st.builds(events.QueueResumed, **_STAMP),
+    events.QueueDerived: st.builds(
+        events.QueueDerived,
+        **_STAMP,
+        queue=TOKEN,
+        requires=st.dictionaries(NAME, NAME, max_size=3),
+    ),
     events.QueueScaled: st.builds(
         events.QueueScaled,
         **_STAMP,

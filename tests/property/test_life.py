@@ -26,7 +26,7 @@ from fleetlog.bus.core import (
     permits,
     resume,
 )
-from fleetlog.bus.core.commands import Cancel, Expire, Queue
+from fleetlog.bus.core.commands import Cancel, Expire, GiveAnswer, Queue
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.schemas.envelope import Recorded, decode, encode
 from fleetlog.schemas.events import (
@@ -39,6 +39,7 @@ from fleetlog.schemas.events import (
     TaskReturned,
     TerminalEvent,
 )
+from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import Backoff, TaskSpec, payload_digest
 from tests.given import NULL, T0, fold_records
 from tests.property.strategies import OTHER_EVENTS, SPECS, STORED_AT, TASK_EVENTS, UNKNOWN
@@ -76,6 +77,7 @@ STEPS = st.lists(
                 *["next"] * 20,
                 *("claim", "claim", "queue", "due", "due", "complete", "fail", "return", "lost"),
                 *("cancel", "request_cancel", "expire", "submit", "resubmit"),
+                *("ask", "ask", "answer", "answer"),
             ]
         ),
         passes_ms=st.sampled_from([0, 0, 1, 900, 5_000]),
@@ -96,6 +98,8 @@ RULES = st.builds(
     start_within_ms=st.sampled_from([None, None, None, 4_000]),
     expires_ms=st.sampled_from([None, None, None, 20_000]),
     delay_ms=st.sampled_from([0, 0, 3_000]),
+    affinity=st.sampled_from([None, None, "key"]),
+    affinity_ms=st.sampled_from([900, 5_000]),
 )
 
 
@@ -136,6 +140,9 @@ class World:
     def check(self, before: Task, record: Recorded) -> None:
         task = self.task
         assert not before.is_settled, "nothing is appended to a settled task"
+        if before.question is not None and isinstance(record.event, TaskQueued):
+            assert len(task.answers) == len(before.answers) + 1, "only an answer moves it on"
+        assert task.question is None or (task.status == "waiting" and task.due_at is None)
         assert task.version == record.seq > before.version
         assert (task.lease is not None) == (task.status == "claimed")
         assert before.attempts <= task.attempts <= before.attempts + 1
@@ -163,7 +170,7 @@ class World:
             case "queue":
                 return Queue(id="c")
             case "due":
-                return resume(view) or due(view, self.now)
+                return resume(view) or self.placed(view)
             case "claim":
                 agent = f"a{step.actor}"
                 place = {"agent_id": agent, "worker_id": "w", "host": "h"}
@@ -181,12 +188,24 @@ class World:
             case "return" | "lost":
                 why = {"error_class": "lost" if act == "lost" else "drained", "error": "no"}
                 return Return(delay_ms=step.number, **why, **end)
+            case "ask":
+                asked = Question(text=f"question {step.number}", choices=("yes",) * step.flag)
+                return Return(error_class="needs_input", error="?", question=asked, **end)
+            case "answer":
+                return GiveAnswer(id="c", asked=view.asked, answer="yes" if step.flag else 7)
             case "cancel":
                 return Cancel(**end) if view.is_cancel_requested else None
             case "request_cancel":
                 return RequestCancel(id="c")
             case _:
                 return Expire(id="c")
+
+    def placed(self, view: Task) -> AnyCommand | None:
+        """What time brings; who has an affinity is offered to one host first."""
+        command = due(view, self.now)
+        if isinstance(command, Queue) and self.spec.affinity and view.status != "queued":
+            return msgspec.structs.replace(command, host="h", session_id="s")
+        return command
 
     def submit(self, *, other: bool) -> Submit:
         spec = msgspec.structs.replace(self.spec, handler="other") if other else self.spec
@@ -206,6 +225,8 @@ def _act(step: Step, view: Task) -> str:
         return "claim"
     if view.is_cancel_requested and step.number % 2:
         return "cancel"
+    if view.question is not None and step.number % 4:
+        return "answer"
     if view.status == "claimed":
         return ("fail", "lost", "return", "claim", "complete")[min(step.number // 24, 4)]
     return "due"

@@ -26,7 +26,7 @@ from fleetlog.bus.core import (
     evolve,
     evolve_agent,
 )
-from fleetlog.bus.core.commands import Cancel, Expire
+from fleetlog.bus.core.commands import Cancel, Expire, GiveAnswer
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.queues import Queues
 from fleetlog.projections.store import Store, create_store
@@ -53,6 +53,7 @@ from fleetlog.schemas.events import (
     Usage,
 )
 from fleetlog.schemas.objects import ObjectRef
+from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from tests.unit.projections.histories import FLEET, Expected, Log, fold, make, started
 from tests.unit.projections.reading import rows
@@ -82,6 +83,7 @@ LAWFUL = (
     "expire",
     "take",
     "recall",
+    "answer",
 )
 LAWLESS = (
     *("held", "queued", "claimed", "retried", "returned", "completed", "failed", "cancelled"),
@@ -158,7 +160,12 @@ def _spec(twist: int) -> TaskSpec:
                 handler="é'\"\\ \n", labels={"team": "blue", "": ""}, key="k", timeout_ms=None
             )
         case 2:
-            return TaskSpec(handler="sh", executor="command", args=msgspec.Raw(b'{"argv":["a"]}'))
+            return TaskSpec(
+                handler="sh",
+                executor="command",
+                args=msgspec.Raw(b'{"argv":["a"]}'),
+                requires={"gpu": "yes", "": "ü"},
+            )
         case 3:
             return TaskSpec(
                 handler="slow",
@@ -173,8 +180,9 @@ def _spec(twist: int) -> TaskSpec:
         case 5:
             return TaskSpec(handler="large", args_ref=REF, barrier_id="b", after=("x", "y"))
         case 6:
-            return TaskSpec(handler="greet", continues="b", fair_key="ann")
-            return TaskSpec(handler="greet", continues="b", schedule="nightly")
+            return TaskSpec(
+                handler="greet", continues="b", fair_key="ann", affinity="shop", schedule="nightly"
+            )
         case _:
             return TaskSpec(handler="greet")
 
@@ -188,10 +196,9 @@ def _command(step: Step, task: Task) -> AnyCommand:
         case "submit":
             spec = _spec(step.twist)
             return Submit(id="c", spec=spec, digest=payload_digest(spec))
-        case "claim":
-            return Claim(id="c", offer=task.offer, **place)
-        case "take":
-            return Claim(id="c", offer=task.offer, is_holder_dead=True, **place)
+        case "claim" | "take":
+            is_dead = step.what == "take"
+            return Claim(id="c", offer=task.offer, is_holder_dead=is_dead, **place)
         case "complete":
             if step.near == 2:
                 return Complete(result=msgspec.Raw(b"null"), result_ref=REF, **ending)
@@ -202,8 +209,10 @@ def _command(step: Step, task: Task) -> AnyCommand:
             return Fail(
                 error_class="error", error="no", jitter=0.5, is_permanent=step.near == 7, **ending
             )
+        case "answer":
+            return GiveAnswer(id="c", asked=task.asked, answer="b")
         case "return":
-            return Return(error_class=("lost", "drained")[step.near % 2], error="gone", **ending)
+            return _return(step, ending)
         case "cancel":
             return RequestCancel(id="c")
         case "end":
@@ -216,9 +225,16 @@ def _command(step: Step, task: Task) -> AnyCommand:
             return Expire(id="c")
 
 
+def _return(step: Step, ending: dict[str, Any]) -> Return:
+    if step.near in (4, 5):
+        asked = Question(text="which?", choices=("a", "b")[step.near - 4 :])
+        return Return(error_class="needs_input", error="which?", question=asked, **ending)
+    return Return(error_class=("lost", "drained")[step.near % 2], error="gone", **ending)
+
+
 def _event(what: str, seq: int | None, twist: int) -> Event:
     ending = {"attempts": twist, "fence": seq}
-    error = {"error_class": ("lost", "error")[twist % 2], "error": "illegal"}
+    error = {"error_class": ("lost", "error", "needs_input")[twist % 3], "error": "illegal"}
     spec = _spec(twist)
     match what:
         case "held":
@@ -351,7 +367,8 @@ def test_queues_are_what_the_core_says(
             assert found == []
         else:
             expected = msgspec.structs.asdict(state)
-            del expected["version"]
+            for name_of_another_table in ("version", "base", "requires"):
+                del expected[name_of_another_table]
             assert found == [expected]
 
 
@@ -396,6 +413,9 @@ def _expected_task(expected: Expected) -> list[dict[str, Any]]:
             "started_at": expected.started_at,
             "settled_at": task.since if task.is_settled else None,
             "due_at": task.due_at,
+            "question": task.question.text if task.question else None,
+            "choices": list(task.question.choices) if task.question else None,
+            "asked_at": task.since if task.question else None,
             "is_cancel_requested": task.is_cancel_requested,
             "digest": task.digest,
             "handler": spec.handler if spec else None,
@@ -415,6 +435,8 @@ def _expected_task(expected: Expected) -> list[dict[str, Any]]:
             "budgets": list(spec.budget_keys(task.id)) if spec else None,
             "fair_key": spec.fair_key if spec else None,
             "schedule": spec.schedule if spec else None,
+            "requires": spec.requires if spec else None,
+            "affinity": spec.affinity if spec else None,
             "result": None if result is None or result_ref else bytes(result).decode(),
             "result_size": result_ref.size if result_ref else None,
             "result_sha256": result_ref.sha256 if result_ref else None,

@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from fleetlog.agents.face import Agent, Context, PermanentError, Retry
+from fleetlog.agents.face import Agent, Context, NeedInput, PermanentError, Retry
 from fleetlog.bus.call import call
 from fleetlog.bus.fan_out import FanOut
 
@@ -57,6 +57,31 @@ def fail_until(ctx: Context, attempt: int) -> str:
 
 class NotYetError(Exception):
     pass
+
+
+@agent.task
+async def ask(ctx: Context, choices: list[str], times: int = 1) -> list[object]:
+    """Asks by raising, then by returning."""
+    number = len(ctx.answers) + 1
+    if number == 1:
+        raise NeedInput("question 1", choices=choices)
+    if number <= times:
+        return NeedInput(f"question {number}")  # type: ignore[return-value] # an answer of another kind
+    return [ctx.answer, *((each.question, each.answer, each.actor) for each in ctx.answers)]
+
+
+@agent.task
+def ask_nothing(choices: list[str]) -> None:
+    raise NeedInput(" ", choices=choices)
+
+
+@agent.task
+def ask_once_and_fail_once(ctx: Context) -> str:
+    if not ctx.answers:
+        raise NeedInput("go on?")
+    if ctx.attempt == 2:
+        raise RuntimeError("not yet")
+    return f"{ctx.answer} {ctx.attempt}"
 
 
 @agent.task

@@ -15,6 +15,7 @@ from fleetlog.bus.core.admission import AdmissionAct, Admit, Exhaust
 from fleetlog.bus.core.commands import Cancel, Claim, Complete, Fail, RequestCancel, Return
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.join import JoinAct
+from fleetlog.bus.derived import DerivedQueues
 from fleetlog.bus.errors import ConflictError, PublishUnknown, TransportError, Unavailable
 from fleetlog.bus.fanning_out import append_first
 from fleetlog.bus.fleet import Fleet
@@ -111,9 +112,16 @@ class Seat:
         self.fold = unsettled
         self.waiting.clear()
         self.joiner = Joiner(
-            self.fleet, unsettled.joins, self._read_to, lambda: None, unsettled.let_in
+            self.fleet,
+            unsettled.joins,
+            self._read_to,
+            lambda: None,
+            let_in=unsettled.let_in,
+            placed=unsettled.placed,
         )
-        self.admitter = Admitter(self.fleet, unsettled.admission, self._read_to, lambda: None)
+        self.admitter = Admitter(
+            self.fleet, unsettled.admission, self._read_to, lambda: None, unsettled.placed
+        )
 
     async def read(self, most: int = 10**9) -> None:
         async for page in self.fleet.log.read(after=self.fold.seq):
@@ -184,6 +192,7 @@ class World:
             link=nothing,
             room=nothing,
             durability="always",
+            derived=DerivedQueues(self.log, System(clock=self.clock)),
         )
         self.seats = [Seat(self.fleet) for _ in range(seats)]
         self.has_cancelled = False

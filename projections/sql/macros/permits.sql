@@ -1,7 +1,7 @@
 -- The twin of `permits` in bus/core/evolve.py: whether task state s allows event e. Never NULL.
 CREATE OR REPLACE TEMP MACRO permits(s, e) AS coalesce(
     CASE e.type
-        WHEN 'task.held' THEN s.state IN ('absent', 'held', 'queued')
+        WHEN 'task.held' THEN s.state IN ('absent', 'held', 'queued', 'waiting')
         WHEN 'task.queued' THEN s.state IN ('absent', 'held', 'queued', 'waiting')
         WHEN 'task.claimed' THEN
             e.offer = s.offer

@@ -25,6 +25,14 @@ gains AS (
             ),
             seq
         ) FILTER (WHERE type IN ('task.held', 'task.retried', 'task.returned')) AS due_us,
+        -- In a struct, as arg_max passes over what is NULL.
+        arg_max({
+            'asked': CASE WHEN type = 'task.returned' AND j.error_class = 'needs_input' THEN {
+                'question': coalesce(j.question.text, j.error),
+                'choices': coalesce(j.question.choices, []),
+                'asked_at': stored_at
+            } END
+        }, seq) FILTER (WHERE type IN ('task.retried', 'task.returned')) AS word,
         max(seq) FILTER (WHERE type IN ('task.completed', 'task.failed', 'task.cancelled', 'task.expired'))
             AS settle_seq,
         -- A log may begin with a later offer of a task: the counts so far are that event's.
@@ -74,7 +82,9 @@ SELECT
             'limits': NULL::VARCHAR[],
             'budgets': NULL::VARCHAR[],
             'fair_key': NULL::VARCHAR,
-            'schedule': NULL::VARCHAR
+            'schedule': NULL::VARCHAR,
+            'requires': NULL::MAP(VARCHAR, VARCHAR),
+            'affinity': NULL::VARCHAR
         }
         ELSE {
             'handler': b.j.spec.handler,
@@ -98,19 +108,27 @@ SELECT
             'limits': coalesce(b.j.spec.limits, []),
             'budgets': budget_keys(b.j.spec, f.task_id),
             'fair_key': b.j.spec.fair_key,
-            'schedule': b.j.spec.schedule
+            'schedule': b.j.spec.schedule,
+            'requires': coalesce(b.j.spec.requires, MAP {}::MAP(VARCHAR, VARCHAR)),
+            'affinity': b.j.spec.affinity
         }
     END AS spec,
     coalesce(o.submitted_at, g.submitted_at) AS submitted_at,
     coalesce(o.queued_at, g.queued_at) AS queued_at,
     coalesce(o.started_at, g.started_at) AS started_at,
     CASE
-        WHEN f.state NOT IN ('held', 'waiting') THEN NULL
+        WHEN f.state NOT IN ('held', 'waiting') OR g.word.asked IS NOT NULL THEN NULL
         WHEN g.due_us IS NULL THEN o.due_at
         ELSE make_timestamp(g.due_us)::TIMESTAMPTZ
     END AS due_at,
+    CASE
+        WHEN f.state <> 'waiting' THEN NULL
+        WHEN g.word IS NULL THEN o.asked
+        ELSE g.word.asked
+    END AS asked,
     f.offer AS "offer",
     CASE WHEN q.seq IS NULL THEN o.offered_at ELSE q.stored_at END AS offered_at,
+    CASE WHEN q.seq IS NULL THEN o.lane ELSE q.lane END AS lane,
     f.fence AS fence,
     CASE
         WHEN f.fence IS NULL THEN NULL

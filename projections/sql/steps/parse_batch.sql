@@ -29,7 +29,8 @@ parsed AS (
                     "budget": {
                         "tokens": "BIGINT", "cost_micro_usd": "BIGINT", "wall_ms": "BIGINT", "action": "VARCHAR"
                     },
-                    "schedule": "VARCHAR"
+                    "schedule": "VARCHAR",
+                    "requires": "MAP(VARCHAR, VARCHAR)", "affinity": "VARCHAR"
                 },
                 "digest": "VARCHAR", "attempt": "BIGINT", "failures": "BIGINT", "losses": "BIGINT",
                 "submitted_at": "TIMESTAMPTZ", "agent_id": "VARCHAR", "worker_id": "VARCHAR",
@@ -45,10 +46,11 @@ parsed AS (
                 },
                 "strains": [{"resource": "VARCHAR", "left": "BIGINT", "floor": "BIGINT", "where": "VARCHAR"}],
                 "error_class": "VARCHAR", "error": "VARCHAR", "delay_ms": "BIGINT", "result": "JSON",
+                "question": {"text": "VARCHAR", "choices": ["VARCHAR"]},
                 "result_ref": {"sha256": "VARCHAR", "size": "BIGINT"}, "fan_out": "JSON",
                 "limit": "VARCHAR", "pid": "BIGINT", "version": "VARCHAR", "queues": ["VARCHAR"],
                 "workers": "BIGINT", "concurrency": "BIGINT", "labels": "MAP(VARCHAR, VARCHAR)",
-                "signal": "BIGINT", "task_id": "VARCHAR",
+                "signal": "BIGINT", "task_id": "VARCHAR", "queue": "VARCHAR", "requires": "MAP(VARCHAR, VARCHAR)",
                 "allowances": [{
                     "credential": "VARCHAR", "window": "VARCHAR", "utilization": "DOUBLE",
                     "resets_at": "TIMESTAMPTZ"
@@ -56,6 +58,17 @@ parsed AS (
             }'
         )) AS j
     FROM words AS w
+),
+
+-- What was offered on a queue derived from another one counts for that one, from the event on that says so.
+derived AS (
+    SELECT queue, base, seq AS derived_seq FROM derived_queues
+    UNION ALL
+    SELECT word[4], arg_min(j.queue, seq), min(seq)
+    FROM parsed
+    WHERE kind = 'queue' AND problem = '' AND j.type = 'queue.derived' AND j.queue IS NOT NULL
+        AND word[4] NOT IN (SELECT queue FROM derived_queues)
+    GROUP BY word[4]
 )
 
 SELECT
@@ -65,7 +78,8 @@ SELECT
     subject,
     kind,
     word[4] AS thing_id,
-    CASE kind WHEN 'task' THEN word[5] WHEN 'queue' THEN word[4] END AS queue,
+    CASE kind WHEN 'task' THEN coalesce(d.base, word[5]) WHEN 'queue' THEN word[4] END AS queue,
+    CASE WHEN kind = 'task' THEN word[5] END AS lane,
     CASE WHEN kind = 'task' THEN word[6] END AS priority,
     CASE WHEN kind = 'worker' THEN word[5] END AS worker_id,
     CASE
@@ -77,3 +91,4 @@ SELECT
     bytes,
     j
 FROM parsed
+LEFT JOIN derived AS d ON kind = 'task' AND d.queue = word[5] AND d.derived_seq < seq

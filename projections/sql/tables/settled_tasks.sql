@@ -5,7 +5,8 @@ CREATE TABLE store.settled_tasks (
         handler VARCHAR, executor VARCHAR, args JSON, queue VARCHAR, priority VARCHAR, key VARCHAR,
         labels MAP(VARCHAR, VARCHAR), max_attempts BIGINT, timeout_ms BIGINT, parent_id VARCHAR,
         digest VARCHAR, args_ref STRUCT(sha256 VARCHAR, size BIGINT), barrier_id VARCHAR, continues VARCHAR,
-        after VARCHAR[], limits VARCHAR[], budgets VARCHAR[], fair_key VARCHAR, schedule VARCHAR
+        after VARCHAR[], limits VARCHAR[], budgets VARCHAR[], fair_key VARCHAR, schedule VARCHAR,
+        requires MAP(VARCHAR, VARCHAR), affinity VARCHAR
     ),
     submitted_at TIMESTAMPTZ,
     queued_at TIMESTAMPTZ,

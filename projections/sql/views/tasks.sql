@@ -15,6 +15,9 @@ SELECT
     settled_at,
     settled_seq,
     due_at,
+    asked.question AS question,
+    asked.choices AS choices,
+    asked.asked_at AS asked_at,
     result,
     result_ref.size AS result_size,
     result_ref.sha256 AS result_sha256,
@@ -34,6 +37,8 @@ SELECT
     spec.args_ref.size AS args_size,
     spec.args_ref.sha256 AS args_sha256,
     spec.labels AS labels,
+    spec.requires AS requires,
+    spec.affinity AS affinity,
     spec.key AS key,
     spec.max_attempts AS max_attempts,
     spec.timeout_ms AS timeout_ms,
@@ -42,11 +47,14 @@ SELECT
     TRY_CAST(output_tokens AS BIGINT) AS output_tokens,
     TRY_CAST(cost_micro_usd / 1000000.0 AS DECIMAL(18, 6)) AS cost_usd
 FROM (
-    SELECT *, NULL::TIMESTAMPTZ AS due_at
+    SELECT
+        *,
+        NULL::TIMESTAMPTZ AS due_at,
+        NULL::STRUCT(question VARCHAR, choices VARCHAR[], asked_at TIMESTAMPTZ) AS asked
     FROM store.settled_tasks
     UNION ALL BY NAME
     SELECT
-        * EXCLUDE (spec_seq, offer, offered_at, fence, lease),
+        * EXCLUDE (spec_seq, offer, offered_at, lane, fence, lease),
         NULL::TIMESTAMPTZ AS settled_at,
         NULL::BIGINT AS settled_seq,
         NULL::JSON AS result,

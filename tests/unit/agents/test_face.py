@@ -166,10 +166,17 @@ def test_a_call_of_a_function_takes_its_options() -> None:
 def test_durations_may_be_seconds_or_none() -> None:
     mine = Agent()
 
-    @mine.task(timeout=None, silence=1.5, expires="1d", backoff=Backoff(first_ms=5))
+    @mine.task(
+        timeout=None,
+        silence=1.5,
+        expires="1d",
+        backoff=Backoff(first_ms=5),
+        requires={"gpu": "yes"},
+    )
     def task() -> None: ...
 
     spec = call(task)
+    assert spec.requires == {"gpu": "yes"}
     assert (spec.timeout_ms, spec.silence_ms, spec.expires_ms) == (None, 1500, 86_400_000)
     assert spec.backoff.first_ms == 5
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fleetlog.bus import snapshots as module
-from fleetlog.bus.core import RequestCancel, Submit
+from fleetlog.bus.core import Claim, Queue, RequestCancel, Submit, Task
 from fleetlog.bus.log import entry
 from fleetlog.bus.memory_log import MemoryLog
 from fleetlog.bus.objects import MemoryObjects
@@ -47,6 +47,21 @@ async def log_with_tasks(fleet: str = "main", count: int = 50) -> MemoryLog:
     return log
 
 
+async def log_claim(log: MemoryLog, key: str, host: str) -> None:
+    """A task with an affinity that a host has."""
+    spec = TaskSpec(handler="h", affinity=key)
+    task = Task(id=key)
+    for command in (
+        Submit(id="s", spec=spec, digest="d"),
+        Queue(id="q"),
+        Claim(id="c", offer=0, agent_id="a0", worker_id="w", host=host),
+    ):
+        if isinstance(command, Claim):
+            command = msgspec.structs.replace(command, offer=task.offer)  # noqa: PLW2901
+        assert isinstance(await execute(log, command, task), Decided)
+        task = await load_task(log, key)
+
+
 async def folded(log: MemoryLog) -> Unsettled:
     unsettled = Unsettled()
     async for page in log.read():
@@ -70,6 +85,18 @@ async def test_a_snapshot_gives_the_state_back() -> None:
     assert after.schedules.next_at() == before.schedules.next_at()
     assert after.next_at() == before.next_at()
     assert after.acts(log.now(), 1000) == before.acts(log.now(), 1000)
+
+
+async def test_a_snapshot_knows_where_affinity_keys_are_at_home() -> None:
+    log, objects = await log_with_tasks(), MemoryObjects()
+    for number in range(3):
+        await log_claim(log, f"key{number}", f"h{number}")
+    before = await folded(log)
+    await Snapshots(objects, log).save(before)
+    after = await Snapshots(objects, log).load()
+    assert after is not None
+    assert [place.host for place in after.affinities.packed()] == ["h0", "h1", "h2"]
+    assert after.tasks == before.tasks
 
 
 async def test_without_a_snapshot_there_is_nothing() -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from fleetlog.bus import unsettled as module
-from fleetlog.bus.core import Return, decide
+from fleetlog.bus.core import Queue, RequestCancel, Return, decide
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.envelope import Stored, encode
 from fleetlog.schemas.events import (
@@ -18,6 +18,7 @@ from fleetlog.schemas.events import (
     Event,
     TaskClaimed,
     TaskCompleted,
+    TaskHeld,
     TaskQueued,
     TaskReturned,
     verb_of,
@@ -206,3 +207,31 @@ def test_a_second_end_of_a_barrier_counts_as_a_violation() -> None:
         subject = format_subject(Subject("main", "barrier", "b", verb))
         fold.take(Stored(seq, seq * 1_000_000_000, subject, encode(event)))
     assert fold.violation_count == 1
+
+
+def test_a_task_is_queued_where_the_last_one_of_its_affinity_ran() -> None:
+    log = Log()
+    spec = TaskSpec(handler="h", affinity="shop")
+    started = AgentStarted(
+        host="h1",
+        pid=1,
+        version="1",
+        queues=("default",),
+        workers=1,
+        concurrency=1,
+        labels={"host": "h1"},
+        **stamp(),
+    )
+    log.add("a1", started)
+    offer = log.add("t1", TaskQueued(spec=spec, digest="d", **stamp()))
+    place = {"worker_id": "w1", "host": "h1", "attempt": 1}
+    log.add("t1", TaskClaimed(agent_id="a1", offer=offer, **place, **stamp()))
+    log.add("t2", TaskHeld(spec=spec, digest="d", **stamp()))
+    [(task, command)] = log.fold.acts(T0 + timedelta(seconds=9), 10)
+    assert (task.id, command) == ("t2", Queue(id="t2-4-queue", host="h1"))
+    cancel = RequestCancel(id="c")
+    assert log.fold.placed(task, cancel) is cancel
+    log.fold.put_back(task, T0 + timedelta(seconds=9))
+    log.add("a1", AgentStopped(**stamp()))
+    [_, (_, command)] = log.fold.acts(T0 + timedelta(seconds=9), 10)
+    assert command == Queue(id="t2-4-queue")

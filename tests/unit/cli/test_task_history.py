@@ -141,3 +141,23 @@ def test_an_offered_task_waits_for_its_paused_queue() -> None:
     )
     resumed = QueueState(queue="gpu", actor="ann")
     assert waits_for(task, at(9), resumed) == "an agent with a free slot for queue gpu"
+
+
+def test_a_task_with_an_affinity_waits_for_its_host_and_then_for_any() -> None:
+    key = {"affinity": "shop", "affinity_ms": 5_000}
+    early = fold(held(60_000, **key))
+    assert "may be queued at" in (waits_for(early, at(1)) or "")
+    due = fold(held(0, **key))
+    assert waits_for(due, at(1)) == "a coordinator, to say on which host it is offered first"
+    offered = fold(queued(progress={"host": "cube"}, **key))
+    assert waits_for(offered, at(1), None, "gate") == (
+        "an agent of host cube with a free slot for queue default;"
+        " any agent's from 2026-01-01 00:00:05.000Z on"
+    )
+    assert waits_for(fold(queued(**key)), at(1)) == "an agent with a free slot for queue default"
+
+
+def test_a_question_is_what_a_task_waits_for() -> None:
+    asking = msgspec.structs.replace(returned(2), error_class="needs_input", error="which\none?")
+    task = fold(queued(), claimed(), asking)
+    assert waits_for(task, at(9)) == ('an answer to "which one?": `fleetlog task answer t1 TEXT`')

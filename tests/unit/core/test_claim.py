@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleetlog.bus.core import LOSSES_MAX, Refusal, Task, decide, evolve
-from fleetlog.bus.core.decide import RefusalCode
+from fleetlog.bus.core.refusal import RefusalCode
 from fleetlog.schemas.envelope import UnknownEvent
 from fleetlog.schemas.events import (
     TaskCancelled,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from fleetlog.bus.core.queues import QueueState, evolve_queue
 from fleetlog.schemas.envelope import Recorded, UnknownEvent
-from fleetlog.schemas.events import Event, QueuePaused, QueueResumed, QueueScaled
+from fleetlog.schemas.events import Event, QueueDerived, QueuePaused, QueueResumed, QueueScaled
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -61,3 +61,18 @@ def test_more_workers_are_no_word_about_a_pause() -> None:
 def test_an_event_that_was_seen_changes_nothing() -> None:
     state = fold(paused("one"), RESUMED)
     assert evolve_queue(state, Recorded(1, at(1), None, paused("one"))) is state
+
+
+def derived(**requires: str) -> QueueDerived:
+    return QueueDerived(id="d", occurred_at=T0, queue="ml", requires=requires)
+
+
+def test_a_derived_queue_knows_its_base_and_is_paused_by_itself_too() -> None:
+    state = fold(derived(gpu="yes"), paused("one"))
+    assert (state.base, state.requires, state.is_paused) == ("ml", {"gpu": "yes"}, True)
+    assert fold(paused("one"), derived(gpu="yes")).is_paused
+
+
+def test_the_first_word_about_what_a_queue_stands_for_counts() -> None:
+    state = fold(derived(gpu="yes"), derived(gpu="no"))
+    assert (state.requires, state.version, state.seq) == ({"gpu": "yes"}, 2, 0)

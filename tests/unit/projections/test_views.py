@@ -15,16 +15,19 @@ from fleetlog.schemas.events import (
     QueuePaused,
     QueueScaled,
     Strain,
+    TaskCancelled,
     TaskCompleted,
     TaskFailed,
     TaskQueued,
     TaskRetried,
+    TaskReturned,
     Usage,
     WorkerExited,
     WorkerRefused,
     WorkerSpawned,
     WorktreeReport,
 )
+from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import Log, claim, instant, make, started
 from tests.unit.projections.reading import rows
@@ -266,7 +269,7 @@ def test_every_table_and_column_that_people_see_is_described(store: Store) -> No
     for row in found:
         seen.setdefault(row["table_name"], {"about"}).add(row["column_name"])
     assert {name: set(texts) for name, texts in documentation().items()} == seen
-    assert set(VIEWS) | {"events", "queues", "heartbeats"} == set(seen)
+    assert set(VIEWS) | {"events", "queues", "derived_queues", "heartbeats"} == set(seen)
     assert set(SURFACE) == set(seen) - {"heartbeats"}
     assert set(TABLES) - set(seen) == {
         *("meta", "open_tasks", "settled_tasks", "ended_attempts"),
@@ -274,3 +277,33 @@ def test_every_table_and_column_that_people_see_is_described(store: Store) -> No
         *("known_barriers", "named_members", "member_outcomes"),
         *("known_limits", "known_budgets"),
     }
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_a_question_stands_in_its_row_until_it_is_answered(store: Store, is_at_once: bool) -> None:
+    log = Log()
+    spec = TaskSpec(handler="h")
+    asked = {"error_class": "needs_input", "error": "which?", "attempts": 1}
+    question = Question(text="which?", choices=("a", "b"))
+    for task_id in ("answered", "open", "called-off", "drained"):
+        offer = log.task(task_id, make(TaskQueued, spec=spec, digest="d"))
+        fence = log.task(task_id, claim(offer))
+        why = {**asked, "error_class": "drained"} if task_id == "drained" else asked
+        log.task(task_id, make(TaskReturned, fence=fence, question=question, delay_ms=9, **why))
+    log.task("answered", make(TaskQueued, spec=spec, digest="d", attempt=2))
+    log.task("called-off", make(TaskCancelled, attempts=1))
+    if is_at_once:
+        store.apply(log.messages)
+    else:
+        apply_one_by_one(store, log)
+    found = rows(store, "FROM tasks ORDER BY task_id")
+    shown = {r["task_id"]: (r["state"], r["question"], r["choices"]) for r in found}
+    assert shown == {
+        "answered": ("queued", None, None),
+        "called-off": ("cancelled", None, None),
+        "drained": ("waiting", None, None),
+        "open": ("waiting", "which?", ["a", "b"]),
+    }
+    times = {r["task_id"]: (r["asked_at"], r["due_at"] is None) for r in found}
+    assert times["open"] == (second(6), True)
+    assert times["drained"] == (None, False)
