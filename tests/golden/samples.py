@@ -142,6 +142,12 @@ SAMPLES: Final[dict[str, events.AnyEvent]] = {
     "task.queued.affinity": events.TaskQueued(
         **_STAMP, spec=_AFFINITY_SPEC, digest=_DIGEST, session_id=_SESSION, host="cube"
     ),
+    "task.held.answered": events.TaskHeld(
+        **_STAMP,
+        spec=_GATED_SPEC,
+        digest=_DIGEST,
+        answers=(Answer(question="Which branch?", answer="main", actor="ann", at=_AT),),
+    ),
     "task.queued.answered": events.TaskQueued(
         **_STAMP,
         spec=_SPEC,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fleetlog.bus.derived import DerivedQueues
 from fleetlog.bus.errors import LogFull
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.objects import MemoryObjects
@@ -75,6 +76,7 @@ class World:
             link=nothing,
             room=room,
             durability="always",
+            derived=DerivedQueues(self.log, System(clock=self.clock)),
         )
         self.seats = [Seat(self.fleet) for _ in range(seats)]
 

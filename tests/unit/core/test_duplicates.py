@@ -38,7 +38,7 @@ def test_what_has_not_started_is_replaced(task: Task) -> None:
     assert event.submitted_at == task.submitted_at
     later = submitted(task, "replace", delay_ms=5)
     assert isinstance(later, TaskHeld)
-    assert isinstance(submitted(task, "replace", budget=Budget(tokens=1)), TaskHeld)
+    assert isinstance(submitted(task, "replace", limits=("k",)), TaskHeld)
 
 
 def test_a_replaced_task_is_the_new_one() -> None:
@@ -61,6 +61,7 @@ def test_a_replaced_task_is_the_new_one() -> None:
         fold(queued(), cancelled()),
         fold(queued(barrier_id="b")),
         fold(held(after=("t0",))),
+        fold(held(budget=Budget(tokens=1))),
     ],
 )
 def test_what_has_started_or_hangs_together_is_not_replaced(task: Task) -> None:

@@ -70,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     "queued": {"held", "queued", "claimed"} | UNCLAIMED,
     "claimed": {"claimed over", "cancel_requested"} | ENDS,
     "cancelling": {"claimed over"} | ENDS,
-    "waiting": {"queued"} | UNCLAIMED,
+    "waiting": {"held", "queued"} | UNCLAIMED,
     **{state: set() for state in ("completed", "failed", "cancelled", "expired", "trimmed")},
 }
 
