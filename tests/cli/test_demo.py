@@ -116,7 +116,7 @@ def test_demo_that_finds_something_wrong_fails_and_leaves_nothing(tmp_path: Path
 
 
 def test_the_readmes_example_runs_and_again_is_the_same_task(tmp_path: Path) -> None:
-    source, _ = blocks("README.md", "python")
+    source, *_ = blocks("README.md", "python")
     (tmp_path / "hello.py").write_text(source)
     with fleet_up(tmp_path, "hello:agent", tmp_path) as environ:
         assert run_in(environ, tmp_path, "python", "hello.py") == "5\n"
@@ -127,7 +127,7 @@ def test_the_readmes_example_runs_and_again_is_the_same_task(tmp_path: Path) -> 
 
 
 def test_the_readmes_fan_out_runs(tmp_path: Path) -> None:
-    _, source = blocks("README.md", "python")
+    _, source, _ = blocks("README.md", "python")
     (tmp_path / "disks.py").write_text(source)
     [commands] = [block for block in blocks("README.md", "sh") if "disks:agent" in block]
     _, *lines = commands.splitlines()
@@ -138,13 +138,30 @@ def test_the_readmes_fan_out_runs(tmp_path: Path) -> None:
     assert listed.count("released") == 2
 
 
+def test_the_readmes_question_is_asked_and_answered(tmp_path: Path) -> None:
+    _, _, source = blocks("README.md", "python")
+    (tmp_path / "releases.py").write_text(source)
+    with fleet_up(tmp_path, "releases:agent", tmp_path) as environ:
+        task_id = run_in(environ, tmp_path, "fleetlog", "submit", "release").strip()
+        while task_id not in run_in(environ, tmp_path, "fleetlog", "task", "list", "--needs-input"):
+            pass
+        run_in(environ, tmp_path, "fleetlog", "task", "answer", task_id, "main")
+        again = ("fleetlog", "task", "show", task_id, "--json")
+        while (shown := json.loads(run_in(environ, tmp_path, *again)))["state"] != "completed":
+            pass
+    assert shown["result"] == "released main"
+
+
 def test_the_commands_of_the_documents_run_as_they_stand(tmp_path: Path) -> None:
     up = "fleetlog up --app examples.demo_app:agent\n"
     lines = []
     for name in ("README.md", "examples/README.md"):
         found = blocks(name, "sh")
         lines += found[found.index(up) + 1].splitlines()
-    assert len(lines) > 5
+    for block in blocks("README.md", "sh"):
+        if block.startswith(("fleetlog limit set", "fleetlog schedule add")):
+            lines += block.splitlines()
+    assert len(lines) > 15
     with fleet_up(tmp_path, "examples.demo_app:agent", ROOT) as environ:
         for line in lines:
             run_in(environ, ROOT, *shlex.split(line))
