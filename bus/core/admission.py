@@ -204,8 +204,8 @@ class Admission:
 
     def _enforce(self, token: str) -> None:
         """Sees to what follows from a budget that is used up."""
-        state = self.budgets[token]
-        if state.exhausted is None:
+        state = self.budgets.get(token)
+        if state is None or state.exhausted is None:
             return
         if state.told != state.budget:
             self._untold[token] = None
@@ -219,10 +219,10 @@ class Admission:
         self.budgets.move_to_end(token)
         if len(self.budgets) <= IDLE_BUDGETS_MAX + len(self._under):
             return
-        for oldest, each in self.budgets.items():
-            if oldest not in self._under and each.version == 0:
-                del self.budgets[oldest]
-                return
+        idle = (name for name, each in self.budgets.items() if name not in self._under)
+        oldest = next((name for name in idle if self.budgets[name].version == 0), None)
+        if oldest is not None:
+            del self.budgets[oldest]
 
     def _touch_slots(self, agent_id: str) -> None:
         """One of the agent's slots is free."""
@@ -335,17 +335,16 @@ class Admission:
     def put_back(self, act: AdmissionAct) -> None:
         """It could not be done: it comes again."""
         if isinstance(act, Exhaust):
-            if act.state.id in self.budgets:
-                self._enforce(act.state.id)
+            self._enforce(act.state.id)
             return
         for limit in act.limits:
             self._busy.discard(limit.id)
             self._lines.touch(f"limit {limit.id}")
         for task in [self._tasks[each.id] for each in act.tasks if each.id in self._tasks]:
-            if task.spec is not None:
-                self._place(task, task.spec)
-                if task.status in ("held", "waiting"):
-                    self.want(task)
+            assert task.spec is not None
+            self._place(task, task.spec)
+            if task.status in ("held", "waiting"):
+                self.want(task)
 
     def next_at(self) -> datetime | None:
         """When something may come due."""

@@ -8,9 +8,11 @@ import pytest
 from support.join_world import USD, World
 
 from fleetlog.bus.core import admission as module
+from fleetlog.bus.core.commands import GiveAnswer, Return, Submit
 from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.events import BudgetSet, LimitSet
-from fleetlog.schemas.specs import TaskSpec
+from fleetlog.schemas.questions import Question
+from fleetlog.schemas.specs import TaskSpec, payload_digest
 from tests.given import T0
 
 
@@ -127,3 +129,73 @@ async def test_budgets_of_trees_that_are_over_are_forgotten_the_oldest_first(
         await world.finish(world.tasks()[task_id], how="complete")
     await turn(world)
     assert list(world.seats[0].fold.admission.budgets) == ["kept", *submitted[-2:]]
+
+
+async def test_a_replaced_task_stands_under_what_the_new_one_names() -> None:
+    """Offered under one limit and in turn, then replaced by one under another, and by one that is free."""
+    world = await world_with(limit("a", concurrency=1), limit("b", concurrency=0))
+    first = await world.submit(TaskSpec(handler="h", limits=("a",), fair_key="f"))
+    second = await world.submit(TaskSpec(handler="h", limits=("a",), budgets=("x",)))
+    assert await turn(world) == [first]
+    await replace(world, first, TaskSpec(handler="h", limits=("b",)))
+    assert await turn(world) == [second]
+    await replace(world, second, TaskSpec(handler="h"))
+    assert await turn(world) == [second]
+    await replace(world, first, TaskSpec(handler="h"))
+    assert await turn(world) == [second, first]
+    admission = world.seats[0].fold.admission
+    assert (admission._holders, admission._under, admission._offered) == ({}, {}, {})
+
+
+async def replace(world: World, task_id: str, spec: TaskSpec) -> None:
+    command = Submit(
+        id=world.new_id("r"), spec=spec, digest=payload_digest(spec), on_duplicate="replace"
+    )
+    await world.tell(world.tasks()[task_id], command)
+
+
+async def test_of_many_with_fair_keys_a_window_is_on_offer() -> None:
+    world = await world_with()
+    for number in range(12):
+        await world.submit(TaskSpec(handler="h", fair_key=f"key {number % 2}"))
+    offered = await turn(world)
+    assert len(offered) == module.WINDOW_MIN == module.WINDOW_SLOTS * 2
+    await world.claim(world.tasks()[offered[0]])
+    assert len(await turn(world)) == module.WINDOW_MIN
+
+
+async def test_budgets_that_were_set_are_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE_BUDGETS_MAX", 0)
+    world = await world_with()
+    key = BudgetSet(id="b", occurred_at=T0, key="b", budget=Budget(tokens=9))
+    await world.set_bound("budget", key)
+    task_id = await world.submit(TaskSpec(handler="h", budgets=("b",)))
+    await turn(world)
+    await world.claim(world.tasks()[task_id])
+    await world.finish(world.tasks()[task_id], how="complete")
+    await turn(world)
+    assert world.seats[0].fold.admission.budgets["b"].spent.tokens == 1
+
+
+async def test_what_was_answered_waits_for_room_again() -> None:
+    world = await world_with(limit("k", concurrency=1))
+    asking = await world.submit(TaskSpec(handler="h", limits=("k",)))
+    other = await world.submit(TaskSpec(handler="h", limits=("k",)))
+    await turn(world)
+    await world.claim(world.tasks()[asking])
+    task = world.tasks()[asking]
+    assert task.lease is not None
+    why = {"error_class": "needs_input", "error": "which?"}
+    await world.tell(
+        task, Return(id="ask", fence=task.lease.fence, question=Question(text="which?"), **why)
+    )
+    assert await turn(world) == [other]
+    task = world.tasks()[asking]
+    await world.tell(task, GiveAnswer(id="answer", asked=task.asked, answer="this"))
+    assert world.tasks()[asking].status == "held"
+    assert await turn(world) == [other]
+    await world.claim(world.tasks()[other])
+    await world.finish(world.tasks()[other], how="complete")
+    assert await turn(world) == [asking]
+    assert [each.answer for each in world.tasks()[asking].answers] == ["this"]
+    assert world.tasks()[asking].attempts == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from fleetlog.bus.core import Queue, Refusal, decide
 from fleetlog.bus.core.budgets import BudgetState, charge, evolve_budget, spent_in
 from fleetlog.bus.core.limits import Limit, evolve_limit, family_of, starts_at, starts_left
 from fleetlog.bus.core.task import Lease
@@ -15,10 +16,11 @@ from fleetlog.schemas.events import (
     Event,
     LimitAdmitted,
     LimitSet,
+    TaskQueued,
     TaskReturned,
     Usage,
 )
-from tests.given import T0
+from tests.given import T0, at, fold, held
 
 RATE = LimitSet(id="s", occurred_at=T0, key="k", rate=10, per_ms=1_000, burst=3)
 
@@ -157,3 +159,15 @@ def test_an_attempt_that_went_down_with_its_agent_ran_until_the_log_says_so() ->
         id="e", occurred_at=T0, attempts=1, error_class="drained", error="x", ran_ms=40
     )
     assert spent_in(ended, lease, T0 + ms(1_500)) == Spent(wall_ms=40)
+
+
+def test_an_old_event_of_a_budget_changes_nothing() -> None:
+    assert budget(amounts(2, tokens=5), amounts(1, tokens=6)) == budget(amounts(2, tokens=5))
+
+
+def test_what_has_to_be_let_in_is_not_queued_by_time_alone() -> None:
+    task = fold(held(delay_ms=0, limits=("k",)))
+    answer = decide(Queue(id="q"), task, at(9))
+    assert isinstance(answer, Refusal)
+    assert answer.code == "not_due"
+    assert isinstance(decide(Queue(id="q", is_admitted=True), task, at(9)), TaskQueued)

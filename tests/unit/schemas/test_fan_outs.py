@@ -16,6 +16,7 @@ from fleetlog.schemas.fan_outs import (
     needed_count,
     plan_digest,
     plan_fan_out,
+    plan_under_budgets,
 )
 from fleetlog.schemas.ids import derived_id, key_id
 from fleetlog.schemas.specs import TaskSpec, payload_digest
@@ -106,3 +107,19 @@ def test_members_are_known_by_their_ids(barrier_id: str) -> None:
 def test_a_child_that_is_open_has_not_completed() -> None:
     assert Child(task_id="t", state="completed").is_completed
     assert not Child(task_id="t", state="open").is_completed
+
+
+def test_everything_of_a_plan_is_under_the_budgets_of_who_fans_out() -> None:
+    members = [ONE, TaskSpec(handler="own", budgets=("own", "b1")), "there"]
+    plan = plan_fan_out("b", members, then=TaskSpec(handler="then"))
+    assert plan_under_budgets(plan, ()) is plan
+    under = plan_under_budgets(plan, ("b1", "b2"))
+    assert [m.spec and m.spec.budgets for m in under.members] == [
+        *(("b1", "b2"), ("b1", "b2", "own")),
+        None,
+    ]
+    assert under.then is not None
+    assert under.then.spec is not None
+    assert under.then.spec.budgets == ("b1", "b2")
+    assert plan_digest(under) == plan_digest(plan)
+    assert plan_under_budgets(plan_fan_out("b", [ONE]), ("b1",)).then is None

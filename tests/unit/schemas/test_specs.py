@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.durations import DURATION_MAX_MS
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import check_id
@@ -213,3 +214,23 @@ def test_there_is_a_most_of_tasks_to_wait_for() -> None:
         check_spec(spec(after=("x",) * (AFTER_MAX + 1)))
     with pytest.raises(InvalidInput, match="task id"):
         check_spec(spec(after=("no id",)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"limits": ("a", "b", "a")}, "one of the limits is named twice"),
+        ({"budgets": tuple(f"b{n}" for n in range(17))}, "at most 16 budgets, not 17"),
+        ({"limits": ("",)}, "a key must have 1 to 1024 characters"),
+        ({"fair_key": "x" * 1025}, "a key must have 1 to 1024 characters"),
+        ({"budget": Budget(action="stop")}, "a budget needs an amount"),
+    ],
+)
+def test_gates_that_can_not_be_are_refused(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        check_spec(TaskSpec(handler="h", **fields))
+
+
+def test_the_budget_of_a_tree_counts_beside_those_it_is_under() -> None:
+    spec = TaskSpec(handler="h", budgets=("b",), budget=Budget(tokens=1))
+    assert check_spec(spec).budget_keys("t") == ("b", "t")
