@@ -77,7 +77,9 @@ class Elasticity:
 
     def _loads(self) -> list[WorkerLoad]:
         return [
-            WorkerLoad(worker.worker_id, worker.slots_held, worker.finished_count)
+            WorkerLoad(
+                worker.worker_id, worker.slots_held, worker.finished_count, worker.slots_lent
+            )
             for worker in self._pool.workers
             if worker.is_ready
         ]

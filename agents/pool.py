@@ -94,6 +94,8 @@ class WorkerPool:
         self._free = asyncio.Event()
         self.reserve = Reserve(options.reserve_high)
         """The slots that are for high tasks alone."""
+        self.beside: dict[Slot, None] = {}
+        """Of attempts that go on without one, the first to get one back at the front."""
         self.on_free: Callable[[], None] = lambda: None
         """Called whenever more may be free than before; must not raise."""
         self._handlers: dict[str, bytes] = {}
@@ -126,6 +128,11 @@ class WorkerPool:
         """Attempts of tasks of this priority that could start now."""
         return self.reserve.free_for(priority, self.free_count)
 
+    @property
+    def is_open_to_all(self) -> bool:
+        """Not all slots that are free are reserved."""
+        return not self.reserve.left or self.free_for("normal") > 0
+
     def beats(self) -> tuple[WorkerBeat, ...]:
         """The workers' part of the agent's beat."""
         living = (worker.beat() for worker in self._workers.values())
@@ -139,7 +146,7 @@ class WorkerPool:
 
     def try_acquire(self, priority: Priority = "normal") -> Slot | None:
         """A slot of the ready worker with the fewest held ones; None when none is free. Release it."""
-        if self.reserve.left and not self.free_for(priority):
+        if priority != "high" and not self.is_open_to_all:
             return None
         ready = (worker for worker in self._workers.values() if worker.is_ready)
         worker = min(ready, key=lambda each: each.slots_held, default=None)
@@ -155,6 +162,10 @@ class WorkerPool:
 
     def note_free(self) -> None:
         """Wakes those who wait for a slot."""
+        while self.beside and self.is_open_to_all:
+            slot = next(iter(self.beside))
+            del self.beside[slot]
+            slot.retake()
         self._free.set()
         self.on_free()
 
@@ -227,7 +238,7 @@ class WorkerPool:
         await self._tasks.__aexit__(None, None, None)
 
     def _idle(self, first: Sequence[str]) -> list[Worker]:
-        idle = [each for each in self._workers.values() if each.is_ready and not each.slots_held]
+        idle = [each for each in self._workers.values() if each.is_ready and not each.is_used]
         idle.reverse()
         return sorted(idle, key=lambda worker: worker.worker_id not in first)
 

@@ -34,6 +34,8 @@ class WorkerLoad(msgspec.Struct, frozen=True):
     """Attempts it has now."""
     finished_count: int
     """Attempts it ever finished: what tells that it worked between two looks."""
+    lent_count: int = 0
+    """Attempts that are in it without a slot, as they wait for what they gather."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -135,7 +137,7 @@ class Scaler:
         """Since when each idle worker has been seen idle, without having worked in between."""
         idle = {}
         for worker in workers:
-            if worker.held_count == 0:
+            if worker.held_count == 0 and worker.lent_count == 0:
                 finished, since = self._idle.get(worker.worker_id, (-1, now_s))
                 is_same = finished == worker.finished_count
                 idle[worker.worker_id] = (worker.finished_count, since if is_same else now_s)

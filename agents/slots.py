@@ -61,26 +61,39 @@ class Slot:
 
     def lend(self) -> None:
         """Lets another attempt run in its place while this one only waits; `retake` ends that."""
+        self._pool.beside.pop(self, None)
         if self._is_held and not self._is_lent:
-            self._is_lent = True
-            self._count(-1)
+            self._note_lent(is_lent=True)
             self._pool.note_free()
 
     def retake(self) -> None:
-        """Goes on, also when its place is taken: then one more than usual runs in the worker for a while."""
-        if self._is_lent:
-            self._is_lent = False
-            self._count(1)
+        """Goes on, also when its place is taken: then one more than usual runs in the worker for a while.
+
+        So it does where all that are free are reserved for others: it gets the next one that is not.
+        """
+        if not self._is_lent:
+            return
+        if self._is_high or self._pool.is_open_to_all:
+            self._note_lent(is_lent=False)
+        else:
+            self._pool.beside[self] = None
 
     def release(self) -> None:
         """Gives the slot back; a second time does nothing."""
+        self._pool.beside.pop(self, None)
         if self._is_held:
-            self.retake()
+            if self._is_lent:
+                self._note_lent(is_lent=False)
             self._is_held = False
             self._count(-1)
             self._pool.note_free()
             if self._then is not None:
                 self._then()
+
+    def _note_lent(self, *, is_lent: bool) -> None:
+        self._is_lent = is_lent
+        self.worker.slots_lent += 1 if is_lent else -1
+        self._count(-1 if is_lent else 1)
 
     def _count(self, change: int) -> None:
         self.worker.slots_held += change

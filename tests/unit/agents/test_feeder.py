@@ -32,6 +32,7 @@ class Seat:
     def __init__(self, worker_id: str) -> None:
         self.worker_id = worker_id
         self.slots_held = 0
+        self.slots_lent = 0
 
 
 class Lanes:
@@ -213,6 +214,73 @@ async def test_a_slot_that_low_has_lent_is_for_any() -> None:
         world.slot(LOW).lend()
         assert await world.counts() == (0, 0, 2)
         assert world.pool.free_count == 1
+
+
+async def test_low_that_goes_on_after_it_has_lent_takes_no_reserved_slot() -> None:
+    async with feeding(2, 1, low=2) as world:
+        await world.counts()
+        first = world.slot(LOW)
+        first.lend()
+        assert await world.counts() == (0, 0, 2)
+        first.retake()
+        assert world.pool.free_count == 1
+        world.lanes.come(HIGH)
+        assert await world.counts() == (1, 0, 2)
+        # It may lend and go on as often as it likes, and gets the next slot that is free for it.
+        first.lend()
+        first.retake()
+        world.lanes.come(LOW)
+        second = world.running[1][1]
+        second.release()
+        world.running.pop(1)
+        assert await world.counts() == (1, 0, 1)
+        first.release()
+        assert await world.counts() == (1, 0, 2)
+        first.release()
+        world.running.pop(0)
+        world.finish(HIGH)
+        assert world.pool.free_count == 1
+        world.finish(LOW)
+        assert world.pool.free_count == 2
+        workers = world.pool.workers
+        assert [(each.slots_held, each.slots_lent) for each in workers] == [(0, 0)] * 2
+
+
+async def test_what_ends_while_it_goes_on_without_a_slot_gets_none() -> None:
+    async with feeding(2, 1, low=2) as world:
+        await world.counts()
+        first = world.slot(LOW)
+        first.lend()
+        await world.counts()
+        first.retake()
+        first.release()
+        assert world.pool.free_count == 1
+        world.running[1][1].release()
+        assert world.pool.free_count == 2
+
+
+async def test_low_gets_its_slot_back_where_one_is_free_that_is_not_reserved() -> None:
+    async with feeding(3, 1, low=1) as world:
+        await world.counts()
+        slot = world.slot(LOW)
+        slot.lend()
+        assert world.pool.free_count == 3
+        slot.retake()
+        assert world.pool.free_count == 2
+        slot.lend()
+        slot.release()
+        assert world.pool.free_count == 3
+
+
+async def test_without_a_reserve_a_slot_is_always_taken_back() -> None:
+    async with feeding(1, 0, low=2) as world:
+        await world.counts()
+        first = world.slot(LOW)
+        first.lend()
+        assert await world.counts() == (0, 0, 2)
+        first.retake()
+        [worker] = world.pool.workers
+        assert (worker.slots_held, worker.slots_lent) == (2, 0)
 
 
 async def test_workers_that_come_are_for_others_too() -> None:

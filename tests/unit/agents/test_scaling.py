@@ -138,6 +138,15 @@ def test_who_has_been_idle_longest_goes() -> None:
     assert gone.leaving == ("w1",)
 
 
+def test_a_worker_in_which_an_attempt_waits_for_others_is_not_idle() -> None:
+    scaler = Scaler(RULE)
+    workers = [*loads(1, 0), WorkerLoad("w3", 0, 0, 1)]
+    assert scaler.decide(0.0, 3, workers) is None
+    gone = scaler.decide(100.0, 3, workers)
+    assert gone is not None
+    assert gone.leaving == ("w2",)
+
+
 def test_work_between_two_looks_counts() -> None:
     scaler = Scaler(RULE)
     for second in range(200):
