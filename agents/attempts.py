@@ -23,8 +23,8 @@ from fleetlog.agents.endings import End, Ending, Why
 from fleetlog.agents.frames import ArtifactNamed, Gather, Limited, Run, Spawn
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.payloads import Payloads
-from fleetlog.agents.pool import Slot
 from fleetlog.agents.recorder import Recorder
+from fleetlog.agents.slots import Slot
 from fleetlog.agents.wire import FrameTooLarge
 from fleetlog.agents.worker_process import WorkerDied
 from fleetlog.agents.worktrees.failures import WorktreeFailed

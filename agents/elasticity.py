@@ -50,7 +50,7 @@ class Elasticity:
         while not self._feeder.is_draining:
             await clock.sleep(STEP_S)
             now_s, count = clock.monotonic(), self._pool.wanted_count
-            is_asked = self._scaler.wants_look(now_s, count, self._loads())
+            is_asked = self._scaler.wants_look(now_s, count, self._loads(), self._reserved_count)
             waiting = await self._look() if is_asked else []
             if not self._feeder.is_draining:
                 self._adjust(waiting)
@@ -61,6 +61,7 @@ class Elasticity:
             self._pool.wanted_count,
             self._loads(),
             waiting,
+            reserved_count=self._reserved_count,
             is_strained=self._feeder.is_resting,
         )
         if change is None:
@@ -70,9 +71,15 @@ class Elasticity:
         logger.info("%d workers instead of %d: %s", change.after, change.before, change.why)
         self._recorder.scaled(self._queue, change)
 
+    @property
+    def _reserved_count(self) -> int:
+        return self._pool.reserve.left
+
     def _loads(self) -> list[WorkerLoad]:
         return [
-            WorkerLoad(worker.worker_id, worker.slots_held, worker.finished_count)
+            WorkerLoad(
+                worker.worker_id, worker.slots_held, worker.finished_count, worker.slots_lent
+            )
             for worker in self._pool.workers
             if worker.is_ready
         ]
@@ -97,12 +104,17 @@ class Elasticity:
     def _sum_up(self, backlogs: Iterable[tuple[Lane, Backlog]]) -> list[Waiting]:
         now = self._fleet.log.now()
         counts: dict[str, int] = {}
+        highs: dict[str, int] = {}
         oldest: dict[str, datetime] = {}
         for lane, backlog in backlogs:
             queue = self._feeder.base_of(lane.queue)
             counts[queue] = counts.get(queue, 0) + backlog.count
+            if lane.priority == "high":
+                highs[queue] = highs.get(queue, 0) + backlog.count
             oldest[queue] = min(oldest.get(queue, backlog.oldest_at), backlog.oldest_at)
         return [
-            Waiting(queue, count, max(0.0, (now - oldest[queue]).total_seconds()))
+            Waiting(
+                queue, count, max(0.0, (now - oldest[queue]).total_seconds()), highs.get(queue, 0)
+            )
             for queue, count in counts.items()
         ]

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Final
 
 from fleetlog.agents.lanes import LaneOrder, QueueShare
-from fleetlog.agents.pool import Slot, WorkerPool
+from fleetlog.agents.pool import WorkerPool
+from fleetlog.agents.slots import Slot
 from fleetlog.bus.offers import Lane, Offer, Offers
 from fleetlog.bus.system import Clock
 from fleetlog.schemas.subjects import PRIORITIES
@@ -34,7 +35,7 @@ class Feeder:
 
     Lanes found empty get a standing request each; only lanes without one are asked again. Lanes of a queue that
     is paused or has all it may run, and all of them while the agent rests, are asked for nothing; what still
-    arrives goes back.
+    arrives goes back. So does what would take a slot that is reserved for high tasks.
 
     Args:
         offers: where they come from.
@@ -79,6 +80,9 @@ class Feeder:
         """Queues that are paused or have no room."""
         self._bounced: dict[int, Offer] = {}
         self._wake = asyncio.Event()
+        self._is_any_kept_out = False
+        """For some lanes only slots are free that are reserved."""
+        pool.on_free = self._on_free
         self._is_draining = False
         self._is_closed = False
 
@@ -162,7 +166,7 @@ class Feeder:
             self._bounced.clear()
         for lanes, most in self._order.plan(self._pool.free_count):
             for lane in lanes:
-                count = min(most, self._pool.free_count)
+                count = min(most, self._pool.free_for(lane.priority))
                 if count == 0 or self._is_draining:
                     break
                 most -= await self._ask(lane, count)  # noqa: PLW2901 - what is left for the step's other lanes
@@ -186,7 +190,7 @@ class Feeder:
 
     def _watch(self, lane: Lane) -> None:
         watch = self._watches[lane]
-        watch.left = max(1, self._pool.free_count)
+        watch.left = max(1, self._pool.free_for(lane.priority))
         if self._room:
             watch.left = min(watch.left, self._room.get(self.base_of(lane.queue), watch.left))
         watch.until = self._clock.monotonic() + WATCH_S - 0.5
@@ -196,17 +200,24 @@ class Feeder:
         """While every lane has its standing request, there is nothing to ask for."""
         while not self._is_draining and self._pool.free_count:
             now = self._clock.monotonic()
-            untils = [w.until for w in self._open.values() if w.stands(now)]
-            if len(untils) < len(self._open):
+            free = {priority: self._pool.free_for(priority) for priority in PRIORITIES}
+            asked = [watch for lane, watch in self._open.items() if free[lane.priority]]
+            untils = [watch.until for watch in asked if watch.stands(now)]
+            if len(untils) < len(asked):
                 return
             self._wake.clear()
-            # Where no lane may be asked, only a change of that wakes it.
+            self._is_any_kept_out = len(asked) < len(self._open)
+            # Where no lane may be asked, only a change of that wakes it, as for those that are kept out.
             delay_s = max(0.0, min(untils) - now) if untils else None
             try:
                 async with asyncio.timeout(delay_s):
                     await self._wake.wait()
             except TimeoutError:
                 return
+
+    def _on_free(self) -> None:
+        if self._is_any_kept_out:
+            self._wake.set()
 
     def _reopen(self) -> None:
         self._sort_out()
@@ -240,7 +251,7 @@ class Feeder:
         if self._adopt(offer):
             return True
         is_taken = not (self._is_closed or (self._shut and offer.lane.queue in self._shut))
-        slot = self._pool.try_acquire() if is_taken else None
+        slot = self._pool.try_acquire(offer.lane.priority) if is_taken else None
         if slot is None:
             self._offers.nak(offer.ack_subject)
             if is_taken:

@@ -17,11 +17,13 @@ from fleetlog.agents.executors.profiles import load_profiles, profile_variables
 from fleetlog.agents.frames import Broken, Ready
 from fleetlog.agents.groups import signal_name
 from fleetlog.agents.leftovers import owner
+from fleetlog.agents.slots import Reserve, Slot
 from fleetlog.agents.wire import connect
 from fleetlog.agents.worker_process import Worker, WorkerTimes
 from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.system import System
 from fleetlog.schemas.beats import WorkerBeat
+from fleetlog.schemas.subjects import Priority
 
 logger = logging.getLogger("fleetlog.agents")
 
@@ -38,6 +40,8 @@ class PoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Worker processes, until `resize` says otherwise."""
     concurrency: int = 1
     """Attempts at once in each."""
+    reserve_high: int = 0
+    """So many of all slots are for tasks of priority high alone."""
     app: str | None = None
     """`module:attribute` of the `Agent`; None: only commands run."""
     environ: Mapping[str, str] = {}
@@ -68,51 +72,6 @@ class PoolEvents(Protocol):
         ...
 
 
-class Slot:
-    """The right to run one attempt in a worker."""
-
-    _then: Callable[[], None] | None = None
-
-    def __init__(self, pool: WorkerPool, worker: Worker) -> None:
-        self.worker = worker
-        self._pool = pool
-        self._is_held = True
-        self._is_lent = False
-        worker.slots_held += 1
-
-    @property
-    def worker_id(self) -> str:
-        """The worker's."""
-        return self.worker.worker_id
-
-    def on_release(self, then: Callable[[], None]) -> None:
-        """Has `then` called when the slot is given back; it must not raise."""
-        self._then = then
-
-    def lend(self) -> None:
-        """Lets another attempt run in its place while this one only waits; `retake` ends that."""
-        if self._is_held and not self._is_lent:
-            self._is_lent = True
-            self.worker.slots_held -= 1
-            self._pool.note_free()
-
-    def retake(self) -> None:
-        """Goes on, also when its place is taken: then one more than usual runs in the worker for a while."""
-        if self._is_lent:
-            self._is_lent = False
-            self.worker.slots_held += 1
-
-    def release(self) -> None:
-        """Gives the slot back; a second time does nothing."""
-        if self._is_held:
-            self.retake()
-            self._is_held = False
-            self.worker.slots_held -= 1
-            self._pool.note_free()
-            if self._then is not None:
-                self._then()
-
-
 class WorkerPool:
     """Keeps as many worker processes alive as it was told while it is open.
 
@@ -133,6 +92,12 @@ class WorkerPool:
         self._leaving: set[str] = set()
         self._closing = asyncio.Event()
         self._free = asyncio.Event()
+        self.reserve = Reserve(options.reserve_high)
+        """The slots that are for high tasks alone."""
+        self.beside: dict[Slot, None] = {}
+        """Of attempts that go on without one, the first to get one back at the front."""
+        self.on_free: Callable[[], None] = lambda: None
+        """Called whenever more may be free than before; must not raise."""
         self._handlers: dict[str, bytes] = {}
         self._cli_variables = profile_variables(load_profiles(options.profiles))
 
@@ -159,6 +124,15 @@ class WorkerPool:
             max(0, room - worker.slots_held) for worker in self._workers.values() if worker.is_ready
         )
 
+    def free_for(self, priority: Priority) -> int:
+        """Attempts of tasks of this priority that could start now."""
+        return self.reserve.free_for(priority, self.free_count)
+
+    @property
+    def is_open_to_all(self) -> bool:
+        """Not all slots that are free are reserved."""
+        return not self.reserve.left or self.free_for("normal") > 0
+
     def beats(self) -> tuple[WorkerBeat, ...]:
         """The workers' part of the agent's beat."""
         living = (worker.beat() for worker in self._workers.values())
@@ -170,13 +144,15 @@ class WorkerPool:
             self._free.clear()
             await self._free.wait()
 
-    def try_acquire(self) -> Slot | None:
+    def try_acquire(self, priority: Priority = "normal") -> Slot | None:
         """A slot of the ready worker with the fewest held ones; None when none is free. Release it."""
+        if priority != "high" and not self.is_open_to_all:
+            return None
         ready = (worker for worker in self._workers.values() if worker.is_ready)
         worker = min(ready, key=lambda each: each.slots_held, default=None)
         if worker is None or worker.slots_held >= self._options.concurrency:
             return None
-        return Slot(self, worker)
+        return Slot(self, worker, is_high=priority == "high")
 
     async def acquire(self) -> Slot:
         """Like `try_acquire`, but waits."""
@@ -186,7 +162,12 @@ class WorkerPool:
 
     def note_free(self) -> None:
         """Wakes those who wait for a slot."""
+        while self.beside and self.is_open_to_all:
+            slot = next(iter(self.beside))
+            del self.beside[slot]
+            slot.retake()
         self._free.set()
+        self.on_free()
 
     async def __aenter__(self) -> Self:
         """Starts the workers.
@@ -257,7 +238,7 @@ class WorkerPool:
         await self._tasks.__aexit__(None, None, None)
 
     def _idle(self, first: Sequence[str]) -> list[Worker]:
-        idle = [each for each in self._workers.values() if each.is_ready and not each.slots_held]
+        idle = [each for each in self._workers.values() if each.is_ready and not each.is_used]
         idle.reverse()
         return sorted(idle, key=lambda worker: worker.worker_id not in first)
 

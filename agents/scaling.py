@@ -34,6 +34,8 @@ class WorkerLoad(msgspec.Struct, frozen=True):
     """Attempts it has now."""
     finished_count: int
     """Attempts it ever finished: what tells that it worked between two looks."""
+    lent_count: int = 0
+    """Attempts that are in it without a slot, as they wait for what they gather."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -45,6 +47,8 @@ class Waiting(msgspec.Struct, frozen=True):
     """How many."""
     oldest_s: float
     """How long the oldest of them has waited."""
+    high_count: int = 0
+    """How many of them are of priority high."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,15 +82,18 @@ class Scaler:
         self._looked_at = -math.inf
         self._idle: dict[str, tuple[int, float]] = {}
 
-    def wants_look(self, now_s: float, count: int, workers: Sequence[WorkerLoad]) -> bool:
+    def wants_look(
+        self, now_s: float, count: int, workers: Sequence[WorkerLoad], reserved_count: int = 0
+    ) -> bool:
         """Whether what waits matters now; then `decide` is given it, and for a while nothing is asked again.
 
         Args:
             now_s: seconds on a monotonic clock.
             count: how many workers the pool keeps, those that are just starting included.
             workers: those of them that take attempts.
+            reserved_count: so many more attempts of high tasks alone must be able to start.
         """
-        is_full = bool(workers) and all(w.held_count >= self._rule.concurrency for w in workers)
+        is_full = bool(workers) and self._free(workers) <= reserved_count
         if not is_full or count >= self._rule.workers_max:
             return False
         if now_s - self._looked_at < self._rule.look_s:
@@ -101,6 +108,7 @@ class Scaler:
         workers: Sequence[WorkerLoad],
         waiting: Sequence[Waiting] = (),
         *,
+        reserved_count: int = 0,
         is_strained: bool = False,
     ) -> Change | None:
         """What to change, if anything; the arguments are those of `wants_look`.
@@ -110,19 +118,26 @@ class Scaler:
             count: see there.
             workers: see there.
             waiting: what was found to wait; nothing when nobody looked.
+            reserved_count: see there.
             is_strained: the host has too little of something for more workers.
         """
         idle_since = self._note_idle(now_s, workers)
         found = [one for one in waiting if one.count > 0]
         if found and not is_strained:
-            return self._grown(count, workers, found)
+            return self._grown(count, workers, found, reserved_count)
+        if self._free(workers) - self._rule.concurrency < reserved_count:
+            return None  # what has nothing to do stays for what may come
         return self._shrunk(now_s, count, idle_since)
+
+    def _free(self, workers: Sequence[WorkerLoad]) -> int:
+        """Attempts that could start now."""
+        return sum(max(0, self._rule.concurrency - worker.held_count) for worker in workers)
 
     def _note_idle(self, now_s: float, workers: Sequence[WorkerLoad]) -> dict[str, float]:
         """Since when each idle worker has been seen idle, without having worked in between."""
         idle = {}
         for worker in workers:
-            if worker.held_count == 0:
+            if worker.held_count == 0 and worker.lent_count == 0:
                 finished, since = self._idle.get(worker.worker_id, (-1, now_s))
                 is_same = finished == worker.finished_count
                 idle[worker.worker_id] = (worker.finished_count, since if is_same else now_s)
@@ -130,24 +145,35 @@ class Scaler:
         return {worker_id: since for worker_id, (_, since) in idle.items()}
 
     def _grown(
-        self, count: int, workers: Sequence[WorkerLoad], found: Sequence[Waiting]
+        self,
+        count: int,
+        workers: Sequence[WorkerLoad],
+        found: Sequence[Waiting],
+        reserved_count: int,
     ) -> Change | None:
         rule = self._rule
         busy = [worker for worker in workers if worker.held_count >= rule.concurrency]
         oldest_s = max(one.oldest_s for one in found)
-        if len(busy) < len(workers) or oldest_s <= rule.wait_s:
+        free_count = self._free(workers)
+        if free_count > reserved_count or oldest_s <= rule.wait_s:
             return None
         waiting_count = sum(one.count for one in found)
+        high_count = sum(one.high_count for one in found)
+        # High tasks use the reserve up; the others start beside what is left of it.
+        kept_count = max(0, reserved_count - high_count) if waiting_count > high_count else 0
+        wanted = math.ceil((waiting_count + kept_count - free_count) / rule.concurrency)
         # Those that are still starting take some of it.
-        spare = count - len(busy)
-        more = min(math.ceil(waiting_count / rule.concurrency) - spare, rule.workers_max - count)
+        starting = count - len(workers)
+        more = min(wanted - starting, rule.workers_max - count)
         if more <= 0:
             return None
+        kept = f", {_slots(reserved_count)} kept for high" if free_count else ""
+        waited = f"while {_tasks(waiting_count)} waited"
         return Change(
             before=count,
             after=count + more,
             why=(
-                f"all {len(busy)} workers were busy while {_tasks(waiting_count)} waited,"
+                f"{_busy(len(busy), len(workers))} workers were busy{kept} {waited},"
                 f" the oldest for {oldest_s:.1f} s"
             ),
             queue=max(found, key=lambda one: one.count).queue,
@@ -169,6 +195,14 @@ class Scaler:
             why=f"worker {worker_id} had nothing to do for {idle_s:.0f} s",
             leaving=(worker_id,),
         )
+
+
+def _busy(count: int, of: int) -> str:
+    return f"all {count}" if count == of else f"{count} of {of}"
+
+
+def _slots(count: int) -> str:
+    return "1 slot" if count == 1 else f"{count} slots"
 
 
 def _tasks(count: int) -> str:

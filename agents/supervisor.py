@@ -27,9 +27,10 @@ from fleetlog.agents.memory_watch import MemoryWatch
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.own_labels import built_in_labels
 from fleetlog.agents.own_loss import OwnLoss
-from fleetlog.agents.pool import PoolOptions, Slot, WorkerPool
+from fleetlog.agents.pool import PoolOptions, WorkerPool
 from fleetlog.agents.recorder import Recorder
 from fleetlog.agents.scaling import ScalingRule
+from fleetlog.agents.slots import Slot
 from fleetlog.agents.strains import Floors, Gauges, HostGauges, StrainWatch, strains_text
 from fleetlog.agents.wishes import Wishes
 from fleetlog.agents.worktrees.worktrees import Worktrees
@@ -68,6 +69,8 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """A worker above the least that has nothing to do for so long ends."""
     concurrency: int = 1
     """How many attempts at once in each."""
+    reserve_high: int = 0
+    """So many of all that makes are for tasks of priority high alone."""
     app: str | None = None
     """`module:attribute` of the `Agent` with the handlers."""
     labels: dict[str, str] = {}
@@ -158,6 +161,7 @@ class Supervisor:
         pool_options = PoolOptions(
             size=self._options.workers,
             concurrency=self._options.concurrency,
+            reserve_high=self._options.reserve_high,
             app=self._options.app,
             environ=self._options.environ,
             stop_s=self._options.stop_s,
@@ -201,6 +205,7 @@ class Supervisor:
             labels=self.labels,
             handlers={name: msgspec.Raw(schema) for name, schema in pool.handlers.items()},
             workers_max=self._options.workers_max,
+            reserve_high=self._options.reserve_high,
         )
 
     async def _serve(self, pool: WorkerPool, stop: asyncio.Event) -> None:

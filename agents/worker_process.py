@@ -147,6 +147,7 @@ class Worker:
         )
         """Its first word; None when it ended without one."""
         self.slots_held = 0
+        self.slots_lent = 0
         self.finished_count = 0
         self.is_ending = False
         """It takes nothing new: it was asked to end, or it has ended."""
@@ -258,6 +259,11 @@ class Worker:
         self.is_ending = True
         for pgid in (*self._pgids(), *([] if self.pid is None else [self.pid])):
             signal_group(pgid, signal.SIGKILL)
+
+    @property
+    def is_used(self) -> bool:
+        """An attempt runs in it, or waits in it for what it gathers."""
+        return self.slots_held > 0 or self.slots_lent > 0
 
     def exit(self) -> None:
         """Asks the process to end in order; it is killed if it does not."""

@@ -18,6 +18,7 @@ from fleetlog.bus.admitting import Admitter
 from fleetlog.bus.background import background
 from fleetlog.bus.core import AgentState, Refusal, Return, Task, decide
 from fleetlog.bus.core.decide import AnyCommand
+from fleetlog.bus.core.stuck import offer_again
 from fleetlog.bus.core.watch import Silence
 from fleetlog.bus.errors import ConflictError, FleetlogError, TransportError, Unavailable
 from fleetlog.bus.fleet import Fleet
@@ -28,6 +29,7 @@ from fleetlog.bus.rules import subject_of
 from fleetlog.bus.scheduling import Scheduler
 from fleetlog.bus.services import Services
 from fleetlog.bus.snapshots import Snapshots
+from fleetlog.bus.stuck_offers import StuckOffers, StuckTimes
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.envelope import Stored
 from fleetlog.schemas.events import AgentLost, TerminalEvent, Usage
@@ -98,10 +100,14 @@ class Coordinator:
     Args:
         fleet: whose log.
         has_rivals: see `Lookout`.
+        stuck: when offers are looked at that may be stuck.
     """
 
-    def __init__(self, fleet: Fleet, *, has_rivals: bool = True) -> None:
+    def __init__(
+        self, fleet: Fleet, *, has_rivals: bool = True, stuck: StuckTimes | None = None
+    ) -> None:
         self._fleet = fleet
+        self._stuck = stuck or StuckTimes()
         self._clock = fleet.system.clock
         self._unsettled = Unsettled()
         self._snapshots = Snapshots(fleet.objects, fleet.log)
@@ -126,7 +132,7 @@ class Coordinator:
         async with self.lookout.open():
             loops = (
                 *(self._fold(), self._act(), self._join(), self._admit(), self._schedule()),
-                *(self._lose_agents(), self._keep_snapshots()),
+                *(self._lose_agents(), self._keep_snapshots(), self._offer_again()),
             )
             async with (
                 background(*loops, self.lookout.run()),
@@ -288,6 +294,18 @@ class Coordinator:
             self._scheduled.clear()
             if not await scheduler.make_owed():
                 await self._until(self._scheduled, scheduler.look_at())
+
+    async def _offer_again(self) -> None:
+        """Looks now and then for offers that reach nobody."""
+        await self.ready.wait()
+        stuck = StuckOffers(self._fleet, self._unsettled.tasks, self._read_to, self._stuck.after_s)
+        while True:
+            await self._clock.sleep(self._stuck.look_s)
+            await self.lookout.active.wait()
+            found = await stuck.look()
+            for first in range(0, len(found), ACTS_MAX):
+                again = found[first : first + ACTS_MAX]
+                await asyncio.gather(*(self._try(task, offer_again(task)) for task in again))
 
     async def _read_to(self, seq: int) -> None:
         """Until the fold has taken event `seq`."""

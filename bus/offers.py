@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from fleetlog.bus.core.stuck import Progress
 from fleetlog.schemas.subjects import Priority
 
 
@@ -79,6 +80,14 @@ class Offers(Protocol):
 
         Raises:
             TransportError: the server does not answer, or the lane's consumer is gone.
+        """
+        ...
+
+    async def progress(self, lane: Lane) -> Progress | None:
+        """How far any lane's consumer is, bound or not; None when there is no such consumer.
+
+        Raises:
+            TransportError: the server does not answer.
         """
         ...
 

@@ -37,7 +37,9 @@ from fleetlog.cli.pool_options import (
     IDLE_DEFAULT,
     IdleOption,
     QueuesOption,
+    ReserveOption,
     WorkersOption,
+    check_reserve,
     shares_of,
     workers_of,
 )
@@ -60,6 +62,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
         int,
         typer.Option(min=1, metavar="N", help="Async handlers that run at once in each worker."),
     ] = 1,
+    reserve_high: ReserveOption = 0,
     app: Annotated[
         str | None,
         typer.Option(
@@ -116,6 +119,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
     Examples:
       fleetlog agent --app fleet:agent --workers 8
       fleetlog agent --workers 2-16 --queue default --queue gpu:max=2,weight=3
+      fleetlog agent --workers 8 --reserve-high 2   # high never waits behind long low tasks
       fleetlog agent --queue shop --worktree ~/src/shop
       fleetlog --url nats://hub:4222 agent --queue gpu --queue default
       fleetlog agent --credential claude=key
@@ -134,6 +138,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
         workers_max=workers_max,
         idle_s=parse_duration(shrink_after, "shrink-after") / 1000,
         concurrency=concurrency,
+        reserve_high=check_reserve(reserve_high, workers_max or workers_min, concurrency),
         app=_check_app(app),
         labels=labels_of(label),
         drain_s=drain_s,

@@ -89,6 +89,8 @@ class AgentSeen(msgspec.Struct, frozen=True, kw_only=True):
     """The most workers, when much waits; None: always `workers_min`."""
     labels: dict[str, str] = {}
     """What it offers, for tasks that require it."""
+    reserve_high: int = 0
+    """So many of its slots are for high tasks alone."""
 
     @property
     def busy(self) -> int:
@@ -321,6 +323,7 @@ def _seen(
         version=started.version,
         strains=strains,
         labels=started.labels,
+        reserve_high=started.reserve_high,
     )
 
 

@@ -80,10 +80,11 @@ def _lost_text(lost: LostAgent) -> str:
 
 
 def _pool_text(agent: AgentSeen) -> str:
+    kept = f" {agent.reserve_high} reserved for high," if agent.reserve_high else ""
     if agent.workers_max is None:
-        return ""
+        return kept
     count = sum(worker.state != "stopping" for worker in agent.workers)
-    return f" workers {count} of {agent.workers_min}-{agent.workers_max},"
+    return f" workers {count} of {agent.workers_min}-{agent.workers_max},{kept}"
 
 
 def _worker_text(worker: WorkerBeat) -> str:

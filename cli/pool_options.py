@@ -40,6 +40,14 @@ IdleOption = Annotated[
         metavar="DURATION", help="With MIN-MAX, a worker with nothing to do for so long ends."
     ),
 ]
+ReserveOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Keep N of its slots (workers times concurrency) for tasks of priority high alone.",
+    ),
+]
 
 
 def workers_of(text: str) -> tuple[int, int | None]:
@@ -57,6 +65,21 @@ def workers_of(text: str) -> tuple[int, int | None]:
             f" (1 to {WORKERS_MAX})"
         )
     return least, most if most > least else None
+
+
+def check_reserve(count: int, workers_most: int, concurrency: int = 1) -> int:
+    """The number of slots that are reserved, if others remain.
+
+    Raises:
+        InvalidInput: no slot would be left for tasks that are not high.
+    """
+    slots = workers_most * concurrency
+    if count >= slots:
+        raise InvalidInput(
+            f"--reserve-high {count} leaves no slot for other tasks: the agent has {slots} (workers times"
+            f" concurrency), so say at most {slots - 1}, or give it more --workers"
+        )
+    return count
 
 
 def shares_of(texts: Sequence[str] | None) -> Mapping[str, QueueShare]:

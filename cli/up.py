@@ -33,7 +33,7 @@ from fleetlog.cli.agent_clis import CredentialsOption, ProfilesOption, agent_cli
 from fleetlog.cli.keeper import Keeper, Role
 from fleetlog.cli.lifeline import Lifeline
 from fleetlog.cli.options import WorktreeOption, absolute_paths
-from fleetlog.cli.pool_options import WorkersOption, workers_of
+from fleetlog.cli.pool_options import ReserveOption, WorkersOption, check_reserve, workers_of
 from fleetlog.cli.server_keeper import keep_server
 from fleetlog.cli.stop_signals import StopSignals
 
@@ -47,6 +47,8 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     workers: str
     """How many worker processes its agent keeps, as `--workers` has it."""
+    reserve_high: int = 0
+    """So many of its slots are for high tasks alone."""
     app: str | None = None
     """`module:agent` with the handlers; None for commands only."""
     agent_clis: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ def up(  # noqa: PLR0913 - one parameter per option
         Path | None, typer.Option(help="Folder of the log, the views and the server's files.")
     ] = None,
     workers: WorkersOption = None,
+    reserve_high: ReserveOption = 0,
     app: Annotated[
         str | None, typer.Option(metavar="MODULE:AGENT", help="Your handlers, such as fleet:agent.")
     ] = None,
@@ -103,12 +106,14 @@ def up(  # noqa: PLR0913 - one parameter per option
     if ephemeral and worktree:
         raise typer.BadParameter("--worktree needs a folder that stays: leave out --ephemeral")
     workers = workers or str(os.cpu_count() or 1)
-    workers_of(workers)
+    workers_min, workers_max = workers_of(workers)
+    check_reserve(reserve_high, workers_max or workers_min)
     plain = load_settings()
     with _data_folder(data, is_ephemeral=ephemeral) as folder:
         settings = load_settings(Overrides(data=folder, durability=durability, port=port, url=""))
         options = UpOptions(
             workers=workers,
+            reserve_high=reserve_high,
             app=app,
             agent_clis=agent_cli_options(credential, profiles),
             worktrees=absolute_paths(worktree),
@@ -125,7 +130,8 @@ def fleet_roles(options: UpOptions) -> tuple[Role, ...]:
     command = (sys.executable, "-m", "fleetlog.cli")
     app = ("--app", options.app) if options.app is not None else ()
     trees = (word for path in options.worktrees for word in ("--worktree", str(path)))
-    own = ("--workers", options.workers, *app, *options.agent_clis, *trees)
+    high = ("--reserve-high", str(options.reserve_high)) if options.reserve_high else ()
+    own = ("--workers", options.workers, *high, *app, *options.agent_clis, *trees)
     agent = (*command, "agent", *own)
     cleaner = Role(name="cleaner", argv=(sys.executable, "-m", "fleetlog.cli.cleaner"))
     return (

@@ -336,6 +336,8 @@ class AgentStarted(Event, tag="agent.started", frozen=True, kw_only=True):
     """The JSON Schema of each Python handler's arguments."""
     workers_max: int | None = None
     """The most worker processes it keeps when much waits; None: always `workers`."""
+    reserve_high: int = 0
+    """So many of the attempts that it runs at once are of tasks of priority high alone."""
 
 
 class AgentDraining(Event, tag="agent.draining", frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from fleetlog.bus.core.limits import (
     starts_left,
 )
 from fleetlog.bus.core.lines import Gate, Line, Lines, gate_of
+from fleetlog.bus.core.rooms import Load, room_for
 from fleetlog.bus.core.task import Task
 from fleetlog.schemas.budgets import Spent
 from fleetlog.schemas.envelope import Recorded
@@ -305,17 +306,25 @@ class Admission:
         return max(0, room)
 
     def _room_in(self, lane: Lane, *, is_strict: bool) -> int:
-        queue, _ = lane
+        queue, priority = lane
         serving = [
             agent
             for agent in self._agents.values()
             if agent.status == "running" and queue in agent.queues
         ]
         if is_strict:
-            free = sum(max(0, each.slots - len(self._held.get(each.id, ()))) for each in serving)
-            return free - sum(len(self._offered.get((queue, each), ())) for each in PRIORITIES)
+            offered = {each: len(self._offered.get((queue, each), ())) for each in PRIORITIES}
+            return room_for(priority, map(self._load, serving), offered)
         window = max(WINDOW_MIN, WINDOW_SLOTS * sum(agent.slots for agent in serving))
         return window - len(self._offered.get(lane, ()))
+
+    def _load(self, agent: AgentState) -> Load:
+        held = self._held.get(agent.id, ())
+        if not agent.reserve_high:
+            return Load(agent.slots, len(held))
+        specs = (self._tasks[each].spec for each in held)
+        high_count = sum(spec is not None and spec.priority == "high" for spec in specs)
+        return Load(agent.slots, len(held), agent.reserve_high, high_count)
 
     def _room_under(self, key: str, gate: Gate, now: datetime) -> int:
         setting, token = self.setting_of(key), key_token(key)

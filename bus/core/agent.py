@@ -32,6 +32,8 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     """The id of the event that ended it."""
     slots: int = 0
     """How many tasks it can run at once."""
+    reserve_high: int = 0
+    """So many of them are of priority high alone."""
 
     @property
     def is_ended(self) -> bool:
@@ -55,6 +57,7 @@ def evolve_agent(agent: AgentState, record: Recorded) -> AgentState:
                 queues=event.queues,
                 labels=event.labels,
                 slots=max(event.workers, event.workers_max or 0) * event.concurrency,
+                reserve_high=event.reserve_high,
             )
         case AgentDraining():
             return msgspec.structs.replace(agent, status="draining")

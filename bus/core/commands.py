@@ -57,6 +57,15 @@ class Queue(Command, frozen=True, kw_only=True):
     """The session of an agent CLI that is there, which an attempt may go on with."""
 
 
+class OfferAgain(Command, frozen=True, kw_only=True):
+    """Offer a queued task anew, as its offer reaches nobody; it keeps its places and its host."""
+
+    offer: int
+    """Log sequence of the `queued` event that does not."""
+    host: str | None = None
+    """`Task.host`."""
+
+
 class Hold(Command, frozen=True, kw_only=True):
     """Take an offer back that nobody has claimed yet: the task waits for its gates again."""
 

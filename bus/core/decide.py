@@ -16,12 +16,21 @@ from fleetlog.bus.core.commands import (
     GiveAnswer,
     GiveUp,
     Hold,
+    OfferAgain,
     Queue,
     RequestCancel,
     Return,
     Submit,
 )
-from fleetlog.bus.core.offering import answer, cancelled, give_up, hold, queue, submit
+from fleetlog.bus.core.offering import (
+    answer,
+    cancelled,
+    give_up,
+    hold,
+    offer_again,
+    queue,
+    submit,
+)
 from fleetlog.bus.core.refusal import Refusal, stamp
 from fleetlog.bus.core.task import LOSSES_MAX, Lease, Task, instant_after
 from fleetlog.schemas.durations import DURATION_MAX_MS
@@ -42,6 +51,7 @@ from fleetlog.schemas.specs import Backoff, TaskSpec
 AnyCommand = (
     Submit
     | Queue
+    | OfferAgain
     | Hold
     | GiveAnswer
     | GiveUp
@@ -68,6 +78,8 @@ def decide(command: AnyCommand, task: Task, now: datetime) -> TaskEvent | Refusa
             return submit(command, task, now)
         case Queue():
             return queue(command, task, now)
+        case OfferAgain():
+            return offer_again(command, task, now)
         case Hold():
             return hold(command, task, now)
         case GiveAnswer():

@@ -11,6 +11,7 @@ from fleetlog.bus.core.commands import (
     GiveAnswer,
     GiveUp,
     Hold,
+    OfferAgain,
     Queue,
     Submit,
 )
@@ -69,7 +70,7 @@ def queue(command: Queue, task: Task, now: datetime) -> TaskEvent | Refusal:
 
 
 def _queued(
-    command: Queue | GiveAnswer,
+    command: Queue | GiveAnswer | OfferAgain,
     task: Task,
     now: datetime,
     answers: tuple[Answer, ...] | None = None,
@@ -89,6 +90,13 @@ def _queued(
         answers=task.answers if answers is None else answers,
         **stamp(command, now),
     )
+
+
+def offer_again(command: OfferAgain, task: Task, now: datetime) -> TaskEvent | Refusal:
+    """See `OfferAgain`."""
+    if task.status != "queued" or task.offer != command.offer:
+        return Refusal("stale_offer", task)
+    return _queued(command, task, now)
 
 
 def hold(command: Hold, task: Task, now: datetime) -> TaskEvent | Refusal:

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from nats.aio.subscription import Subscription
 
+from fleetlog.bus.core.stuck import Progress
 from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
 from fleetlog.bus.jetstream.wire import status_of
@@ -37,14 +38,16 @@ class _ConsumerConfig(msgspec.Struct, frozen=True):
     max_ack_pending: int = 0
 
 
-class _Delivered(msgspec.Struct, frozen=True):
+class _Place(msgspec.Struct, frozen=True):
     stream_seq: int = 0
 
 
 class _Consumer(msgspec.Struct, frozen=True):
     config: _ConsumerConfig
-    delivered: _Delivered = _Delivered()
+    delivered: _Place = _Place()
+    ack_floor: _Place = _Place()
     num_pending: int = 0
+    num_ack_pending: int = 0
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -147,6 +150,17 @@ class JetStreamOffers:
             raise
         return Backlog(consumer.num_pending, found.message.time)
 
+    async def progress(self, lane: Lane) -> Progress | None:
+        """See `Offers`."""
+        consumer = await self._look(_durable(lane))
+        if consumer is None:
+            return None
+        return Progress(
+            delivered=consumer.delivered.stream_seq,
+            ack_floor=consumer.ack_floor.stream_seq,
+            unacked=consumer.num_ack_pending,
+        )
+
     def ack(self, ack_subject: str) -> None:
         """See `Offers`."""
         self._connection.wire.send(ack_subject, b"+ACK")
@@ -217,7 +231,8 @@ class JetStreamOffers:
             max_deliver=-1,
             max_ack_pending=-1,
         )
-        found = await self._find(name)
+        consumer = await self._look(name)
+        found = consumer.config if consumer is not None else None
         if found is None:
             found = await self._create(name, wanted, await self._lowest_unsettled_offer(lane))
         if found != wanted:
@@ -226,14 +241,13 @@ class JetStreamOffers:
                 f" {found}, must be {wanted}. Remove it with `nats consumer rm`; agents make it anew"
             )
 
-    async def _find(self, name: str) -> _ConsumerConfig | None:
+    async def _look(self, name: str) -> _Consumer | None:
         try:
-            found = await self._connection.ask(self._info(name), None, _Consumer)
+            return await self._connection.ask(self._info(name), None, _Consumer)
         except ApiRefusal as refusal:
             if refusal.error.err_code == _CONSUMER_NOT_FOUND:
                 return None
             raise
-        return found.config
 
     def _info(self, name: str) -> str:
         return f"$JS.API.CONSUMER.INFO.{self._stream}.{name}"

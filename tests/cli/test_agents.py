@@ -183,6 +183,33 @@ def test_a_task_that_takes_too_much_memory_has_crashed_with_a_clear_error(
         assert "--memory-limit" in ran.err
 
 
+@pytest.mark.parametrize("command", ["agent", "up"])
+@pytest.mark.parametrize(
+    ("workers", "reserve", "says"),
+    [
+        ("2", "2", "leaves no slot for other tasks: the agent has 2 (workers times concurrency)"),
+        ("1-4", "4", "so say at most 3"),
+        ("2", "-1", "'--reserve-high'"),
+        ("2", "some", "'--reserve-high'"),
+    ],
+)
+def test_a_reserve_without_sense_is_wrong_usage(
+    nowhere: CommandLine, command: str, workers: str, reserve: str, says: str
+) -> None:
+    ran = nowhere.run(command, "--workers", workers, "--reserve-high", reserve)
+    assert ran.code == 2
+    assert says in " ".join(ran.err.split())
+
+
+def test_a_reserve_is_shown(cli: CommandLine, fleet: str) -> None:
+    with agent(cli, fleet, "--workers", "2", "--reserve-high", "1"):
+        [seen] = on(cli, fleet)
+        assert (seen["slots"], seen["reserve_high"]) == (2, 1)
+        assert " 1 reserved for high, queues" in cli("status").out
+        sql = f"SELECT reserve_high FROM agents WHERE host = '{fleet}'"
+        assert cli("sql", "--fresh", "--format", "json", sql).value == [{"reserve_high": 1}]
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [

@@ -345,6 +345,11 @@ def test_agent_gets_the_options_and_more_time_than_its_drain() -> None:
     assert agent.drain_s > 30
 
 
+def test_agent_is_told_what_to_reserve() -> None:
+    *_, agent = fleet_roles(UpOptions(workers="3", reserve_high=1))
+    assert agent.argv[3:] == ("agent", "--workers", "3", "--reserve-high", "1")
+
+
 def test_ephemeral_fleet_has_a_cleaner_that_ends_last() -> None:
     names = [role.name for role in fleet_roles(UpOptions(workers="1", is_ephemeral=True))]
     assert names == ["cleaner", "coordinator", "projector", "agent"]

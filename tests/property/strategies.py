@@ -246,6 +246,7 @@ OTHER_EVENTS: dict[type[events.Event], st.SearchStrategy[Any]] = {
         queues=st.lists(TOKEN, max_size=3).map(tuple),
         workers=COUNT,
         concurrency=COUNT,
+        reserve_high=COUNT,
         labels=st.dictionaries(TEXT, TEXT, max_size=3),
         handlers=st.dictionaries(TEXT, raw(JSON_OBJECT), max_size=3),
     ),

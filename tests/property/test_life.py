@@ -26,8 +26,9 @@ from fleetlog.bus.core import (
     permits,
     resume,
 )
-from fleetlog.bus.core.commands import Cancel, Expire, GiveAnswer, Queue
+from fleetlog.bus.core.commands import Cancel, Expire, GiveAnswer, OfferAgain, Queue
 from fleetlog.bus.core.decide import AnyCommand
+from fleetlog.bus.core.stuck import offer_again
 from fleetlog.schemas.envelope import Recorded, decode, encode
 from fleetlog.schemas.events import (
     Event,
@@ -75,7 +76,18 @@ STEPS = st.lists(
         act=st.sampled_from(
             [
                 *["next"] * 20,
-                *("claim", "claim", "queue", "due", "due", "complete", "fail", "return", "lost"),
+                *(
+                    "claim",
+                    "claim",
+                    "queue",
+                    "again",
+                    "due",
+                    "due",
+                    "complete",
+                    "fail",
+                    "return",
+                    "lost",
+                ),
                 *("cancel", "request_cancel", "expire", "submit", "resubmit"),
                 *("ask", "ask", "answer", "answer"),
             ]
@@ -167,8 +179,9 @@ class World:
         match act:
             case "submit" | "resubmit":
                 return self.submit(other=step.act == "resubmit")
-            case "queue":
-                return Queue(id="c")
+            case "queue" | "again":
+                again = OfferAgain(id="c", offer=offer, host=view.host)
+                return again if act == "again" else Queue(id="c")
             case "due":
                 return resume(view) or self.placed(view)
             case "claim":
@@ -393,6 +406,7 @@ def test_every_command_has_an_answer_in_every_foreign_state(
     place = {"agent_id": "a", "worker_id": "w", "host": "h", "offer": task.offer}
     commands: list[AnyCommand | None] = [
         *(Submit(id="c", spec=spec, digest=payload_digest(spec)), Queue(id="c")),
+        *(offer_again(task), OfferAgain(id="c", offer=task.version)),
         *(Claim(id="c", **place), Claim(id="c", is_holder_dead=True, **place)),  # type: ignore[arg-type]  # one dict of all fields
         *(Complete(result=NULL, **end), Cancel(**end), RequestCancel(id="c"), Expire(id="c")),
         *(Fail(jitter=0.5, **why, **end), Return(**why, **end), due(task, now), resume(task)),

@@ -17,6 +17,7 @@ from fleetlog.bus.core import (
     Complete,
     Fail,
     Hold,
+    OfferAgain,
     Queue,
     RequestCancel,
     Return,
@@ -55,7 +56,7 @@ ENDS: Final = ("complete", "fail", "fail", "return", "return", "take", "cancel",
 NEXT: Final = {
     "absent": ("submit",),
     "held": (*("queue",) * 8, "end", "expire"),
-    "queued": (*("claim",) * 8, "recall", "recall", "end", "expire"),
+    "queued": (*("claim",) * 8, "recall", "recall", "again", "end", "expire"),
     "claimed": ENDS,
     "waiting": (*("queue",) * 8, "end"),
 }
@@ -170,6 +171,8 @@ class World:
             case "return":
                 lost = self.pick(("lost", "drained", "drained"))
                 return Return(error_class=lost, error="gone", **ending)
+            case "again":
+                return OfferAgain(id="c", offer=task.offer)
             case "recall":
                 return Hold(id="c")
             case "cancel":

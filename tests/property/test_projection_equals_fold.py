@@ -17,6 +17,7 @@ from fleetlog.bus.core import (
     Complete,
     Fail,
     Hold,
+    OfferAgain,
     Queue,
     RequestCancel,
     Return,
@@ -83,6 +84,7 @@ LAWFUL = (
     "expire",
     "take",
     "recall",
+    "again",
     "answer",
 )
 LAWLESS = (
@@ -217,8 +219,9 @@ def _command(step: Step, task: Task) -> AnyCommand:
             return RequestCancel(id="c")
         case "end":
             return Cancel(**ending)
-        case "recall":
-            return Hold(id="c")
+        case "recall" | "again":
+            again = OfferAgain(id="c", offer=task.offer, host=task.host)
+            return again if step.what == "again" else Hold(id="c")
         case "queue":
             return Queue(id="c", is_admitted=True, is_open=step.twist % 2 == 1)
         case _:

@@ -14,6 +14,7 @@ from fleetlog.agents.supervisor import AgentOptions, Supervisor
 from fleetlog.bus.coordinator import Coordinator
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.fleet import Fleet, open_fleet
+from fleetlog.bus.stuck_offers import StuckTimes
 from fleetlog.schemas.envelope import Recorded, open_stored
 from support.targets import target_of
 
@@ -53,12 +54,12 @@ async def agent(
 
 @asynccontextmanager
 async def coordinator(
-    target: Target, name: str, *, has_rivals: bool = True
+    target: Target, name: str, *, has_rivals: bool = True, stuck: StuckTimes | None = None
 ) -> AsyncIterator[Coordinator]:
     """A coordinator with a connection of its own."""
     stop = asyncio.Event()
     async with open_fleet(target, name, role="coordinator") as fleet:
-        one = Coordinator(fleet, has_rivals=has_rivals)
+        one = Coordinator(fleet, has_rivals=has_rivals, stuck=stuck)
         running = asyncio.ensure_future(one.run(stop))
         await first_of(running, one.ready)
         try:

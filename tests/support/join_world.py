@@ -251,7 +251,7 @@ class World:
             usage = Usage(output_tokens=1, cost_micro_usd=USD)
             await self.tell(task, Complete(result=NULL, usage=usage, **end))
 
-    async def start_agent(self, workers: int) -> None:
+    async def start_agent(self, workers: int, reserve_high: int = 0) -> None:
         """The one that `claim` claims for; tasks under budgets wait for a free slot of it."""
         event = AgentStarted(
             id="a",
@@ -262,6 +262,7 @@ class World:
             queues=("default",),
             workers=workers,
             concurrency=1,
+            reserve_high=reserve_high,
         )
         await self.log.append(entry(Subject("main", "agent", "a", "started"), 0, event))
 

@@ -28,6 +28,10 @@ WHEN MATCHED THEN UPDATE SET
     queues = CASE WHEN a.started_at IS NULL THEN n.started.queues ELSE a.queues END,
     workers = CASE WHEN a.started_at IS NULL THEN n.started.workers ELSE a.workers END,
     concurrency = CASE WHEN a.started_at IS NULL THEN n.started.concurrency ELSE a.concurrency END,
+    reserve_high = CASE
+        WHEN a.started_at IS NULL AND n.started_at IS NOT NULL THEN coalesce(n.started.reserve_high, 0)
+        ELSE a.reserve_high
+    END,
     labels = CASE WHEN a.started_at IS NULL THEN n.labels ELSE a.labels END,
     started_at = coalesce(a.started_at, n.started_at),
     draining_at = coalesce(a.draining_at, n.draining_at),
@@ -37,9 +41,9 @@ WHEN MATCHED THEN UPDATE SET
     strains = CASE WHEN n.strain IS NULL THEN a.strains ELSE n.strain.strains END
 WHEN NOT MATCHED THEN INSERT (
     agent_id, host, pid, version, queues, workers, concurrency, labels, started_at, draining_at, ended_at,
-    end_state, strained_at, strains
+    end_state, strained_at, strains, reserve_high
 ) VALUES (
     n.agent_id, n.started.host, n.started.pid, n.started.version, n.started.queues, n.started.workers,
     n.started.concurrency, n.labels, n.started_at, n.draining_at, n.ended_at, n.end_state,
-    n.strain.at, n.strain.strains
+    n.strain.at, n.strain.strains, CASE WHEN n.started_at IS NOT NULL THEN coalesce(n.started.reserve_high, 0) END
 )

@@ -49,7 +49,7 @@ parsed AS (
                 "question": {"text": "VARCHAR", "choices": ["VARCHAR"]},
                 "result_ref": {"sha256": "VARCHAR", "size": "BIGINT"}, "fan_out": "JSON",
                 "limit": "VARCHAR", "pid": "BIGINT", "version": "VARCHAR", "queues": ["VARCHAR"],
-                "workers": "BIGINT", "concurrency": "BIGINT", "labels": "MAP(VARCHAR, VARCHAR)",
+                "workers": "BIGINT", "concurrency": "BIGINT", "reserve_high": "BIGINT", "labels": "MAP(VARCHAR, VARCHAR)",
                 "signal": "BIGINT", "task_id": "VARCHAR", "queue": "VARCHAR", "requires": "MAP(VARCHAR, VARCHAR)",
                 "allowances": [{
                     "credential": "VARCHAR", "window": "VARCHAR", "utilization": "DOUBLE",

@@ -12,5 +12,6 @@ CREATE TABLE store.known_agents (
     ended_at TIMESTAMPTZ,
     end_state VARCHAR,
     strained_at TIMESTAMPTZ,
-    strains STRUCT(resource VARCHAR, "left" BIGINT, floor BIGINT, "where" VARCHAR)[]
+    strains STRUCT(resource VARCHAR, "left" BIGINT, floor BIGINT, "where" VARCHAR)[],
+    reserve_high BIGINT
 )

@@ -18,5 +18,6 @@ SELECT
     concurrency,
     labels,
     CASE WHEN end_state IS NULL THEN strained_at END AS strained_at,
-    CASE WHEN end_state IS NULL THEN strains END AS strains
+    CASE WHEN end_state IS NULL THEN strains END AS strains,
+    reserve_high
 FROM store.known_agents

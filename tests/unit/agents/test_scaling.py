@@ -71,6 +71,46 @@ def test_one_worker_may_take_several() -> None:
     assert Scaler(rule).decide(0.0, 1, loads(3), [wait(9)]) is None
 
 
+def test_slots_that_are_reserved_do_not_keep_others_from_growing() -> None:
+    scaler = Scaler(RULE)
+    assert scaler.wants_look(0.0, 3, loads(1, 1, 0), 1)
+    assert not scaler.wants_look(9.0, 3, loads(1, 0, 0), 1)
+    grown = scaler.decide(0.0, 3, loads(1, 1, 0), [wait(2)], reserved_count=1)
+    assert grown is not None
+    assert grown.after == 5
+    assert grown.why == (
+        "2 of 3 workers were busy, 1 slot kept for high while 2 tasks waited, the oldest for 1.0 s"
+    )
+    assert scaler.decide(0.0, 3, loads(1, 0, 0), [wait(2)], reserved_count=1) is None
+
+
+def test_a_pool_smaller_than_its_reserve_grows_beyond_it() -> None:
+    grown = Scaler(RULE).decide(0.0, 2, loads(0, 0), [wait(1)], reserved_count=3)
+    assert after(grown) == 4
+
+
+def test_high_that_waits_uses_the_reserve_up_before_the_pool_grows() -> None:
+    def grown(count: int, high: int, *held: int, reserved: int = 2) -> int | None:
+        waiting = Waiting("default", count, 1.0, high)
+        found = Scaler(RULE).decide(
+            0.0, len(held), loads(*held), [waiting], reserved_count=reserved
+        )
+        return after(found)
+
+    assert grown(3, 3, 1, 0, 0) == 4
+    assert grown(4, 3, 1, 0, 0) == 5
+    assert grown(3, 1, 1, 0, 0) == 5
+    assert grown(2, 2, 1, 0, 0) is None
+    assert grown(2, 2, 1, 1, reserved=0) == 4
+
+
+def test_what_is_reserved_does_not_go_for_having_nothing_to_do() -> None:
+    scaler = Scaler(RULE)
+    for now_s in (0.0, 100.0):
+        assert scaler.decide(now_s, 4, loads(1, 1, 0, 0), reserved_count=2) is None
+    assert after(scaler.decide(200.0, 4, loads(1, 1, 0, 0), reserved_count=1)) == 3
+
+
 def test_a_strained_host_gets_no_more_workers() -> None:
     assert Scaler(RULE).decide(0.0, 2, loads(1, 1), [wait(5)], is_strained=True) is None
 
@@ -96,6 +136,15 @@ def test_who_has_been_idle_longest_goes() -> None:
     gone = scaler.decide(70.0, 3, loads(0, 0, 0))
     assert gone is not None
     assert gone.leaving == ("w1",)
+
+
+def test_a_worker_in_which_an_attempt_waits_for_others_is_not_idle() -> None:
+    scaler = Scaler(RULE)
+    workers = [*loads(1, 0), WorkerLoad("w3", 0, 0, 1)]
+    assert scaler.decide(0.0, 3, workers) is None
+    gone = scaler.decide(100.0, 3, workers)
+    assert gone is not None
+    assert gone.leaving == ("w2",)
 
 
 def test_work_between_two_looks_counts() -> None:

@@ -9,7 +9,7 @@ import pytest
 from fleetlog.agents.lanes import QueueShare
 from fleetlog.cli.overview import AgentSeen, Overview
 from fleetlog.cli.overview_text import describe
-from fleetlog.cli.pool_options import shares_of, workers_of
+from fleetlog.cli.pool_options import check_reserve, shares_of, workers_of
 from fleetlog.schemas.beats import WorkerBeat
 from fleetlog.schemas.errors import InvalidInput
 
@@ -27,6 +27,14 @@ def test_workers_are_a_number_or_a_range(text: str, wanted: tuple[int, int | Non
 def test_other_numbers_of_workers_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="--workers"):
         workers_of(text)
+
+
+def test_a_reserve_leaves_slots_for_others() -> None:
+    assert check_reserve(0, 1) == 0
+    assert check_reserve(3, 4) == 3
+    assert check_reserve(7, 2, concurrency=4) == 7
+    with pytest.raises(InvalidInput, match=r"the agent has 8 .* at most 7"):
+        check_reserve(8, 2, concurrency=4)
 
 
 def test_queues_may_have_a_limit_and_a_weight() -> None:
@@ -60,9 +68,17 @@ def test_other_words_about_a_queue_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "text"), [(16, ", workers 2 of 2-16, queues"), (None, ", queues")]
+    ("most", "reserve", "text"),
+    [
+        (16, 0, ", workers 2 of 2-16, queues"),
+        (16, 3, ", workers 2 of 2-16, 3 reserved for high, queues"),
+        (None, 1, ", 1 reserved for high, queues"),
+        (None, 0, ", queues"),
+    ],
 )
-def test_status_shows_how_many_workers_of_how_many(most: int | None, text: str) -> None:
+def test_status_shows_how_many_workers_of_how_many(
+    most: int | None, reserve: int, text: str
+) -> None:
     states = ("idle", "busy", "stopping")
     agent = AgentSeen(
         agent_id="a1",
@@ -73,6 +89,7 @@ def test_status_shows_how_many_workers_of_how_many(most: int | None, text: str) 
         workers=tuple(WorkerBeat(worker_id=f"w-{state}", state=state) for state in states),
         workers_min=2,
         workers_max=most,
+        reserve_high=reserve,
     )
     seen = Overview(
         fleet="main",
