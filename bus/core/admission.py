@@ -348,7 +348,7 @@ class Admission:
             if task is None or task.spec is None:
                 continue
             self._place(task, task.spec)
-            # What has happened to it since may let it wait for a time, or for an answer: then it comes by itself.
+            # What has happened since may let it wait for a time, or for an answer: then it comes by itself.
             is_same = task.version == planned.version or task.waits_for_tasks
             if task.status in ("held", "waiting") and is_same:
                 self.want(task)
