@@ -287,7 +287,7 @@ class Admission:
             return None
         tokens = [key_token(key) for key in line.gate.limits]
         self._busy.update(tokens)
-        if line.gate.lane is not None:
+        if line.gate.lane is not None and line.gate.is_rationed:
             self._offered.setdefault(line.gate.lane, set()).update(each.id for each in tasks)
         return Admit(tuple(map(self._limit, line.gate.limits)), tasks)
 
@@ -300,10 +300,10 @@ class Admission:
                 return 0
             room = min(room, self._room_under(key, gate, now))
         if gate.lane is not None:
-            room = min(room, self._room_in(gate.lane, is_strict=gate.is_strict))
+            room = min(room, self._room_in(gate.lane, gate))
         return max(0, room)
 
-    def _room_in(self, lane: Lane, *, is_strict: bool) -> int:
+    def _room_in(self, lane: Lane, gate: Gate) -> int:
         requires = dict(lane.requires)
         serving = [
             agent
@@ -312,7 +312,10 @@ class Admission:
             and lane.queue in agent.queues
             and satisfies(agent.labels, requires)
         ]
-        if is_strict:
+        if not gate.is_rationed:
+            # An offer that nobody can take would keep its limits' places from those that can run.
+            return ADMIT_MAX if serving else 0
+        if gate.is_strict:
             free = sum(max(0, each.slots - len(self._held.get(each.id, ()))) for each in serving)
             beside = (msgspec.structs.replace(lane, priority=each) for each in PRIORITIES)
             return free - sum(len(self._offered.get(each, ())) for each in beside)

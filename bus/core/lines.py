@@ -52,7 +52,9 @@ class Gate(msgspec.Struct, frozen=True):
     budgets: tuple[str, ...]
     """Keys of budgets."""
     lane: Lane | None
-    """For tasks of which few are on offer at once."""
+    """Where they are offered, if that counts: few are at once, or not every agent can take them."""
+    is_rationed: bool = False
+    """Of them few are on offer at once."""
 
     @property
     def is_strict(self) -> bool:
@@ -67,8 +69,9 @@ class Gate(msgspec.Struct, frozen=True):
 
 def gate_of(spec: TaskSpec, task_id: str) -> Gate:
     """What a task waits for."""
-    lane = lane_of(spec) if spec.is_rationed else None
-    return Gate(tuple(sorted(spec.limits)), tuple(sorted(spec.budget_keys(task_id))), lane)
+    lane = lane_of(spec) if spec.is_rationed or spec.requires else None
+    keys = spec.budget_keys(task_id)
+    return Gate(tuple(sorted(spec.limits)), tuple(sorted(keys)), lane, spec.is_rationed)
 
 
 class Line:

@@ -134,13 +134,27 @@ async def test_what_no_agent_can_take_is_in_nobodys_way() -> None:
     world = await world_with()
     for kind in ({"fair_key": "a"}, {"budget": Budget(tokens=9)}):
         for _ in range(6):
-            await world.submit(TaskSpec(handler="h", requires={"gpu": "yes"}, **kind))
+            await world.submit(TaskSpec(handler="h", requires={"gpu": "no"}, **kind))
         await turn(world)
         last = await world.submit(TaskSpec(handler="h", **kind))
         assert last in await turn(world), kind
     offered = [world.tasks()[each].spec for each in await turn(world)]
     # Under a budget nothing is offered that no free slot is for.
     assert not [spec for spec in offered if spec and spec.budget and spec.requires]
+
+
+async def test_what_no_agent_can_take_has_no_place_under_a_limit_until_one_comes() -> None:
+    world = World(seats=1)
+    await world.set_bound("limit", limit("k", concurrency=1))
+    needy = await world.submit(TaskSpec(handler="h", limits=("k",), requires={"gpu": "yes"}))
+    assert await turn(world) == []
+    other = await world.submit(TaskSpec(handler="h", limits=("k",)))
+    assert await turn(world) == [other]
+    await world.claim(world.tasks()[other])
+    await world.finish(world.tasks()[other], how="complete")
+    assert await turn(world) == []
+    await world.start_agent(workers=1)
+    assert await turn(world) == [needy]
 
 
 async def test_a_task_that_was_replaced_while_it_was_let_in_has_its_new_delay() -> None:
