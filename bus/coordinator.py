@@ -32,7 +32,7 @@ from fleetlog.bus.snapshots import Snapshots
 from fleetlog.bus.stuck_offers import StuckOffers, StuckTimes
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.envelope import Stored
-from fleetlog.schemas.events import AgentLost, TerminalEvent, Usage
+from fleetlog.schemas.events import AgentLost, TaskCancelRequested, TerminalEvent, Usage
 from fleetlog.schemas.subjects import Subject
 
 logger = logging.getLogger("fleetlog.coordinator")
@@ -333,6 +333,8 @@ class Coordinator:
             return
         if isinstance(event, TerminalEvent):
             self._fleet.hints.publish(task.id, seq)
+        elif isinstance(event, TaskCancelRequested) and task.lease is not None:
+            self._fleet.hints.publish(task.id, seq, to=task.lease.agent_id)
         if is_loss:
             self._end_delivery(task, seq)
 

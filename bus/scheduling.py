@@ -86,6 +86,8 @@ class Scheduler:
             logger.info("schedule %s skips %s: its last task runs", schedule.name, instant)
             return True
         await self._fleet.room.check_free()
+        assert schedule.rule is not None
+        await self._fleet.derived.ensure((schedule.rule.spec,))
         with suppress(ConflictError):  # then another coordinator was first
             await self._fleet.log.append(_first_append(self._fleet, schedule, instant))
         return True

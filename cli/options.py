@@ -133,7 +133,7 @@ UncheckedOption = Annotated[
     bool,
     typer.Option(
         "--unchecked",
-        help="Do not compare handler and arguments with what agents of the fleet take.",
+        help="Do not compare handler and arguments with what agents take, nor ask for limits and budgets.",
     ),
 ]
 WaitOption = Annotated[

@@ -9,6 +9,7 @@ from fleetlog.bus.core import Task
 from fleetlog.bus.errors import ProjectionError, Unavailable
 from fleetlog.cli.asking import ask_rows, literal
 from fleetlog.cli.bounds import usd_text
+from fleetlog.cli.requirements import agent_text
 from fleetlog.schemas.durations import format_duration
 
 _LIMITS: Final = """
@@ -23,7 +24,7 @@ FROM budgets WHERE key IN ({keys}) AND state = 'exhausted' AND action <> 'warn' 
 
 
 async def room_text(client: Client, task: Task) -> str:
-    """Such as `limit github (3 of 3)`; its turn, or an agent with room, if nothing is full."""
+    """Such as `limit github (3 of 3)`; its turn, or an agent that can run it, if nothing is full."""
     assert task.spec is not None
     try:
         limits = await _rows(client, _LIMITS, task.spec.limits)
@@ -33,6 +34,8 @@ async def room_text(client: Client, task: Task) -> str:
         named += [f"budget {key}" for key in task.budget_keys]
         return f"{', '.join(named) or 'its turn'}; how far that is a projector would know"
     parts = [*map(_limit_text, limits), *map(_budget_text, budgets)]
+    if not parts and task.spec.requires:
+        parts.append(await agent_text(client.fleet, task.spec))
     if not parts and task.spec.fair_key is not None:
         parts.append(f"the turn of fair key {task.spec.fair_key}")
     return ", ".join(parts) or "an agent with a free slot, or a coordinator"

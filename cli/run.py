@@ -80,6 +80,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     requires: placing.RequiresOption = None,
     affinity: placing.AffinityOption = None,
     affinity_wait: placing.AffinityWaitOption = None,
+    unchecked: options.UncheckedOption = False,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
     is_json: options.JsonOption = False,
@@ -135,6 +136,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         is_json=is_json,
         on_duplicate=options.on_duplicate_of(on_duplicate, key),
         is_output_wanted=True,
+        is_checked=not unchecked,
     )
     raise typer.Exit(connection.run(submit_and_tell(ctx, submission)))
 

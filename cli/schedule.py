@@ -18,7 +18,7 @@ from fleetlog.bus.schedules import (
     set_schedule,
 )
 from fleetlog.bus.submit_options import with_options
-from fleetlog.cli import options, prompting
+from fleetlog.cli import options, placing, prompting
 from fleetlog.cli.actor import ReasonOption, actor
 from fleetlog.cli.asking import ask_rows
 from fleetlog.cli.connection import connected, run
@@ -26,8 +26,16 @@ from fleetlog.cli.failures import say
 from fleetlog.cli.inputs import object_of, repo_of
 from fleetlog.cli.lazy import plain_typer
 from fleetlog.cli.rendering import write_json
+from fleetlog.cli.requirements import note_missing
 from fleetlog.cli.run import command_arguments, command_spec
-from fleetlog.cli.schedule_text import cells, fields, next_lines, rule_text
+from fleetlog.cli.schedule_text import (
+    cells,
+    fields,
+    next_lines,
+    read_overlap,
+    read_zone,
+    rule_text,
+)
 from fleetlog.cli.tables import write_table
 from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
@@ -149,6 +157,13 @@ def add(  # noqa: PLR0913 - one parameter per option
         ),
     ] = None,
     max_attempts: options.MaxAttemptsOption = None,
+    limit: options.LimitOption = None,
+    budget: options.BudgetOption = None,
+    tree_budget: options.TreeBudgetOption = None,
+    fair_key: options.FairKeyOption = None,
+    requires: placing.RequiresOption = None,
+    affinity: placing.AffinityOption = None,
+    affinity_wait: placing.AffinityWaitOption = None,
     unchecked: options.UncheckedOption = False,
     is_json: options.JsonOption = False,
 ) -> None:
@@ -187,7 +202,11 @@ def add(  # noqa: PLR0913 - one parameter per option
         expires=expires,
         max_attempts=max_attempts,
         delay=None,
-    )
+        limit=limit,
+        budget=budget,
+        tree_budget=tree_budget,
+        fair_key=fair_key,
+    ) | placing.placing_options(requires=requires, affinity=affinity, affinity_wait=affinity_wait)
     if repo is not None:
         rules["repo"] = repo_of(repo)
     spec = _spec(ctx, handler, args, command_arguments(stdin, env, cwd), asked)
@@ -195,8 +214,8 @@ def add(  # noqa: PLR0913 - one parameter per option
         spec=with_options(spec, rules),
         cron=cron,
         every_ms=parse_duration(every, "every") if every is not None else None,
-        zone=_zone(zone, cron),
-        overlap=_overlap(overlap),
+        zone=read_zone(zone, cron),
+        overlap=read_overlap(overlap),
     )
     # Before there is a connection: what is wrong with the words does not depend on a server.
     check_wanted(wanted)
@@ -286,20 +305,6 @@ def _spec(
     )
 
 
-def _zone(zone: str | None, cron: str | None) -> str:
-    if zone is not None and cron is None:
-        raise InvalidInput("--zone goes with --cron: an interval is the same in every zone")
-    return "UTC" if zone is None else zone
-
-
-def _overlap(text: str) -> Literal["allow", "skip"]:
-    if text == "allow":
-        return "allow"
-    if text == "skip":
-        return "skip"
-    raise InvalidInput(f"overlap {text!r} is not one of allow, skip")
-
-
 async def _add(
     ctx: typer.Context,
     name: str,
@@ -318,6 +323,7 @@ async def _add(
         schedule, has_changed = await set_schedule(
             fleet, name, wanted, is_replacing=is_replacing, actor=actor()
         )
+        await note_missing(fleet, wanted.spec)
         now = fleet.log.now()
     if is_json:
         write_json({**fields(schedule, now), "changed": has_changed})

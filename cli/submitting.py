@@ -38,7 +38,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     is_output_wanted: bool = False
     """With the outcome, what the task printed."""
     is_checked: bool = False
-    """Refuse what no handler of the fleet would take."""
+    """Refuse what no handler of the fleet would take, and what names a limit or budget that nobody has set."""
     on_duplicate: OnDuplicate = "return"
     """What to do when the key is there already."""
 
@@ -49,16 +49,14 @@ async def submit_and_tell(ctx: typer.Context, submission: Submission) -> int:
     # Checked before there is a connection: what is wrong with the words does not depend on a server.
     spec = check_spec(with_options(submission.spec, submission.options))
     async with connected(ctx) as client:
-        if spec.executor != "python":
-            # Of a command there is no handler to check, but it may name what nobody has set.
-            await client.bounds.check(spec)
         submitted = await client.submit(
             spec,
             timeout_s=ANSWER_TIMEOUT_S,
             is_checked=submission.is_checked,
             on_duplicate=submission.on_duplicate,
         )
-        if submission.is_checked and client.handlers.is_empty:
+        is_of_handler = spec.executor == "python"
+        if is_of_handler and submission.is_checked and client.handlers.is_empty:
             say("no agent has run in this fleet yet; the task waits")
         await note_missing(client.fleet, spec)
         if not submission.is_waiting:

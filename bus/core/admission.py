@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
-from itertools import product
 from typing import Final, TypeVar
 
 import msgspec
@@ -28,13 +27,14 @@ from fleetlog.bus.core.limits import (
     starts_at,
     starts_left,
 )
-from fleetlog.bus.core.lines import Gate, Line, Lines, gate_of
+from fleetlog.bus.core.lines import Gate, Lane, Line, Lines, gate_of, lane_of
 from fleetlog.bus.core.rooms import Load, room_for
 from fleetlog.bus.core.task import Task
 from fleetlog.schemas.budgets import Spent
 from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import AttemptEnd, LimitSet, TaskHeld
 from fleetlog.schemas.ids import key_token
+from fleetlog.schemas.requirements import satisfies
 from fleetlog.schemas.specs import TaskSpec
 from fleetlog.schemas.subjects import PRIORITIES
 
@@ -48,9 +48,6 @@ IDLE_BUDGETS_MAX: Final = 10_000
 """Of task trees under which nothing is open, so many budgets are remembered."""
 
 K = TypeVar("K")
-
-Lane = tuple[str, str]
-"""A queue and a priority."""
 
 
 class Admit(msgspec.Struct, frozen=True):
@@ -134,7 +131,9 @@ class Admission:
         if ended is not None and isinstance(record.event, AttemptEnd):
             spent = spent_in(record.event, ended, record.stored_at)
             self._charge(spec.budget_keys(task.id), spent)
-        if any(self._budget(key).is_holding for key in spec.budget_keys(task.id)):
+        if task.is_settled:
+            self._orders.pop(task.id, None)  # one who stands by carries none of them out
+        elif any(self._budget(key).is_holding for key in spec.budget_keys(task.id)):
             self._orders[task.id] = None
 
     def take_limit(self, token: str, record: Recorded) -> None:
@@ -176,9 +175,9 @@ class Admission:
             if _keep(self._under, token, task.id, is_in=not task.is_settled):
                 self._forget_idle(token)
         if spec.is_rationed:
-            lane = (spec.queue, spec.priority)
+            lane = lane_of(spec)
             if _keep(self._offered, lane, task.id, is_in=task.status == "queued"):
-                self._lines.touch(_lane_name(lane))
+                self._lines.touch(f"lane {lane.name}")
 
     def _leave_behind(self, task: Task, before: Task) -> None:
         """What it stood under, if it was replaced by another task of its key."""
@@ -191,9 +190,9 @@ class Admission:
                 self._lines.touch(f"limit {key_token(key)}")
         for key in set(old.budget_keys(task.id)) - set(new.budget_keys(task.id)):
             _keep(self._under, key_token(key), task.id, is_in=False)
-        lane = (old.queue, old.priority)
+        lane = lane_of(old)
         if old.is_rationed and _keep(self._offered, lane, task.id, is_in=False):
-            self._lines.touch(_lane_name(lane))
+            self._lines.touch(f"lane {lane.name}")
 
     def _charge(self, keys: Iterable[str], spent: Spent) -> None:
         for key in keys:
@@ -231,8 +230,8 @@ class Admission:
             self._touch_queues(agent)
 
     def _touch_queues(self, agent: AgentState) -> None:
-        for lane in product(agent.queues, PRIORITIES):
-            self._lines.touch(_lane_name(lane))
+        for queue in agent.queues:
+            self._lines.touch(f"queue {queue}")
 
     # What is to do.
 
@@ -289,7 +288,7 @@ class Admission:
             return None
         tokens = [key_token(key) for key in line.gate.limits]
         self._busy.update(tokens)
-        if line.gate.lane is not None:
+        if line.gate.lane is not None and line.gate.is_rationed:
             self._offered.setdefault(line.gate.lane, set()).update(each.id for each in tasks)
         return Admit(tuple(map(self._limit, line.gate.limits)), tasks)
 
@@ -302,19 +301,25 @@ class Admission:
                 return 0
             room = min(room, self._room_under(key, gate, now))
         if gate.lane is not None:
-            room = min(room, self._room_in(gate.lane, is_strict=gate.is_strict))
+            room = min(room, self._room_in(gate.lane, gate))
         return max(0, room)
 
-    def _room_in(self, lane: Lane, *, is_strict: bool) -> int:
-        queue, priority = lane
+    def _room_in(self, lane: Lane, gate: Gate) -> int:
+        requires = dict(lane.requires)
         serving = [
             agent
             for agent in self._agents.values()
-            if agent.status == "running" and queue in agent.queues
+            if agent.status == "running"
+            and lane.queue in agent.queues
+            and satisfies(agent.labels, requires)
         ]
-        if is_strict:
-            offered = {each: len(self._offered.get((queue, each), ())) for each in PRIORITIES}
-            return room_for(priority, map(self._load, serving), offered)
+        if not gate.is_rationed:
+            # An offer that nobody can take would keep its limits' places from those that can run.
+            return ADMIT_MAX if serving else 0
+        if gate.is_strict:
+            beside = {each: msgspec.structs.replace(lane, priority=each) for each in PRIORITIES}
+            offered = {name: len(self._offered.get(each, ())) for name, each in beside.items()}
+            return room_for(lane.priority, map(self._load, serving), offered)
         window = max(WINDOW_MIN, WINDOW_SLOTS * sum(agent.slots for agent in serving))
         return window - len(self._offered.get(lane, ()))
 
@@ -349,10 +354,14 @@ class Admission:
         for limit in act.limits:
             self._busy.discard(limit.id)
             self._lines.touch(f"limit {limit.id}")
-        for task in [self._tasks[each.id] for each in act.tasks if each.id in self._tasks]:
-            assert task.spec is not None
+        for planned in act.tasks:
+            task = self._tasks.get(planned.id)
+            if task is None or task.spec is None:
+                continue
             self._place(task, task.spec)
-            if task.status in ("held", "waiting"):
+            # What has happened since may let it wait for a time, or for an answer: then it comes by itself.
+            is_same = task.version == planned.version or task.waits_for_tasks
+            if task.status in ("held", "waiting") and is_same:
                 self.want(task)
 
     def next_at(self) -> datetime | None:
@@ -393,7 +402,3 @@ def _keep(index: dict[K, set[str]], key: K, task_id: str, *, is_in: bool) -> boo
     if not members:
         del index[key]
     return True
-
-
-def _lane_name(lane: Lane) -> str:
-    return f"lane {lane[0]} {lane[1]}"

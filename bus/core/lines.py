@@ -13,9 +13,35 @@ import msgspec
 from fleetlog.bus.core.task import Task
 from fleetlog.schemas.ids import key_token
 from fleetlog.schemas.specs import TaskSpec
-from fleetlog.schemas.subjects import PRIORITIES
+from fleetlog.schemas.subjects import PRIORITIES, Priority
 
+_STALE_MAX: Final = 10
 _RANKS: Final = {priority: rank for rank, priority in enumerate(PRIORITIES)}
+
+
+Place = tuple[int, datetime, str]
+"""In a line: the priority's rank, when the task was submitted, its id."""
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """Tasks that the same agents can take, of one priority."""
+
+    queue: str
+    """Which the agents serve."""
+    priority: Priority
+    """The tasks'."""
+    requires: tuple[tuple[str, str], ...] = ()
+    """The labels that the agents have, in order."""
+
+    @property
+    def name(self) -> str:
+        """Its name among all lanes."""
+        return msgspec.json.encode(self).decode()
+
+
+def lane_of(spec: TaskSpec) -> Lane:
+    """Where a task is offered."""
+    return Lane(spec.queue, spec.priority, tuple(sorted(spec.requires.items())))
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -25,8 +51,10 @@ class Gate(msgspec.Struct, frozen=True):
     """Keys of limits."""
     budgets: tuple[str, ...]
     """Keys of budgets."""
-    lane: tuple[str, str] | None
-    """Queue and priority, for tasks of which few are on offer at once."""
+    lane: Lane | None
+    """Where they are offered, if that counts: few are at once, or not every agent can take them."""
+    is_rationed: bool = False
+    """Of them few are on offer at once."""
 
     @property
     def is_strict(self) -> bool:
@@ -41,8 +69,9 @@ class Gate(msgspec.Struct, frozen=True):
 
 def gate_of(spec: TaskSpec, task_id: str) -> Gate:
     """What a task waits for."""
-    lane = (spec.queue, spec.priority) if spec.is_rationed else None
-    return Gate(tuple(sorted(spec.limits)), tuple(sorted(spec.budget_keys(task_id))), lane)
+    lane = lane_of(spec) if spec.is_rationed or spec.requires else None
+    keys = spec.budget_keys(task_id)
+    return Gate(tuple(sorted(spec.limits)), tuple(sorted(keys)), lane, spec.is_rationed)
 
 
 class Line:
@@ -50,22 +79,43 @@ class Line:
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
-        self.waiting: set[str] = set()
-        """Task ids."""
-        self._by_key: OrderedDict[str, list[tuple[int, datetime, str]]] = OrderedDict()
+        self._places: dict[str, Place] = {}
+        self._by_key: OrderedDict[str, list[Place]] = OrderedDict()
+        self._stale_count = 0
 
     @property
     def is_waiting(self) -> bool:
         """Someone stands in it."""
-        return bool(self.waiting)
+        return bool(self._places)
 
     def add(self, task: Task) -> None:
         """At the place that its priority and age give it."""
-        if task.spec is None or task.submitted_at is None or task.id in self.waiting:
+        if task.spec is None or task.submitted_at is None or task.id in self._places:
             return
-        self.waiting.add(task.id)
         place = (_RANKS[task.spec.priority], task.submitted_at, task.id)
+        self._places[task.id] = place
         heapq.heappush(self._by_key.setdefault(task.spec.fair_key or "", []), place)
+
+    def leave(self, task_id: str) -> None:
+        """The task goes out, if it stands in it."""
+        if self._places.pop(task_id, None) is None:
+            return
+        self._stale_count += 1
+        if self._stale_count > len(self._places) + _STALE_MAX:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Where nobody is let in, places of those that have left would stay for ever."""
+        self._stale_count = 0
+        for key, places in list(self._by_key.items()):
+            places[:] = [place for place in places if self._is_taken(place)]
+            heapq.heapify(places)
+            if not places:
+                del self._by_key[key]
+
+    def _is_taken(self, place: Place) -> bool:
+        # The very place: whoever left and came again, replaced perhaps, stands at another one.
+        return self._places.get(place[2]) is place
 
     def take(self, most: int, tasks: Mapping[str, Task]) -> Iterator[Task]:
         """Takes out up to `most` that are still to be let in: one of each key, and again."""
@@ -78,15 +128,13 @@ class Line:
                 most -= 1
                 yield task
 
-    def _take_first(
-        self, places: list[tuple[int, datetime, str]], tasks: Mapping[str, Task]
-    ) -> Task | None:
+    def _take_first(self, places: list[Place], tasks: Mapping[str, Task]) -> Task | None:
         while places:
-            _, _, task_id = heapq.heappop(places)
-            # One that has left may have a place still.
-            if task_id in self.waiting:
-                self.waiting.discard(task_id)
-                return tasks.get(task_id)
+            place = heapq.heappop(places)
+            if self._is_taken(place):
+                del self._places[place[2]]
+                return tasks.get(place[2])
+            self._stale_count = max(0, self._stale_count - 1)
         return None
 
 
@@ -115,7 +163,7 @@ class Lines:
         """The task goes out of its line, if it stands in one."""
         line = self._lines.get(self._line_of.pop(task_id, ""))
         if line is not None:
-            line.waiting.discard(task_id)
+            line.leave(task_id)
             self.drop_empty(line)
 
     def touch(self, watched: str) -> None:
@@ -160,4 +208,5 @@ def _watched(gate: Gate) -> Iterator[str]:
     yield from (f"limit {key_token(key)}" for key in gate.limits)
     yield from (f"budget {key_token(key)}" for key in gate.budgets)
     if gate.lane is not None:
-        yield f"lane {gate.lane[0]} {gate.lane[1]}"
+        yield f"lane {gate.lane.name}"
+        yield f"queue {gate.lane.queue}"

@@ -129,14 +129,10 @@ class Appender:
     def append(self, entry: Append) -> asyncio.Future[int]:
         """See `EventLog.append`."""
         future: asyncio.Future[int] = self._loop.create_future()
-        limit = self._connection.client.max_payload - HEADER_MAX_BYTES
-        if len(entry.data) > limit:
-            future.set_exception(
-                TransportError(
-                    f"the event has {len(entry.data)} bytes, the server takes {limit} in one message:"
-                    " make the arguments or the result smaller"
-                )
-            )
+        try:
+            check_size(entry, self._connection)
+        except TransportError as error:
+            future.set_exception(error)
         else:
             self._enqueue(_Pending(entry, future))
         return future
@@ -364,6 +360,20 @@ class Appender:
         what = self._drop(token)
         if what is not None:
             self._again(what)
+
+
+def check_size(entry: Append, connection: Connection) -> None:
+    """Refuses what is too large for a message: the server would close the connection at it.
+
+    Raises:
+        TransportError: says how large it is.
+    """
+    limit = connection.client.max_payload - HEADER_MAX_BYTES
+    if len(entry.data) > limit:
+        raise TransportError(
+            f"the event has {len(entry.data)} bytes, the server takes {limit} in one message:"
+            " make the arguments or the result smaller"
+        )
 
 
 def occ_header(entry: Append) -> str:

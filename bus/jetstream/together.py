@@ -20,10 +20,11 @@ from fleetlog.bus.jetstream.appender import (
     EVIDENCE_ROUNDS_MAX,
     NO_LEADER_PAUSE_S,
     Ack,
+    check_size,
     id_of,
     occ_header,
 )
-from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
+from fleetlog.bus.jetstream.connection import ApiRefusal, Connection, denial
 from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import Append, check_together
 
@@ -56,6 +57,7 @@ class Together:
         self._stream = stream
         self._inbox = connection.client.new_inbox()
         self._answers: dict[str, asyncio.Future[Ack | None]] = {}
+        self._subjects: dict[str, frozenset[str]] = {}
         self._count = 0
         self._under_way: set[asyncio.Task[int]] = set()
 
@@ -63,6 +65,7 @@ class Together:
         """Subscribes to the answers; call once before the first append."""
         await self._connection.wire.listen(f"{self._inbox}.*", self._on_answer)
         self._connection.on_reconnect.append(self._on_reconnect)
+        self._connection.on_denied.append(self._on_denied)
 
     def append(self, entries: Sequence[Append]) -> asyncio.Future[int]:
         """See `EventLog.append_together`."""
@@ -73,6 +76,7 @@ class Together:
         return appending
 
     async def _append(self, entries: Sequence[Append]) -> int:
+        check_size(max(entries, key=lambda each: len(each.data)), self._connection)
         is_unclear, rounds = False, 0
         while True:
             await self._connection.wait_connected()
@@ -104,6 +108,7 @@ class Together:
         batch_id = f"{self._inbox[-22:]}-{token}"
         answer: asyncio.Future[Ack | None] = asyncio.get_running_loop().create_future()
         self._answers[token] = answer
+        self._subjects[token] = frozenset(each.subject.lower() for each in entries)
         for number, each in enumerate(entries, 1):
             is_last = number == len(entries)
             header = (
@@ -120,6 +125,7 @@ class Together:
             return None
         finally:
             self._answers.pop(token, None)
+            self._subjects.pop(token, None)
 
     async def _evidence(self, entry: Append) -> int | None:
         """Where the entry stands; None while nothing follows `expected`.
@@ -149,3 +155,10 @@ class Together:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_result(None)
+
+    def _on_denied(self, denied: str) -> None:
+        # The server answers nothing else: without this, the batch went again for ever.
+        for token, subjects in self._subjects.items():
+            answer = self._answers[token]
+            if denied.lower() in subjects and not answer.done():
+                answer.set_exception(denial(denied))

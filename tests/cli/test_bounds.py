@@ -118,3 +118,15 @@ def test_what_can_not_be_set_is_said_before_anything_is_written(
     refused = nowhere.run(*words)
     assert refused.code == 2
     assert says in refused.err
+
+
+def test_what_a_message_says_lets_a_command_under_a_limit_that_nobody_has_set(
+    cli: CommandLine, fleet: str
+) -> None:
+    ran = cli.run("run", "--limit", f"none-{fleet}", "--", "true")
+    assert ran.code == 1
+    assert "--unchecked submits the task all the same" in ran.err
+    words = ("--unchecked", "--wait", "--json")
+    assert (
+        cli("run", *words, "--limit", f"none-{fleet}", "--", "true").value["state"] == "completed"
+    )

@@ -195,3 +195,21 @@ def test_a_prompt_can_be_scheduled(cli: CommandLine, fleet: str) -> None:
     words = ("--cron", "0 8 * * mon-fri", "--executor", "claude", "--prompt", "look around")
     with added(cli, fleet, *words) as value:
         assert (value["executor"], value["handler"]) == ("claude", "claude")
+
+
+def test_a_schedules_tasks_wait_for_room_and_for_agents_as_others_do(
+    cli: CommandLine, fleet: str
+) -> None:
+    cli("limit", "set", fleet, "--concurrency", "1")
+    waiting = ("--limit", fleet, "--fair-key", "a", "--tree-budget", "usd=1")
+    labels = ("--requires", f"none={fleet}", "--affinity", "here", "--affinity-wait", "1m")
+    with added(cli, fleet, "--every", "1s", *waiting, *labels, "--", "true"):
+        first = wait_made(cli, fleet, 1)[0]
+    shown = cli("task", "show", first).out
+    assert re.search(rf"^waits for +an agent with none={fleet};", shown, re.MULTILINE), shown
+    value = cli("task", "show", first, "--json").value
+    assert value["state"] == "held"
+    cli("task", "cancel", first)
+    ran = cli.run("schedule", "add", fleet, "--every", "1h", "--limit", f"no-{fleet}", "--", "true")
+    assert ran.code == 1
+    assert f"nobody has set a limit 'no-{fleet}'" in ran.err

@@ -13,6 +13,7 @@ import pytest
 from support.fleets import agent, coordinator, history, wait_for
 from support.limit_reading import most_at_once, most_in, starts_under
 
+from fleetlog.agents import supervisor
 from fleetlog.bus.bounds import set_budget, set_limit
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client, Submitted
@@ -277,6 +278,19 @@ async def test_a_tree_stops_when_its_budget_is_used_up(
     assert {each.reason for each in cancelled if each.reason} >= {
         f"budget {submitted.task_id} is used up"
     }
+
+
+async def test_what_runs_under_a_budget_that_stops_hears_of_it_at_once(
+    server: EmbeddedServer, client: Client, fleet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LOOK_S", 3600.0)
+    await budget(client, "tight", Budget(tokens=1, action="stop"))
+    long, short = (replaced(costly(seconds=s), budgets=("tight",)) for s in (60, 0.2))
+    async with coordinator(server.target, fleet), agent(server.target, fleet, workers=2):
+        submitted = await client.submit(long)
+        await wait_for(client.fleet, "TaskClaimed", task_id=submitted.task_id)
+        await client.submit(short)
+        assert (await submitted.result("20s")).state == "cancelled"
 
 
 async def test_a_budget_that_only_warns_stops_nothing(

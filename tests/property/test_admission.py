@@ -12,6 +12,7 @@ from support.join_world import USD, World
 from support.limit_reading import check_limits
 
 from fleetlog.bus.core import Task
+from fleetlog.bus.core.commands import GiveAnswer
 from fleetlog.bus.errors import ConflictError, TransportError
 from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.events import BudgetExhausted, BudgetSet, LimitSet
@@ -26,6 +27,7 @@ STEPS = (
     *["turn"] * 16,
     *("read", "read", "plan", "plan", "do", "do", "do", "act", "act"),
     *("limit", "limit", "budget", "time", "time", "cancel", "save", "restore", "trouble"),
+    *("answer", "answer", "replace"),
 )
 
 
@@ -48,6 +50,9 @@ class Chance:
             fair_key=self.random.choice((None, None, "f", "g")),
             priority=self.random.choice(("high", "normal", "low")),
             delay_ms=self.random.choice((0, 0, 500)),
+            requires=self.random.choice(({}, {}, {"gpu": "yes"})),
+            affinity=self.random.choice((None, None, "p", "q")),
+            affinity_ms=self.random.choice((1, 700)),
             backoff=Backoff(first_ms=100),
             expires_ms=self.random.choice((None, None, None, 5_000)),
         )
@@ -114,6 +119,11 @@ async def disturb(world: World, chance: Chance, kind: str) -> None:
             await world.set_bound("limit", chance.limit(world, chance.random.choice(LIMITS)))
         case "budget":
             await world.set_bound("budget", chance.budget(world, chance.random.choice(BUDGETS)))
+        case "answer":
+            await answer(world)
+        case "replace":
+            if held := [t for t in world.tasks().values() if t.status in ("held", "queued")]:
+                await world.replace(chance.random.choice(held), chance.spec())
         case "time":
             world.clock.pass_ms(chance.random.choice((10, 300, 1_000)))
         case "cancel":
@@ -132,9 +142,17 @@ async def agent(world: World, chance: Chance) -> None:
             await world.claim(task)
             return
         if task.status == "claimed":
-            how = chance.random.choice(("complete", "complete", "obey", "fail", "retry", "return"))
-            await world.finish(task, how=how)
+            ends = ("complete", "complete", "obey", "fail", "retry", "return", "ask")
+            await world.finish(task, how=chance.random.choice(ends))
             return
+
+
+async def answer(world: World) -> None:
+    """Someone answers all that is asked."""
+    for task in world.tasks().values():
+        if task.question is not None:
+            given = GiveAnswer(id=world.new_id("g"), asked=task.asked, answer="yes", host="h")
+            await world.tell(task, given)
 
 
 async def settle(world: World, chance: Chance) -> list[Task]:
@@ -153,6 +171,7 @@ async def settle(world: World, chance: Chance) -> list[Task]:
         while seat.waiting:
             await seat.do()
         await raise_budgets(world)
+        await answer(world)
         for _ in range(5):
             await agent(world, chance)
         world.clock.pass_ms(1_000)

@@ -39,6 +39,7 @@ from fleetlog.schemas.events import (
 )
 from fleetlog.schemas.fan_outs import FanOutSpec, plan_digest
 from fleetlog.schemas.ids import key_token
+from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from fleetlog.schemas.subjects import Subject
 from tests.given import NULL, T0
@@ -229,6 +230,12 @@ class World:
         await self.tell(Task(id=task_id), command)
         return task_id
 
+    async def replace(self, task: Task, spec: TaskSpec) -> None:
+        new = Submit(
+            id=self.new_id("n"), spec=spec, digest=self.new_id("d"), on_duplicate="replace"
+        )
+        await self.tell(task, new)
+
     async def claim(self, task: Task) -> None:
         place = {"agent_id": "a", "worker_id": "w", "host": "h"}
         await self.tell(task, Claim(id=self.new_id("c"), offer=task.offer, **place))
@@ -241,6 +248,10 @@ class World:
         elif how == "return":
             why = {"error_class": "drained", "error": "no"}
             await self.tell(task, Return(**why, **end))
+        elif how == "ask":
+            question = Question(text="really?")
+            why = {"error_class": "needs_input", "error": question.text}
+            await self.tell(task, Return(question=question, **why, **end))
         elif how == "retry":
             why = {"error_class": "error", "error": "no"}
             await self.tell(task, Fail(jitter=0.5, **why, **end))
@@ -260,6 +271,7 @@ class World:
             pid=1,
             version="1",
             queues=("default",),
+            labels={"gpu": "yes"},
             workers=workers,
             concurrency=1,
             reserve_high=reserve_high,

@@ -221,3 +221,77 @@ async def test_what_was_answered_waits_for_room_again() -> None:
     assert await turn(world) == [asking]
     assert [each.answer for each in world.tasks()[asking].answers] == ["this"]
     assert world.tasks()[asking].attempts == 1
+
+
+async def test_what_no_agent_can_take_is_in_nobodys_way() -> None:
+    world = await world_with()
+    for kind in ({"fair_key": "a"}, {"budget": Budget(tokens=9)}):
+        for _ in range(6):
+            await world.submit(TaskSpec(handler="h", requires={"gpu": "no"}, **kind))
+        await turn(world)
+        last = await world.submit(TaskSpec(handler="h", **kind))
+        assert last in await turn(world), kind
+    offered = [world.tasks()[each].spec for each in await turn(world)]
+    # Under a budget nothing is offered that no free slot is for.
+    assert not [spec for spec in offered if spec and spec.budget and spec.requires]
+
+
+async def test_what_no_agent_can_take_has_no_place_under_a_limit_until_one_comes() -> None:
+    world = World(seats=1)
+    await world.set_bound("limit", limit("k", concurrency=1))
+    needy = await world.submit(TaskSpec(handler="h", limits=("k",), requires={"gpu": "yes"}))
+    assert await turn(world) == []
+    other = await world.submit(TaskSpec(handler="h", limits=("k",)))
+    assert await turn(world) == [other]
+    await world.claim(world.tasks()[other])
+    await world.finish(world.tasks()[other], how="complete")
+    assert await turn(world) == []
+    await world.start_agent(workers=1)
+    assert await turn(world) == [needy]
+
+
+async def test_a_task_that_was_replaced_while_it_was_let_in_has_its_new_delay() -> None:
+    world = await world_with(limit("k", concurrency=1))
+    task_id = await world.submit(TaskSpec(handler="h", limits=("k",)))
+    [seat] = world.seats
+    await seat.read()
+    await seat.act()
+    assert seat.plan() == 1
+    later = TaskSpec(handler="h", limits=("k",), delay_ms=3_600_000)
+    command = Submit(id="new", spec=later, digest="other", on_duplicate="replace")
+    await world.tell(world.tasks()[task_id], command)
+    await seat.do()
+    world.clock.pass_ms(1)
+    other = await world.submit(TaskSpec(handler="h", limits=("k",)))
+    assert await turn(world) == [other]
+    await world.claim(world.tasks()[other])
+    await world.finish(world.tasks()[other], how="complete")
+    assert await turn(world) == []
+    world.clock.pass_ms(3_600_000)
+    assert await turn(world) == [task_id]
+
+
+async def test_one_who_stands_by_forgets_what_has_settled_under_a_budget_that_is_used_up() -> None:
+    world = World(seats=1)
+    key = BudgetSet(id="b", occurred_at=T0, key="b", budget=Budget(cost_micro_usd=0))
+    await world.set_bound("budget", key)
+    for _ in range(3):
+        task_id = await world.submit(TaskSpec(handler="h", budgets=("b",)))
+        await world.cancel(world.tasks()[task_id])
+    await world.seats[0].read()
+    assert not world.seats[0].fold.admission._orders
+
+
+async def test_replacing_over_and_over_leaves_nothing_in_the_line() -> None:
+    world = await world_with(limit("k", concurrency=0))
+    others = [await world.submit(TaskSpec(handler="h", limits=("k",))) for _ in range(2)]
+    for number in range(200):
+        spec = TaskSpec(handler="h", limits=("k",), priority="high" if number < 199 else "low")
+        command = Submit(id=f"n{number}", spec=spec, digest=str(number), on_duplicate="replace")
+        await world.tell(world.tasks()[others[0]], command)
+        await turn(world)
+    [line] = world.seats[0].fold.admission._lines._lines.values()
+    assert sum(map(len, line._by_key.values())) < 20
+    await world.set_bound("limit", limit("k", concurrency=1))
+    # As it is now, it comes after the other.
+    assert await turn(world) == [others[1]]

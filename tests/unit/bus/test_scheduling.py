@@ -18,7 +18,7 @@ from fleetlog.bus.schedules import (
 )
 from fleetlog.bus.scheduling import LOOK
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.events import ScheduleSet, TaskHeld, TaskQueued
+from fleetlog.schemas.events import QueueDerived, ScheduleSet, TaskHeld, TaskQueued
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 from fleetlog.schemas.specs import TaskSpec
 from tests.given import T0, at
@@ -60,6 +60,22 @@ async def test_a_task_says_who_made_it_and_why() -> None:
     assert task.event.digest == rule.event.digest
     assert task.subject is not None
     assert task.subject.queue == "gpu"
+
+
+async def test_agents_are_told_of_the_queue_for_what_a_task_requires_before_it_is_there() -> None:
+    spec = TaskSpec(handler="h", requires={"gpu": "yes"})
+    world = await begun(spec=spec, every_ms=10_000)
+    await world.seats[0].read()
+    world.clock.pass_ms(20_000)
+    await world.seats[0].act()
+    _, derived, *tasks = world.records()
+    assert isinstance(derived.event, QueueDerived)
+    assert derived.event.requires == {"gpu": "yes"}
+    for task in tasks:
+        assert derived.subject is not None
+        assert task.subject is not None
+        assert task.subject.queue == derived.subject.id
+    assert made_s(world) == [10, 20]
 
 
 async def test_two_who_know_the_same_make_one_task_for_each_instant() -> None:
