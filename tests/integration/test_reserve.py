@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from support.fleets import agent, history, wait_for
+from support.fleets import agent, coordinator, history, wait_for
 
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client
@@ -83,3 +83,28 @@ async def test_a_pool_grows_for_high_and_beside_its_reserve(
     changes = [r.event for r in scaled if isinstance(r.event, QueueScaled)]
     assert max(change.workers_after for change in changes) == 4
     assert "kept for high while" in (changes[0].reason or "")
+
+
+async def test_what_gathers_comes_to_its_end_beside_a_reserve(
+    server: EmbeddedServer, client: Client, fleet: str
+) -> None:
+    """All of it goes through the one slot that is for any, lent by each that waits."""
+    async with (
+        coordinator(server.target, fleet),
+        agent(server.target, fleet, workers=2, reserve_high=1, drain_s=0.1),
+    ):
+        summed = [await client.submit(of("low", call("sum_up", depth=3))) for _ in range(2)]
+        for number in range(10):
+            task = await client.submit(of("high", call("noop", n=number)))
+            assert (await task.result("20s")).result == number
+        for each in summed:
+            assert (await each.result("60s")).result == 8
+        long = await client.submit_many([call("nap", seconds=60)] * 2)
+        await wait_for(client.fleet, "TaskClaimed", task_id=long[0].task_id)
+        high = await client.submit(of("high", call("sum_up", depth=0)))
+        assert (await high.result("20s")).result == 1
+        naps = {handle.task_id for handle in long}
+        claims = await history(client.fleet, types=("TaskClaimed",))
+        assert sum(r.subject is not None and r.subject.id in naps for r in claims) == 1
+        for handle in reversed(long):
+            await handle.cancel()
