@@ -72,6 +72,22 @@ async def test_the_high_come_first_then_the_old() -> None:
     assert order == ["t4", "t2", "t3", "t1"]
 
 
+async def test_those_who_wait_for_more_than_one_thing_have_their_turn_by_priority_and_age() -> None:
+    world = await world_with(limit("k", concurrency=1), limit("j", concurrency=5))
+    kinds = [("k",), ("k", "j"), ("k",), ("k", "j"), ("k",)]
+    for limits in kinds:
+        world.clock.pass_ms(1)
+        await world.submit(TaskSpec(handler="h", limits=limits))
+    world.clock.pass_ms(1)
+    await world.submit(TaskSpec(handler="h", limits=("k", "j"), priority="high"))
+    order = []
+    while offered := await turn(world):
+        order += offered
+        await world.claim(world.tasks()[offered[0]])
+        await world.finish(world.tasks()[offered[0]], how="complete")
+    assert order == ["t6", "t1", "t2", "t3", "t4", "t5"]
+
+
 async def test_a_family_that_is_set_later_counts_at_once() -> None:
     world = await world_with(limit("user:*", concurrency=0))
     for user in ("user:ann", "user:bob"):
