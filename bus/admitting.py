@@ -62,9 +62,13 @@ class Admitter:
             await self._read_on()
             self._put_back(act)
         except TransportError as error:
-            logger.warning("tasks have to wait to be let in: %s", error)
-            await self._fleet.system.clock.sleep(AGAIN_S)
+            await self._wait_after(error)
             self._put_back(act)
+
+    async def _wait_after(self, error: TransportError) -> None:
+        # A server that refuses, for want of room perhaps, answers at once, again and again.
+        logger.warning("tasks have to wait to be let in: %s", error)
+        await self._fleet.system.clock.sleep(AGAIN_S)
 
     async def _read_on(self) -> None:
         end: int | None = None
@@ -115,13 +119,21 @@ class Admitter:
     async def _offer_each(self, offers: list[tuple[Task, Append]]) -> None:
         appended = [self._fleet.log.append(each) for _, each in offers]
         answers = await asyncio.gather(*appended, return_exceptions=True)
-        late = [
-            t for (t, _), each in zip(offers, answers, strict=True) if not isinstance(each, int)
-        ]
-        if late:
-            # Cancelled, perhaps; or the server is away. What has not settled gets into line again.
-            await self._read_on()
-            self._put_back(Admit((), tuple(late)))
+        late: list[Task] = []
+        error: BaseException | None = None
+        for (task, _), answer in zip(offers, answers, strict=True):
+            if isinstance(answer, BaseException):
+                late.append(task)
+                error = error if isinstance(answer, ConflictError) else answer
+        if not late:
+            return
+        if error is not None:
+            if not isinstance(error, TransportError):
+                raise error
+            await self._wait_after(error)
+        # Cancelled, perhaps; or the server refused them. What has not settled gets into line again.
+        await self._read_on()
+        self._put_back(Admit((), tuple(late)))
 
     def _admitted(self, limit: Limit, offers: list[tuple[Task, Append]]) -> Append:
         names = tuple(task.id for task, _ in offers)

@@ -117,6 +117,16 @@ class Line:
         # The very place: whoever left and came again, replaced perhaps, stands at another one.
         return self._places.get(place[2]) is place
 
+    @property
+    def first(self) -> Place | None:
+        """Of whose turn it is."""
+        for places in self._by_key.values():
+            while places and not self._is_taken(places[0]):
+                heapq.heappop(places)
+            if places:
+                return places[0]
+        return None
+
     def take(self, most: int, tasks: Mapping[str, Task]) -> Iterator[Task]:
         """Takes out up to `most` that are still to be let in: one of each key, and again."""
         while most > 0 and self._by_key:
@@ -145,7 +155,8 @@ class Lines:
         self._lines: dict[str, Line] = {}
         self._line_of: dict[str, str] = {}
         self._watching: dict[str, dict[str, None]] = {}
-        self._touched: OrderedDict[str, None] = OrderedDict()
+        self._touched: set[str] = set()
+        self._turns: list[tuple[Place, str]] = []
 
     def enter(self, task: Task, gate: Gate) -> None:
         """The task gets into its line."""
@@ -157,7 +168,9 @@ class Lines:
                 self._watching.setdefault(watched, {})[name] = None
         line.add(task)
         self._line_of[task.id] = name
-        self._touched[name] = None
+        if (first := line.first) is not None and first[2] == task.id:
+            self._touched.discard(name)  # its turn has become an earlier one
+        self.touch_line(name)
 
     def leave(self, task_id: str) -> None:
         """The task goes out of its line, if it stands in one."""
@@ -168,7 +181,8 @@ class Lines:
 
     def touch(self, watched: str) -> None:
         """Something has happened to a limit, a budget or a lane."""
-        self._touched.update(self._watching.get(watched, {}))
+        for name in self._watching.get(watched, ()):
+            self.touch_line(name)
 
     @property
     def is_empty(self) -> bool:
@@ -177,17 +191,22 @@ class Lines:
 
     def touch_line(self, name: str) -> None:
         """One line is to be looked at."""
-        if name in self._lines:
-            self._touched[name] = None
+        line = self._lines.get(name)
+        if line is None or name in self._touched or (first := line.first) is None:
+            return
+        self._touched.add(name)
+        heapq.heappush(self._turns, (first, name))
 
     def touch_all(self) -> None:
         """Every line is to be looked at."""
-        self._touched.update(dict.fromkeys(self._lines))
+        for name in self._lines:
+            self.touch_line(name)
 
     def next_touched(self) -> Line | None:
-        """The next line to look at."""
-        while self._touched:
-            name, _ = self._touched.popitem(last=False)
+        """The next line to look at: what several wait for goes to the high and the old first, as in one."""
+        while self._turns:
+            _, name = heapq.heappop(self._turns)
+            self._touched.discard(name)
             if name in self._lines:
                 return self._lines[name]
         return None

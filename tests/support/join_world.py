@@ -72,8 +72,14 @@ class LossyLog(MemoryLog):
     def __init__(self, clock: WorldClock) -> None:
         super().__init__(clock=clock)
         self.trouble = ""
+        self.refusal: Exception | None = None
+        """What every single append ends with."""
 
     def append(self, entry: Append) -> asyncio.Future[int]:
+        if self.refusal is not None:
+            refused: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            refused.set_exception(self.refusal)
+            return refused
         trouble, self.trouble = self.trouble, ""
         if trouble == "request":
             failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()

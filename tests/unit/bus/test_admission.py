@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from support.join_world import USD, World
+from support.join_world import USD, World, WorldClock
 
+from fleetlog.bus.admitting import AGAIN_S
 from fleetlog.bus.core import admission as module
+from fleetlog.bus.core.admission import Admit
 from fleetlog.bus.core.commands import GiveAnswer, Return, Submit
+from fleetlog.bus.errors import ConfigError, Unavailable
 from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.events import BudgetSet, LimitSet
 from fleetlog.schemas.questions import Question
@@ -68,6 +71,22 @@ async def test_the_high_come_first_then_the_old() -> None:
         await world.claim(world.tasks()[offered[0]])
         await world.finish(world.tasks()[offered[0]], how="complete")
     assert order == ["t4", "t2", "t3", "t1"]
+
+
+async def test_those_who_wait_for_more_than_one_thing_have_their_turn_by_priority_and_age() -> None:
+    world = await world_with(limit("k", concurrency=1), limit("j", concurrency=5))
+    kinds = [("k",), ("k", "j"), ("k",), ("k", "j"), ("k",)]
+    for limits in kinds:
+        world.clock.pass_ms(1)
+        await world.submit(TaskSpec(handler="h", limits=limits))
+    world.clock.pass_ms(1)
+    await world.submit(TaskSpec(handler="h", limits=("k", "j"), priority="high"))
+    order = []
+    while offered := await turn(world):
+        order += offered
+        await world.claim(world.tasks()[offered[0]])
+        await world.finish(world.tasks()[offered[0]], how="complete")
+    assert order == ["t6", "t1", "t2", "t3", "t4", "t5"]
 
 
 async def test_a_family_that_is_set_later_counts_at_once() -> None:
@@ -295,3 +314,42 @@ async def test_replacing_over_and_over_leaves_nothing_in_the_line() -> None:
     await world.set_bound("limit", limit("k", concurrency=1))
     # As it is now, it comes after the other.
     assert await turn(world) == [others[1]]
+
+
+async def admitting(error: Exception) -> tuple[World, Admit]:
+    """A coordinator that is about to offer two tasks whose turn it is, on a log that refuses them."""
+    world = await world_with()
+    for _ in range(2):
+        await world.submit(TaskSpec(handler="h", fair_key="f"))
+    [seat] = world.seats
+    await seat.read()
+    await seat.act()
+    assert seat.plan() == 1
+    [act] = seat.waiting
+    assert isinstance(act, Admit)
+    world.log.refusal = error
+    return world, act
+
+
+async def test_what_the_server_refuses_is_tried_again_after_a_pause(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept_s: list[float] = []
+
+    async def sleep(_: WorldClock, delay_s: float) -> None:
+        slept_s.append(delay_s)
+
+    monkeypatch.setattr(WorldClock, "sleep", sleep)
+    world, act = await admitting(Unavailable("the log is full"))
+    [seat] = world.seats
+    await seat.admitter.do(act)
+    assert slept_s == [AGAIN_S]
+    assert "tasks have to wait to be let in: the log is full" in caplog.text
+    seat.waiting.clear()
+    assert seat.plan() == 1, "they stand in line again"
+
+
+async def test_a_missing_permission_ends_the_coordinator() -> None:
+    world, act = await admitting(ConfigError("no permission"))
+    with pytest.raises(ConfigError, match="no permission"):
+        await world.seats[0].admitter.do(act)
