@@ -107,11 +107,11 @@ class Line:
     def _sweep(self) -> None:
         """Where nobody is let in, places of those that have left would stay for ever."""
         self._stale_count = 0
-        for key, places in list(self._by_key.items()):
-            places[:] = [place for place in places if self._is_taken(place)]
-            heapq.heapify(places)
-            if not places:
-                del self._by_key[key]
+        # Sorted, a list is a heap.
+        kept = (
+            (key, sorted(filter(self._is_taken, places))) for key, places in self._by_key.items()
+        )
+        self._by_key = OrderedDict((key, places) for key, places in kept if places)
 
     def _is_taken(self, place: Place) -> bool:
         # The very place: whoever left and came again, replaced perhaps, stands at another one.
@@ -120,12 +120,13 @@ class Line:
     @property
     def first(self) -> Place | None:
         """Of whose turn it is."""
-        for places in self._by_key.values():
-            while places and not self._is_taken(places[0]):
-                heapq.heappop(places)
-            if places:
-                return places[0]
-        return None
+        heads = map(self._head, self._by_key.values())
+        return next((head for head in heads if head is not None), None)
+
+    def _head(self, places: list[Place]) -> Place | None:
+        while places and not self._is_taken(places[0]):
+            heapq.heappop(places)
+        return places[0] if places else None
 
     def take(self, most: int, tasks: Mapping[str, Task]) -> Iterator[Task]:
         """Takes out up to `most` that are still to be let in: one of each key, and again."""

@@ -9,7 +9,8 @@ from support.join_world import USD, World, WorldClock
 
 from fleetlog.bus.admitting import AGAIN_S
 from fleetlog.bus.core import admission as module
-from fleetlog.bus.core.admission import Admit
+from fleetlog.bus.core.admission import Admit, Exhaust
+from fleetlog.bus.core.budgets import BudgetState
 from fleetlog.bus.core.commands import GiveAnswer, Return, Submit
 from fleetlog.bus.errors import ConfigError, Unavailable
 from fleetlog.schemas.budgets import Budget
@@ -353,3 +354,17 @@ async def test_a_missing_permission_ends_the_coordinator() -> None:
     world, act = await admitting(ConfigError("no permission"))
     with pytest.raises(ConfigError, match="no permission"):
         await world.seats[0].admitter.do(act)
+
+
+async def test_a_budget_that_was_set_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE_BUDGETS_MAX", 0)
+    world = await world_with()
+    key = BudgetSet(id="b", occurred_at=T0, key="b", budget=Budget(tokens=9))
+    await world.set_bound("budget", key)
+    task_id = await world.submit(TaskSpec(handler="h", budgets=("b",)))
+    await world.cancel(world.tasks()[task_id])
+    await turn(world)
+    admission = world.seats[0].fold.admission
+    assert list(admission.budgets) == ["b"]
+    admission.put_back(Exhaust(BudgetState(id="forgotten")))
+    assert admission.acts(world.log.now(), 1) == []
