@@ -11,7 +11,7 @@ import msgspec
 
 from fleetlog.agents.frames import Limited
 from fleetlog.bus.background import background
-from fleetlog.bus.core.credential import Credential
+from fleetlog.bus.core.credential import Credential, credential_of
 from fleetlog.bus.credentials import load_credentials, pause, resume, take
 from fleetlog.bus.errors import TransportError
 from fleetlog.bus.fleet import Fleet
@@ -25,24 +25,6 @@ NAK_MAX_S: Final = 30.0
 """An offer that waits comes again after so long at the latest: someone may resume its credential meanwhile."""
 LOOK_S: Final = 0.5
 AGAIN_S: Final = 1.0
-_NEED_NONE: Final = frozenset({"python", "command"})
-
-
-class _Named(msgspec.Struct):
-    credential: str | None = None
-
-
-_named_decoder: Final = msgspec.json.Decoder(_Named)
-
-
-def credential_of(spec: TaskSpec) -> str | None:
-    """The credential that an attempt will use; None when its executor needs none."""
-    if spec.executor in _NEED_NONE:
-        return None
-    try:
-        return _named_decoder.decode(spec.args).credential or spec.executor
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return spec.executor
 
 
 class CredentialGate:

@@ -14,6 +14,7 @@ import msgspec
 from fleetlog.bus.core import AgentState, Lease, Task
 from fleetlog.bus.core.affinity import Place
 from fleetlog.bus.core.budgets import BudgetState
+from fleetlog.bus.core.credential import Credential
 from fleetlog.bus.core.join import Join
 from fleetlog.bus.core.limits import Limit
 from fleetlog.bus.core.schedule import Schedule
@@ -37,6 +38,7 @@ PARTS: Final[dict[str, type[msgspec.Struct]]] = {
     "joins": Join,
     "limits": Limit,
     "budgets": BudgetState,
+    "credentials": Credential,
     "schedules": Schedule,
     "places": Place,
 }

@@ -68,8 +68,9 @@ class Unsettled:
         return {
             "agents": [*self.ended.values(), *self.agents.values()],
             "joins": self.joins.packed(),
-            "limits": list(self.admission.limits.values()),
-            "budgets": list(self.admission.budgets.values()),
+            "limits": list(self.admission.bounds.limits.values()),
+            "budgets": list(self.admission.bounds.budgets.values()),
+            "credentials": list(self.admission.bounds.credentials.values()),
             "schedules": list(self.schedules.known.values()),
             "places": self.affinities.packed(),
         }
@@ -82,7 +83,7 @@ class Unsettled:
         for task in tasks:
             self._keep(Task(id=task.id), task)
         self.joins.restore(seq, parts["joins"])
-        self.admission.restore(parts["limits"], parts["budgets"])
+        self.admission.restore(parts["limits"], parts["budgets"], parts["credentials"])
         self.schedules.restore(parts["schedules"])
         self.affinities.restore(parts["places"])
 
@@ -101,6 +102,8 @@ class Unsettled:
                 self.admission.take_limit(thing_id, record)
             case Subject(kind="budget", id=thing_id):
                 self.admission.take_budget(thing_id, record)
+            case Subject(kind="credential", id=thing_id):
+                self.admission.take_credential(thing_id, record)
             case Subject(kind="schedule", id=thing_id):
                 self.schedules.take(thing_id, record)
         return record
@@ -124,7 +127,7 @@ class Unsettled:
                 self.let_in(task)
             elif command is not None:
                 found.append((task, self.placed(task, command)))
-        found += self.admission.commands(most - len(found))
+        found += self.admission.commands(now, most - len(found))
         return found
 
     def let_in(self, task: Task) -> None:

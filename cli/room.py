@@ -1,4 +1,4 @@
-"""Which limit or budget has no room for a task, as the projection tells."""
+"""Which limit or budget has no room for a task, as the projection tells, or which credential is paused."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import Any, Final
 
 from fleetlog.bus.client import Client
 from fleetlog.bus.core import Task
+from fleetlog.bus.core.credential import credential_of
+from fleetlog.bus.credentials import load_credential
 from fleetlog.bus.errors import ProjectionError, Unavailable
 from fleetlog.cli.asking import ask_rows, literal
 from fleetlog.cli.bounds import usd_text
+from fleetlog.cli.rendering import instant_text
 from fleetlog.cli.requirements import agent_text
 from fleetlog.schemas.durations import format_duration
 
@@ -34,11 +37,26 @@ async def room_text(client: Client, task: Task) -> str:
         named += [f"budget {key}" for key in task.budget_keys]
         return f"{', '.join(named) or 'its turn'}; how far that is a projector would know"
     parts = [*map(_limit_text, limits), *map(_budget_text, budgets)]
+    if (paused := await _credential_text(client, task)) is not None:
+        parts.append(paused)
     if not parts and task.spec.requires:
         parts.append(await agent_text(client.fleet, task.spec))
     if not parts and task.spec.fair_key is not None:
         parts.append(f"the turn of fair key {task.spec.fair_key}")
     return ", ".join(parts) or "an agent with a free slot, or a coordinator"
+
+
+async def _credential_text(client: Client, task: Task) -> str | None:
+    assert task.spec is not None
+    if (name := credential_of(task.spec)) is None:
+        return None
+    log = client.fleet.log
+    known = await load_credential(log, name)
+    if known.pause is None or not known.is_paused(log.now()):
+        return None
+    until = known.pause.until
+    text = "someone resumes it" if until is None else instant_text(until)
+    return f"credential {name}, which is paused until {text}"
 
 
 async def _rows(client: Client, question: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:

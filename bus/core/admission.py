@@ -17,13 +17,13 @@ import msgspec
 
 from fleetlog.bus.core.agenda import Alarms
 from fleetlog.bus.core.agent import AgentState
-from fleetlog.bus.core.budgets import BudgetState, charge, evolve_budget, spent_in
+from fleetlog.bus.core.bounds import Bounds
+from fleetlog.bus.core.budgets import BudgetState, charge, spent_in
 from fleetlog.bus.core.commands import Hold, RequestCancel
+from fleetlog.bus.core.credential import Credential, credential_of
 from fleetlog.bus.core.limits import (
     FAMILY,
     Limit,
-    evolve_limit,
-    family_of,
     starts_at,
     starts_left,
 )
@@ -86,10 +86,9 @@ class Admission:
         self._tasks = tasks
         self._agents = agents
         self._held = held
-        self.limits: dict[str, Limit] = {}
-        """By token."""
-        self.budgets: OrderedDict[str, BudgetState] = OrderedDict()
-        """By token; the one under which something ended last is the last."""
+        self.bounds = Bounds()
+        """What bounds them."""
+        self.budgets = self.bounds.budgets
         self._holders: dict[str, set[str]] = {}
         self._under: dict[str, set[str]] = {}
         self._offered: dict[Lane, set[str]] = {}
@@ -99,15 +98,21 @@ class Admission:
         self._untold: dict[str, None] = {}
         self._alarms = Alarms()
 
-    def restore(self, limits: Iterable[Limit], budgets: Iterable[BudgetState]) -> None:
+    def restore(
+        self,
+        limits: Iterable[Limit],
+        budgets: Iterable[BudgetState],
+        credentials: Iterable[Credential],
+    ) -> None:
         """Begins with what a snapshot holds; the tasks must be there already."""
-        self.limits = {each.id: each for each in limits}
-        self.budgets = OrderedDict((each.id, each) for each in budgets)
+        self.bounds.restore(limits, budgets, credentials)
         for task in self._tasks.values():
             if task.spec is not None and task.needs_admission:
                 self._place(task, task.spec)
         for token in self.budgets:
             self._enforce(token)
+        for name in self.bounds.credentials:
+            self._recall(name)
 
     # What events do.
 
@@ -133,15 +138,12 @@ class Admission:
             self._charge(spec.budget_keys(task.id), spent)
         if task.is_settled:
             self._orders.pop(task.id, None)  # one who stands by carries none of them out
-        elif any(self._budget(key).is_holding for key in spec.budget_keys(task.id)):
+        elif self._is_held_back(task, spec):
             self._orders[task.id] = None
 
     def take_limit(self, token: str, record: Recorded) -> None:
         """An event of a limit was taken."""
-        known = self.limits.get(token) or Limit(id=token)
-        # An admission carries the key, by which a setting of its family is found.
-        key = getattr(record.event, "key", known.key)
-        self.limits[token] = evolve_limit(known, record, self._family_setting(key))
+        key = self.bounds.take_limit(token, record)
         self._busy.discard(token)
         if isinstance(record.event, LimitSet) and key.endswith(FAMILY):
             self._lines.touch_all()
@@ -149,10 +151,15 @@ class Admission:
 
     def take_budget(self, token: str, record: Recorded) -> None:
         """An event of a budget was taken."""
-        known = self.budgets.get(token) or BudgetState(id=token)
-        self.budgets[token] = evolve_budget(known, record)
+        self.bounds.take_budget(token, record)
         self._enforce(token)
         self._lines.touch(f"budget {token}")
+
+    def take_credential(self, name: str, record: Recorded) -> None:
+        """An event of a credential was taken."""
+        self.bounds.take_credential(name, record)
+        self._recall(name)
+        self._lines.touch(f"credential {name}")
 
     def take_agent(self, agent: AgentState) -> None:
         """An agent came or went: more, or less, may be on offer."""
@@ -212,6 +219,22 @@ class Admission:
         if state.is_holding:
             self._orders.update(dict.fromkeys(sorted(self._under.get(token, ()))))
 
+    def _is_held_back(self, task: Task, spec: TaskSpec) -> bool:
+        """Whether it may have to end, or its offer to be taken back."""
+        if any(self.bounds.budget(key).is_holding for key in spec.budget_keys(task.id)):
+            return True
+        name = credential_of(spec) if task.status == "queued" else None
+        return name is not None and self.bounds.credential(name).pause is not None
+
+    def _recall(self, credential: str) -> None:
+        """Takes offers back for which nobody has the credential: others may take their places meanwhile."""
+        if self.bounds.credential(credential).pause is None:
+            return
+        for task in self._tasks.values():
+            is_offered = task.status == "queued" and task.needs_admission
+            if is_offered and task.spec is not None and credential_of(task.spec) == credential:
+                self._orders[task.id] = None
+
     def _forget_idle(self, token: str) -> None:
         state = self.budgets.get(token)
         if token in self._under or state is None:
@@ -235,27 +258,28 @@ class Admission:
 
     # What is to do.
 
-    def commands(self, most: int) -> Iterator[tuple[Task, Hold | RequestCancel]]:
-        """Up to `most` commands for tasks under budgets that are used up, each only once for each state."""
+    def commands(self, now: datetime, most: int) -> Iterator[tuple[Task, Hold | RequestCancel]]:
+        """Up to `most` commands for tasks that are to end or whose offers are to be taken back, each once."""
         while self._orders and most > 0:
             task_id, _ = self._orders.popitem(last=False)
-            if (command := self._order(task_id)) is not None:
+            if (command := self._order(task_id, now)) is not None:
                 most -= 1
                 yield self._tasks[task_id], command
 
-    def _order(self, task_id: str) -> Hold | RequestCancel | None:
+    def _order(self, task_id: str, now: datetime) -> Hold | RequestCancel | None:
         task = self._tasks.get(task_id)
         if task is None or task.spec is None:
             return None
-        states = [self._budget(key) for key in task.spec.budget_keys(task_id)]
+        states = [self.bounds.budget(key) for key in task.spec.budget_keys(task_id)]
         stopping = next((each for each in states if each.is_stopping), None)
         if stopping is not None and not task.is_cancel_requested:
             why = f"budget {stopping.key} is used up"
             return RequestCancel(id=f"{task.id}-{task.version}-stop", reason=why)
-        holding = next((each for each in states if each.is_holding), None)
-        if holding is not None and task.status == "queued":
-            why = f"budget {holding.key} is used up"
-            return Hold(id=f"{task.id}-{task.version}-hold", reason=why)
+        whys = [f"budget {each.key} is used up" for each in states if each.is_holding]
+        if self.bounds.is_paused(name := credential_of(task.spec), now):
+            whys.append(f"credential {name} is paused")
+        if whys and task.status == "queued":
+            return Hold(id=f"{task.id}-{task.version}-hold", reason=" and ".join(whys))
         return None
 
     def put_back_task(self, task: Task) -> None:
@@ -290,11 +314,16 @@ class Admission:
         self._busy.update(tokens)
         if line.gate.lane is not None and line.gate.is_rationed:
             self._offered.setdefault(line.gate.lane, set()).update(each.id for each in tasks)
-        return Admit(tuple(map(self._limit, line.gate.limits)), tasks)
+        return Admit(tuple(map(self.bounds.limit, line.gate.limits)), tasks)
 
     def _room(self, line: Line, now: datetime) -> int:
         gate, room = line.gate, ADMIT_MAX
-        if any(self._budget(key).is_holding for key in gate.budgets):
+        if gate.credential is not None and self.bounds.is_paused(gate.credential, now):
+            pause = self.bounds.credential(gate.credential).pause
+            if pause is not None and pause.until is not None:
+                self._alarms.set(gate.name, pause.until)
+            return 0
+        if any(self.bounds.budget(key).is_holding for key in gate.budgets):
             return 0
         for key in gate.limits:
             if key_token(key) in self._busy:
@@ -332,13 +361,13 @@ class Admission:
         return Load(agent.slots, len(held), agent.reserve_high, high_count)
 
     def _room_under(self, key: str, gate: Gate, now: datetime) -> int:
-        setting, token = self.setting_of(key), key_token(key)
+        setting, token = self.bounds.setting_of(key), key_token(key)
         if setting is None:
             return ADMIT_MAX
         room = ADMIT_MAX
         if setting.concurrency is not None:
             room = setting.concurrency - len(self._holders.get(token, ()))
-        limit = self._limit(key)
+        limit = self.bounds.limit(key)
         left = starts_left(limit, setting, now)
         if left is None:
             return room
@@ -367,27 +396,6 @@ class Admission:
     def next_at(self) -> datetime | None:
         """When something may come due."""
         return self._alarms.next_at()
-
-    # What holds.
-
-    def setting_of(self, key: str) -> LimitSet | None:
-        """How a limit is set; None: it bounds nothing."""
-        known = self.limits.get(key_token(key))
-        own = known.setting if known is not None else None
-        return own or self._family_setting(key)
-
-    def _family_setting(self, key: str) -> LimitSet | None:
-        family = family_of(key)
-        known = self.limits.get(key_token(family)) if family is not None else None
-        return known.setting if known is not None else None
-
-    def _limit(self, key: str) -> Limit:
-        token = key_token(key)
-        return self.limits.get(token) or Limit(id=token, key=key)
-
-    def _budget(self, key: str) -> BudgetState:
-        token = key_token(key)
-        return self.budgets.get(token) or BudgetState(id=token, key=key)
 
 
 def _keep(index: dict[K, set[str]], key: K, task_id: str, *, is_in: bool) -> bool:

@@ -12,9 +12,30 @@ import msgspec
 
 from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import CredentialPaused, CredentialResumed
+from fleetlog.schemas.specs import TaskSpec
 
 LONGER: Final = timedelta(seconds=30)
 """A pause that would end later by less than this is the same pause."""
+
+
+_NEED_NONE: Final = frozenset({"python", "command"})
+
+
+class _Named(msgspec.Struct):
+    credential: str | None = None
+
+
+_named_decoder: Final = msgspec.json.Decoder(_Named)
+
+
+def credential_of(spec: TaskSpec) -> str | None:
+    """The credential that an attempt will use; None when its executor needs none."""
+    if spec.executor in _NEED_NONE:
+        return None
+    try:
+        return _named_decoder.decode(spec.args).credential or spec.executor
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return spec.executor
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):

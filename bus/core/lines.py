@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from fleetlog.bus.core.credential import credential_of
 from fleetlog.bus.core.task import Task
 from fleetlog.schemas.ids import key_token
 from fleetlog.schemas.specs import TaskSpec
@@ -55,6 +56,8 @@ class Gate(msgspec.Struct, frozen=True):
     """Where they are offered, if that counts: few are at once, or not every agent can take them."""
     is_rationed: bool = False
     """Of them few are on offer at once."""
+    credential: str | None = None
+    """What their attempts need: while it is paused they would stand in the way of others."""
 
     @property
     def is_strict(self) -> bool:
@@ -71,7 +74,13 @@ def gate_of(spec: TaskSpec, task_id: str) -> Gate:
     """What a task waits for."""
     lane = lane_of(spec) if spec.is_rationed or spec.requires else None
     keys = spec.budget_keys(task_id)
-    return Gate(tuple(sorted(spec.limits)), tuple(sorted(keys)), lane, spec.is_rationed)
+    return Gate(
+        limits=tuple(sorted(spec.limits)),
+        budgets=tuple(sorted(keys)),
+        lane=lane,
+        is_rationed=spec.is_rationed,
+        credential=credential_of(spec),
+    )
 
 
 class Line:
@@ -227,6 +236,8 @@ class Lines:
 def _watched(gate: Gate) -> Iterator[str]:
     yield from (f"limit {key_token(key)}" for key in gate.limits)
     yield from (f"budget {key_token(key)}" for key in gate.budgets)
+    if gate.credential is not None:
+        yield f"credential {gate.credential}"
     if gate.lane is not None:
         yield f"lane {gate.lane.name}"
         yield f"queue {gate.lane.queue}"

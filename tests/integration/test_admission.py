@@ -17,6 +17,8 @@ from fleetlog.agents import supervisor
 from fleetlog.bus.bounds import set_budget, set_limit
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client, Submitted
+from fleetlog.bus.credentials import pause as set_paused
+from fleetlog.bus.credentials import resume
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import BoundUnknown
 from fleetlog.bus.fan_out import FanOut
@@ -25,6 +27,8 @@ from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.events import (
     BudgetExhausted,
     BudgetSet,
+    CredentialPaused,
+    CredentialResumed,
     LimitSet,
     TaskClaimed,
     TaskCompleted,
@@ -329,6 +333,30 @@ async def test_a_restart_forgets_neither_bucket_nor_what_was_spent(
                 assert (await client.get(each.task_id)).task.status == "held"
             await budget(client, "b", Budget(cost_micro_usd=2 * USD), is_reset=True)
             assert (await held.result("20s")).is_completed
+
+
+async def test_a_paused_credential_keeps_no_places_from_others(
+    server: EmbeddedServer, client: Client, fleet: str
+) -> None:
+    """Neither those of a limit nor the slots that a budget's tasks are offered for."""
+    await limit(client, "k", concurrency=2)
+    await budget(client, "b", Budget(cost_micro_usd=100 * USD))
+    needing = TaskSpec(handler="ask", executor="claude", limits=("k",), budgets=("b",))
+    async with coordinator(server.target, fleet):
+        log = client.fleet.log
+        asking = await submit_all(client, [needing] * 4)
+        pause = CredentialPaused(
+            id="p", occurred_at=log.now(), error_class="paused", error="enough for today"
+        )
+        await set_paused(log, "claude", pause)
+        async with agent(server.target, fleet, workers=2):
+            others = await submit_all(
+                client, [replaced(costly(), limits=("k",), budgets=("b",)) for _ in range(4)]
+            )
+            assert {o.state for o in await outcomes(others)} == {"completed"}
+            assert await states_of(client, asking) == {"held": 4}
+            await resume(log, "claude", CredentialResumed(id="r", occurred_at=log.now()))
+            await wait_for(client.fleet, "TaskQueued", 4 + 2)
 
 
 async def test_each_key_has_its_turn(server: EmbeddedServer, client: Client, fleet: str) -> None:

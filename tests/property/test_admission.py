@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
+from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ STEPS = (
     *["turn"] * 16,
     *("read", "read", "plan", "plan", "do", "do", "do", "act", "act"),
     *("limit", "limit", "budget", "time", "time", "cancel", "save", "restore", "trouble"),
-    *("answer", "answer", "replace"),
+    *("answer", "answer", "replace", "credential"),
 )
 
 
@@ -48,6 +49,7 @@ class Chance:
             budgets=self.some(BUDGETS) if self.random.randrange(3) == 0 else (),
             budget=own,
             fair_key=self.random.choice((None, None, "f", "g")),
+            executor=self.random.choice(("python", "python", "claude")),
             priority=self.random.choice(("high", "normal", "low")),
             delay_ms=self.random.choice((0, 0, 500)),
             requires=self.random.choice(({}, {}, {"gpu": "yes"})),
@@ -115,10 +117,8 @@ async def disturb(world: World, chance: Chance, kind: str) -> None:
             await world.submit(chance.spec())
         case "agent":
             await agent(world, chance)
-        case "limit":
-            await world.set_bound("limit", chance.limit(world, chance.random.choice(LIMITS)))
-        case "budget":
-            await world.set_bound("budget", chance.budget(world, chance.random.choice(BUDGETS)))
+        case "limit" | "budget" | "credential":
+            await bind(world, chance, kind)
         case "answer":
             await answer(world)
         case "replace":
@@ -131,6 +131,18 @@ async def disturb(world: World, chance: Chance, kind: str) -> None:
                 await world.cancel(chance.random.choice(open_tasks))
         case "trouble":
             world.log.trouble = chance.random.choice(("request", "answer"))
+
+
+async def bind(world: World, chance: Chance, kind: str) -> None:
+    """Someone sets what bounds tasks."""
+    if kind == "limit":
+        await world.set_bound("limit", chance.limit(world, chance.random.choice(LIMITS)))
+    elif kind == "budget":
+        await world.set_bound("budget", chance.budget(world, chance.random.choice(BUDGETS)))
+    else:
+        until = chance.random.choice((None, world.clock.now() + timedelta(seconds=2)))
+        is_paused = bool(chance.random.randrange(2))
+        await world.say_of_credential("claude", is_paused=is_paused, until=until)
 
 
 async def agent(world: World, chance: Chance) -> None:
@@ -162,6 +174,7 @@ async def settle(world: World, chance: Chance) -> list[Task]:
         await world.set_bound(
             "limit", LimitSet(id=world.new_id("l"), occurred_at=world.log.now(), key=key)
         )
+    await world.say_of_credential("claude", is_paused=False)
     open_tasks: list[Task] = []
     for _ in range(ROUNDS_MAX):
         seat = world.seats[0]

@@ -33,6 +33,8 @@ from fleetlog.schemas.events import (
     BarrierAbandoned,
     BarrierOpened,
     BudgetSet,
+    CredentialPaused,
+    CredentialResumed,
     LimitSet,
     Usage,
     verb_of,
@@ -288,6 +290,19 @@ class World:
         token = key_token(event.key)
         last = await self.log.last(f"fleetlog.main.{kind}.{token}.>")
         subject = Subject("main", kind, token, "set")
+        await self.log.append(entry(subject, last.seq if last else 0, event))
+
+    async def say_of_credential(
+        self, name: str, *, is_paused: bool, until: datetime | None = None
+    ) -> None:
+        event: CredentialPaused | CredentialResumed
+        stamp: dict[str, Any] = {"id": self.new_id("p"), "occurred_at": self.log.now()}
+        if is_paused:
+            event = CredentialPaused(error_class="usage_limit", error="no", until=until, **stamp)
+        else:
+            event = CredentialResumed(**stamp)
+        last = await self.log.last(f"fleetlog.main.credential.{name}.>")
+        subject = Subject("main", "credential", name, verb_of(event))
         await self.log.append(entry(subject, last.seq if last else 0, event))
 
     async def spread(self, task: Task, plan: FanOutSpec, *, made: int, is_large: bool) -> None:

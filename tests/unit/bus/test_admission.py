@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from support.join_world import USD, World, WorldClock
 
@@ -14,7 +15,10 @@ from fleetlog.bus.core.budgets import BudgetState
 from fleetlog.bus.core.commands import GiveAnswer, Return, Submit
 from fleetlog.bus.errors import ConfigError, Unavailable
 from fleetlog.schemas.budgets import Budget
-from fleetlog.schemas.events import BudgetSet, LimitSet
+from fleetlog.schemas.events import (
+    BudgetSet,
+    LimitSet,
+)
 from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from tests.given import T0
@@ -371,3 +375,46 @@ async def test_a_budget_that_was_set_is_never_forgotten(monkeypatch: pytest.Monk
     assert list(admission.budgets) == ["b"]
     admission.put_back(Exhaust(BudgetState(id="forgotten")))
     assert admission.acts(world.log.now(), 1) == []
+
+
+async def test_what_needs_a_paused_credential_is_in_nobodys_way() -> None:
+    """Under a limit, and for the slots of a budget: its offer is taken back, and others go on."""
+    world = await world_with(limit("k", concurrency=1))
+    needing = TaskSpec(handler="h", executor="claude", limits=("k",), budget=Budget(tokens=9))
+    first = await world.submit(needing)
+    other = await world.submit(TaskSpec(handler="h", limits=("k",)))
+    assert await turn(world) == [first]
+    await world.say_of_credential("claude", is_paused=True)
+    assert await turn(world) == [other]
+    assert world.tasks()[first].status == "held"
+    await world.claim(world.tasks()[other])
+    await world.finish(world.tasks()[other], how="complete")
+    assert await turn(world) == []
+    await world.say_of_credential("claude", is_paused=False)
+    assert await turn(world) == [first]
+    # Claimed before it was paused again: what runs goes on.
+    await world.claim(world.tasks()[first])
+    until = world.clock.now() + timedelta(seconds=5)
+    await world.say_of_credential("claude", is_paused=True, until=until)
+    assert await turn(world) == []
+    assert world.tasks()[first].status == "claimed"
+    await world.finish(world.tasks()[first], how="complete")
+
+
+async def test_a_pause_ends_by_itself_and_a_restart_knows_it() -> None:
+    world = await world_with(limit("k", concurrency=1))
+    until = world.clock.now() + timedelta(seconds=5)
+    await world.say_of_credential("claude", is_paused=True, until=until)
+    held = await world.submit(TaskSpec(handler="h", executor="claude", limits=("k",)))
+    own = msgspec.Raw(b'{"credential":"other"}')
+    free = await world.submit(TaskSpec(handler="h", executor="claude", args=own, limits=("k",)))
+    assert await turn(world) == [free]
+    await world.claim(world.tasks()[free])
+    await world.finish(world.tasks()[free], how="complete")
+    await turn(world)
+    await world.seats[0].save()
+    await world.seats[0].restore()
+    assert await turn(world) == []
+    assert world.seats[0].fold.admission.next_at() == T0 + timedelta(seconds=5)
+    world.clock.pass_ms(5_000)
+    assert await turn(world) == [held]
