@@ -232,7 +232,7 @@ def compare_limits(store: Store, fold: Unsettled) -> None:
     admission = fold.admission
     found = {row["key"]: row for row in rows(store, "FROM limits")}
     named = {key for task in fold.tasks.values() if task.spec for key in task.spec.limits}
-    was_set = {limit.key for limit in admission.limits.values() if limit.setting is not None}
+    was_set = {limit.key for limit in admission.bounds.limits.values() if limit.setting is not None}
     assert set(found) == named | was_set
     for key, row in found.items():
         assert row["holders"] == len(admission._holders.get(key_token(key), ()))
@@ -240,7 +240,7 @@ def compare_limits(store: Store, fold: Unsettled) -> None:
             task.status in ("held", "waiting") and task.spec is not None and key in task.spec.limits
             for task in fold.tasks.values()
         )
-        setting = admission.setting_of(key)
+        setting = admission.bounds.setting_of(key)
         assert row["setting_key"] == (setting.key if setting else None)
         bounds = (setting.concurrency, setting.rate) if setting else (None, None)
         assert (row["concurrency"], row["rate"]) == bounds

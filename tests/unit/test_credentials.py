@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from fleetlog.bus.core.credential import (
     LONGER,
     Credential,
+    credential_of,
     decide_pause,
     decide_resume,
     evolve_credential,
@@ -19,6 +21,7 @@ from fleetlog.bus.memory_log import MemoryLog
 from fleetlog.schemas.envelope import Recorded, UnknownEvent
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.events import CredentialPaused, CredentialResumed
+from fleetlog.schemas.specs import TaskSpec
 from fleetlog.schemas.subjects import credentials
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -120,3 +123,16 @@ async def test_pauses_of_one_do_not_touch_another() -> None:
 async def test_a_name_that_is_no_token_is_refused() -> None:
     with pytest.raises(InvalidInput, match="credential"):
         await pause(MemoryLog("f"), "my key", paused(None))
+
+
+def test_which_credential_a_task_needs() -> None:
+    def of(executor: str, args: bytes = b"{}") -> str | None:
+        return credential_of(TaskSpec(handler="h", executor=executor, args=msgspec.Raw(args)))
+
+    assert of("python") is None
+    assert of("command", b'{"credential": "other"}') is None
+    assert of("claude") == "claude"
+    assert of("claude", b'{"credential": "other"}') == "other"
+    # A foreign writer's: whatever its arguments are, it is of its executor.
+    assert of("claude", b'{"credential": 7}') == "claude"
+    assert of("claude", b"no JSON") == "claude"
