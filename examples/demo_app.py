@@ -14,7 +14,7 @@ from fleetlog import Agent, Child, Context, FanOut, call
 
 agent = Agent()
 
-DISKS = {"cube": "/", "disk": tempfile.gettempdir(), "reef": "/no/such/folder"}
+DISKS = {"cube": "/", "clifford": tempfile.gettempdir(), "zerg": "/no/such/folder"}
 """Three folders of this machine stand for the disks of three hosts; the last one can't be reached."""
 
 _NO_CODE = {

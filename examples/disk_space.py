@@ -13,7 +13,7 @@ import sys
 import fleetlog
 from fleetlog import call
 
-HOSTS = ["cube", "disk", "reef"]
+HOSTS = ["cube", "clifford", "zerg"]
 
 
 def main() -> int:
