@@ -38,7 +38,7 @@ VIEWS: Final = tuple(name.removeprefix("views/") for name in RELATIONS if name.s
 
 MACROS: Final = (
     *("permits", "ending", "ends_attempt", "state_after", "evolve"),
-    *("key_token", "budget_keys"),
+    "key_token",
 )
 """Under `sql/macros`, in the order of creation."""
 

@@ -23,7 +23,10 @@ from fleetlog.schemas.envelope import Stored
 HEARTBEATS_KEPT_S: Final = 900
 """How long heartbeats stay."""
 
-_STEPS: Final = ("parse_batch", "judge_tasks", "fold_unusual", "fold_tasks", "add_events")
+_STEPS: Final = (
+    *("add_derived", "parse_batch", "read_specs"),
+    *("judge_tasks", "fold_unusual", "fold_tasks", "add_events"),
+)
 _STEPS_OF_KIND: Final = {
     "task": (
         *("change_tasks", "end_attempts", "add_attempts"),
@@ -31,7 +34,7 @@ _STEPS_OF_KIND: Final = {
     ),
     "agent": ("merge_agents",),
     "worker": ("merge_workers",),
-    "queue": ("merge_queues", "add_derived"),
+    "queue": ("merge_queues",),
     "limit": ("merge_limits",),
 }
 _STEPS_OF_BARRIERS: Final = (
@@ -45,12 +48,13 @@ SELECT
     kind = 'barrier' OR kind = 'task' AND bool_or(j.fan_out IS NOT NULL),
     kind = 'budget'
     OR kind = 'task' AND (
-        bool_or(j.spec.budget IS NOT NULL) OR EXISTS (SELECT 1 FROM store.known_budgets)
+        EXISTS (SELECT 1 FROM specs WHERE budget IS NOT NULL)
+        OR EXISTS (SELECT 1 FROM store.known_budgets)
     )
 FROM batch GROUP BY kind
 """
 _TEMPORARY: Final = (
-    *("batch", "judged", "refolded", "folded", "changed", "attempts_ended"),
+    *("batch", "specs", "judged", "refolded", "folded", "changed", "attempts_ended"),
     *("opened", "ended", "said"),
 )
 _ABOUT_DATA: Final = (duckdb.DataError, duckdb.InvalidInputException)

@@ -24,4 +24,4 @@ SELECT
     c.cost_micro_usd
 FROM changed AS c
 JOIN batch AS b ON b.seq = c.settle_seq
-ORDER BY c.settle_seq
+

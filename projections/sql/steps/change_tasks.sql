@@ -20,7 +20,17 @@ gains AS (
             -- Bounded, because a foreign writer's delay may reach beyond the end of time.
             least(
                 epoch_us(stored_at)
-                + 1000 * least(greatest(coalesce(j.spec.delay_ms, j.delay_ms, 0), 0), 1000000000000000),
+                + 1000 * least(
+                    greatest(
+                        coalesce(
+                            CASE WHEN type = 'task.held' THEN TRY_CAST(j.spec ->> '$.delay_ms' AS BIGINT) END,
+                            j.delay_ms,
+                            0
+                        ),
+                        0
+                    ),
+                    1000000000000000
+                ),
                 253402300799999999
             ),
             seq
@@ -28,8 +38,8 @@ gains AS (
         -- In a struct, as arg_max passes over what is NULL.
         arg_max({
             'asked': CASE WHEN type = 'task.returned' AND j.error_class = 'needs_input' THEN {
-                'question': coalesce(j.question.text, j.error),
-                'choices': coalesce(j.question.choices, []),
+                'question': coalesce(j.question ->> '$.text', j.error),
+                'choices': coalesce(from_json(j.question -> '$.choices', '["VARCHAR"]'), []),
                 'asked_at': stored_at
             } END
         }, seq) FILTER (WHERE type IN ('task.retried', 'task.returned')) AS word,
@@ -86,32 +96,7 @@ SELECT
             'requires': NULL::MAP(VARCHAR, VARCHAR),
             'affinity': NULL::VARCHAR
         }
-        ELSE {
-            'handler': b.j.spec.handler,
-            'executor': coalesce(b.j.spec.executor, 'python'),
-            'args': CASE WHEN b.j.spec.args_ref IS NULL THEN coalesce(b.j.spec.args, '{}'::JSON) END,
-            'queue': b.queue,
-            'priority': b.priority,
-            'key': b.j.spec.key,
-            'labels': coalesce(b.j.spec.labels, MAP {}::MAP(VARCHAR, VARCHAR)),
-            'max_attempts': coalesce(b.j.spec.max_attempts, 3),
-            'timeout_ms': CASE
-                WHEN b.j.spec.timeout_ms IS NULL THEN 3600000
-                ELSE TRY_CAST(b.j.spec.timeout_ms AS BIGINT)
-            END,
-            'parent_id': b.j.spec.parent_id,
-            'digest': b.j.digest,
-            'args_ref': b.j.spec.args_ref,
-            'barrier_id': b.j.spec.barrier_id,
-            'continues': b.j.spec.continues,
-            'after': coalesce(b.j.spec.after, []),
-            'limits': coalesce(b.j.spec.limits, []),
-            'budgets': budget_keys(b.j.spec, f.task_id),
-            'fair_key': b.j.spec.fair_key,
-            'schedule': b.j.spec.schedule,
-            'requires': coalesce(b.j.spec.requires, MAP {}::MAP(VARCHAR, VARCHAR)),
-            'affinity': b.j.spec.affinity
-        }
+        ELSE b.spec
     END AS spec,
     coalesce(o.submitted_at, g.submitted_at) AS submitted_at,
     coalesce(o.queued_at, g.queued_at) AS queued_at,
@@ -151,8 +136,8 @@ SELECT
 FROM folded AS f
 LEFT JOIN gains AS g USING (task_id)
 LEFT JOIN store.open_tasks AS o USING (task_id)
-LEFT JOIN batch AS b ON b.seq = g.spec_seq
-LEFT JOIN batch AS q ON q.seq = f.offer
+LEFT JOIN specs AS b ON b.seq = g.spec_seq
+LEFT JOIN specs AS q ON q.seq = f.offer
 LEFT JOIN batch AS c ON c.seq = f.fence
 LEFT JOIN batch AS e ON e.seq = g.settle_seq
 WHERE f.state NOT IN ('absent', 'settled')

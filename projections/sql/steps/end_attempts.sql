@@ -1,6 +1,21 @@
 -- The attempts that end in the batch. Runs before the open tasks are replaced: the claim that ended may be an earlier
 -- batch's.
 CREATE OR REPLACE TEMP TABLE attempts_ended AS
+WITH ends AS (
+    SELECT
+        seq,
+        stored_at,
+        j,
+        TRY(json_transform(
+            j.worktree,
+            '{
+                "branch": "VARCHAR", "commits": "BIGINT", "files_changed": "BIGINT", "insertions": "BIGINT",
+                "deletions": "BIGINT"
+            }'
+        )) AS w
+    FROM batch
+)
+
 SELECT
     e.task_id,
     TRY_CAST(e.attempt AS BIGINT) AS attempt,
@@ -25,12 +40,12 @@ SELECT
     CASE WHEN b.j.usage IS NOT NULL THEN coalesce(b.j.usage.output_tokens, 0) END AS output_tokens,
     b.j.usage.model AS model,
     CASE WHEN b.j.usage IS NOT NULL THEN coalesce(b.j.usage.cost_micro_usd, 0) END AS cost_micro_usd,
-    b.j.worktree.branch AS branch,
-    CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.commits, 0) END AS commits,
-    CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.files_changed, 0) END AS files_changed,
-    CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.insertions, 0) END AS insertions,
-    CASE WHEN b.j.worktree IS NOT NULL THEN coalesce(b.j.worktree.deletions, 0) END AS deletions,
-    CASE WHEN q.seq IS NULL THEN o.spec.budgets ELSE budget_keys(q.j.spec, e.task_id) END AS budgets
+    b.w.branch AS branch,
+    CASE WHEN b.w IS NOT NULL THEN coalesce(b.w.commits, 0) END AS commits,
+    CASE WHEN b.w IS NOT NULL THEN coalesce(b.w.files_changed, 0) END AS files_changed,
+    CASE WHEN b.w IS NOT NULL THEN coalesce(b.w.insertions, 0) END AS insertions,
+    CASE WHEN b.w IS NOT NULL THEN coalesce(b.w.deletions, 0) END AS deletions,
+    CASE WHEN q.seq IS NULL THEN o.spec.budgets ELSE q.spec.budgets END AS budgets
 FROM (
     SELECT task_id, claims AS attempt, fence, offer_claimed AS "offer", seq AS end_seq
     FROM judged
@@ -38,8 +53,8 @@ FROM (
     UNION ALL
     SELECT task_id, unnest(s.ends, recursive := true) FROM refolded
 ) AS e
-JOIN batch AS b ON b.seq = e.end_seq
+JOIN ends AS b ON b.seq = e.end_seq
 JOIN changed AS n ON n.task_id = e.task_id
 LEFT JOIN batch AS c ON c.seq = e.fence
-LEFT JOIN batch AS q ON q.seq = e.offer
+LEFT JOIN specs AS q ON q.seq = e.offer
 LEFT JOIN store.open_tasks AS o ON o.task_id = e.task_id

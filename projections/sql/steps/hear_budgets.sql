@@ -43,15 +43,16 @@ FROM (
         thing_id AS task_id,
         j.actor AS actor,
         j.reason AS reason,
-        {'key': thing_id, 'is_reset': false, 'budget': j.spec.budget} AS w
+        {'key': thing_id, 'is_reset': false, 'budget': budget} AS w
     FROM (
-        SELECT *
-        FROM batch
+        SELECT b.*, s.budget AS budget
+        FROM batch AS b
+        JOIN specs AS s USING (seq)
         WHERE kind = 'task'
             AND j.type IN ('task.held', 'task.queued')
             AND thing_id IN (SELECT task_id FROM judged WHERE state_stored = 'absent')
             AND seq NOT IN (SELECT unnest(s.violations) FROM refolded)
         QUALIFY row_number() OVER (PARTITION BY thing_id ORDER BY seq) = 1
     )
-    WHERE j.spec.budget IS NOT NULL
+    WHERE budget IS NOT NULL
 )

@@ -4,9 +4,9 @@ MERGE INTO store.known_agents AS a
 USING (
     SELECT
         thing_id AS agent_id,
-        arg_min(j, seq) FILTER (WHERE j.type = 'agent.started') AS started,
+        arg_min(w, seq) FILTER (WHERE j.type = 'agent.started') AS started,
         coalesce(
-            arg_min(j.labels, seq) FILTER (WHERE j.type = 'agent.started'),
+            arg_min(w.labels, seq) FILTER (WHERE j.type = 'agent.started'),
             MAP {}::MAP(VARCHAR, VARCHAR)
         ) AS labels,
         arg_min(stored_at, seq) FILTER (WHERE j.type = 'agent.started') AS started_at,
@@ -15,10 +15,23 @@ USING (
         substr(arg_min(j.type, seq) FILTER (WHERE j.type IN ('agent.stopped', 'agent.lost')), 7)
             AS end_state,
         arg_max(
-            {'at': CASE WHEN j.type = 'agent.strained' THEN stored_at END, 'strains': j.strains}, seq
+            {'at': CASE WHEN j.type = 'agent.strained' THEN stored_at END, 'strains': w.strains}, seq
         ) FILTER (WHERE j.type IN ('agent.strained', 'agent.recovered')) AS strain
-    FROM batch
-    WHERE kind = 'agent' AND problem IS NULL AND starts_with(j.type, 'agent.')
+    FROM (
+        SELECT
+            *,
+            TRY(json_transform(
+                text,
+                '{
+                    "host": "VARCHAR", "pid": "BIGINT", "version": "VARCHAR", "queues": ["VARCHAR"],
+                    "workers": "BIGINT", "concurrency": "BIGINT", "reserve_high": "BIGINT",
+                    "labels": "MAP(VARCHAR, VARCHAR)",
+                    "strains": [{"resource": "VARCHAR", "left": "BIGINT", "floor": "BIGINT", "where": "VARCHAR"}]
+                }'
+            )) AS w
+        FROM batch
+        WHERE kind = 'agent' AND problem IS NULL AND starts_with(j.type, 'agent.')
+    )
     GROUP BY thing_id
 ) AS n ON a.agent_id = n.agent_id
 WHEN MATCHED THEN UPDATE SET

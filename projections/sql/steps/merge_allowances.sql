@@ -12,10 +12,25 @@ USING (
         SELECT
             seq,
             stored_at,
-            unnest(j.allowances) AS said,
-            unnest(range(len(j.allowances))) AS place
-        FROM batch
-        WHERE kind = 'task' AND problem IS NULL AND seq NOT IN (SELECT unnest(s.violations) FROM refolded)
+            unnest(said) AS said,
+            unnest(range(len(said))) AS place
+        FROM (
+            SELECT
+                seq,
+                stored_at,
+                TRY(json_transform(
+                    j.allowances,
+                    '[{
+                        "credential": "VARCHAR", "window": "VARCHAR", "utilization": "DOUBLE",
+                        "resets_at": "TIMESTAMPTZ"
+                    }]'
+                )) AS said
+            FROM batch
+            WHERE kind = 'task'
+                AND problem IS NULL
+                AND j.allowances IS NOT NULL
+                AND seq NOT IN (SELECT unnest(s.violations) FROM refolded)
+        )
     )
     WHERE said.credential IS NOT NULL AND said."window" IS NOT NULL
     GROUP BY ALL

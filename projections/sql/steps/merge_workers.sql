@@ -5,13 +5,16 @@ USING (
         thing_id AS agent_id,
         worker_id,
         arg_min(j.host, seq) AS host,
-        arg_min(j.pid, seq) AS pid,
+        arg_min(w.pid, seq) AS pid,
         arg_min(stored_at, seq) FILTER (WHERE j.type = 'worker.spawned') AS spawned_at,
-        arg_min({'at': stored_at, 'exit_code': j.exit_code, 'signal': j.signal, 'reason': j.reason}, seq)
+        arg_min({'at': stored_at, 'exit_code': j.exit_code, 'signal': w.signal, 'reason': j.reason}, seq)
             FILTER (WHERE j.type = 'worker.exited') AS exited,
         count(*) FILTER (WHERE j.type = 'worker.refused') AS refused
-    FROM batch
-    WHERE kind = 'worker' AND problem IS NULL AND starts_with(j.type, 'worker.')
+    FROM (
+        SELECT *, TRY(json_transform(text, '{"pid": "BIGINT", "signal": "BIGINT"}')) AS w
+        FROM batch
+        WHERE kind = 'worker' AND problem IS NULL AND starts_with(j.type, 'worker.')
+    )
     GROUP BY ALL
 ) AS n ON w.agent_id = n.agent_id AND w.worker_id = n.worker_id
 WHEN MATCHED THEN UPDATE SET

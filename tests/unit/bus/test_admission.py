@@ -418,3 +418,52 @@ async def test_a_pause_ends_by_itself_and_a_restart_knows_it() -> None:
     assert world.seats[0].fold.admission.next_at() == T0 + timedelta(seconds=5)
     world.clock.pass_ms(5_000)
     assert await turn(world) == [held]
+
+
+async def test_a_budget_that_stops_cancels_what_runs_and_what_waits_each_once() -> None:
+    world = await world_with()
+    amounts = Budget(cost_micro_usd=USD, action="stop")
+    await world.set_bound("budget", BudgetSet(id="b", occurred_at=T0, key="b", budget=amounts))
+    for _ in range(3):
+        await world.submit(TaskSpec(handler="h", budgets=("b", "unbounded")))
+    await turn(world)
+    for name in ("t1", "t2"):
+        await world.claim(world.tasks()[name])
+    await world.finish(world.tasks()["t1"], how="complete")
+    assert await turn(world) == []
+    assert [world.tasks()[name].status for name in ("t1", "t3")] == ["completed", "cancelled"]
+    assert world.tasks()["t2"].is_cancel_requested
+    version = world.tasks()["t2"].version
+    await world.seats[0].save()
+    await world.seats[0].restore()
+    await turn(world)
+    assert world.tasks()["t2"].version == version
+    # A command that could not be carried out comes again, and what has ended meanwhile needs none.
+    admission = world.seats[0].fold.admission
+    admission.put_back_task(world.tasks()["t2"])
+    admission.put_back_task(world.tasks()["t3"])
+    await world.finish(world.tasks()["t2"], how="obey")
+    await turn(world)
+    assert not admission._orders
+
+
+async def test_what_was_planned_and_is_gone_is_not_put_back() -> None:
+    world, act = await admitting(Unavailable("gone"))
+    world.log.refusal = None
+    [seat] = world.seats
+    seat.waiting.clear()
+    await world.cancel(world.tasks()["t1"])
+    await seat.read()
+    await seat.act()
+    seat.fold.admission.put_back(act)
+    assert await turn(world) == ["t2"]
+
+
+async def test_a_limit_that_nobody_set_bounds_nothing_until_it_is_set() -> None:
+    world = await world_with()
+    for _ in range(3):
+        await world.submit(TaskSpec(handler="h", limits=("nowhere",)))
+    assert await turn(world) == ["t1", "t2", "t3"]
+    await world.set_bound("limit", limit("nowhere", concurrency=3))
+    await world.submit(TaskSpec(handler="h", limits=("nowhere",)))
+    assert await turn(world) == ["t1", "t2", "t3"]

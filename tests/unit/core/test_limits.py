@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from fleetlog.bus.core import Queue, Refusal, decide
 from fleetlog.bus.core.budgets import BudgetState, charge, evolve_budget, spent_in
+from fleetlog.bus.core.commands import Hold
 from fleetlog.bus.core.limits import Limit, evolve_limit, family_of, starts_at, starts_left
 from fleetlog.bus.core.task import Lease
 from fleetlog.schemas.budgets import Budget, Spent, exhausted
@@ -20,7 +21,7 @@ from fleetlog.schemas.events import (
     TaskReturned,
     Usage,
 )
-from tests.given import T0, at, fold, held
+from tests.given import T0, at, claimed, fold, held, queued
 
 RATE = LimitSet(id="s", occurred_at=T0, key="k", rate=10, per_ms=1_000, burst=3)
 
@@ -126,6 +127,19 @@ def test_only_hold_and_stop_keep_tasks_from_running() -> None:
         "stop": (True, True),
     }
     assert not BudgetState(id="b").is_holding
+
+
+def test_what_is_said_of_a_budget_and_not_understood_changes_its_version_alone() -> None:
+    state = budget(amounts(1, tokens=5))
+    later = evolve_budget(state, record(2, UnknownEvent("budget.x", "new")))
+    assert (later.version, later.budget) == (2, state.budget)
+    assert evolve_budget(later, amounts(2, tokens=9)) is later
+
+
+def test_only_what_is_on_offer_can_be_taken_back() -> None:
+    command = Hold(id="h", reason="no")
+    for task in (fold(held()), fold(queued(), claimed())):
+        assert decide(command, task, T0) == Refusal("not_due", task)
 
 
 def test_a_new_setting_keeps_what_was_used_unless_it_is_reset() -> None:
