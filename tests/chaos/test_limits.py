@@ -63,7 +63,10 @@ async def test_kills_of_holders_neither_exceed_a_limit_nor_use_it_up(
                 await agents.pop(claim.agent_id).kill()
                 await start_agent()
         outcomes = await asyncio.gather(*(each.result("120s") for each in submitted))
-        assert Counter(each.state for each in outcomes) == {"completed": len(submitted)}
+        # A task that happens to be hit with its agent three times fails, as it should.
+        ended = Counter(each.error_class or each.state for each in outcomes)
+        assert set(ended) <= {"completed", "lost"}, ended
+        assert ended["completed"] >= len(submitted) - KILLS // AGENT_EVERY
         records = await history(client.fleet)
         check_limits(records)
         assert most_at_once(records, "k") == (PLACES, 0)
