@@ -94,27 +94,58 @@ async def open_fleet(
         target, system.clock, name=f"fleetlog {role}", patience_s=patience_s
     ) as connection:
         check_version(connection)
-        replicas = await ensure_streams(connection, name)
-        durability = await attest_durability(target.http_url)
-        log = JetStreamLog(connection, name, is_grouping=durability == "always" and replicas == 1)
-        await log.appender.start()
-        await log.together.start()
-        async with background(log.appender.watch(), _keep_streams(connection, name)):
-            yield Fleet(
-                name=name,
-                log=log,
-                offers=JetStreamOffers(connection, log, ack_wait_s=ack_wait_s),
-                beats=NatsBeats(connection, name),
-                outputs=NatsOutputs(connection, name),
-                objects=NatsObjects(connection, name),
-                hints=NatsHints(connection, name),
-                services=NatsServices(connection, name),
-                system=system,
-                link=connection,
-                room=Room(connection, name, system.clock, store=target.store),
-                durability=durability,
-                derived=DerivedQueues(log, system),
-            )
+        async with fleet_over(
+            connection,
+            name,
+            system=system,
+            objects=NatsObjects(connection, name),
+            durability=await attest_durability(target.http_url),
+            ack_wait_s=ack_wait_s,
+        ) as fleet:
+            room = Room(connection, name, system.clock, store=target.store)
+            yield msgspec.structs.replace(fleet, room=room)
+
+
+@asynccontextmanager
+async def fleet_over(
+    connection: Connection,
+    name: str,
+    *,
+    system: System,
+    objects: Objects,
+    durability: str,
+    ack_wait_s: float = ACK_WAIT_S,
+) -> AsyncIterator[Fleet]:
+    """A fleet over a connection that is there; see `open_fleet`.
+
+    Args:
+        connection: to the server.
+        name: the fleet.
+        system: clock, entropy, processes.
+        objects: where large objects are.
+        durability: see `Fleet`.
+        ack_wait_s: see `Offers`.
+    """
+    replicas = await ensure_streams(connection, name)
+    log = JetStreamLog(connection, name, is_grouping=durability == "always" and replicas == 1)
+    await log.appender.start()
+    await log.together.start()
+    async with background(log.appender.watch(), _keep_streams(connection, name)):
+        yield Fleet(
+            name=name,
+            log=log,
+            offers=JetStreamOffers(connection, log, ack_wait_s=ack_wait_s),
+            beats=NatsBeats(connection, name),
+            outputs=NatsOutputs(connection, name),
+            objects=objects,
+            hints=NatsHints(connection, name),
+            services=NatsServices(connection, name),
+            system=system,
+            link=connection,
+            room=Room(connection, name, system.clock),
+            durability=durability,
+            derived=DerivedQueues(log, system),
+        )
 
 
 async def _keep_streams(connection: Connection, name: str) -> None:

@@ -68,11 +68,17 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class Connection:
-    """A NATS client that reconnects for ever, tells who asks, and knows the server's time."""
+    """A NATS client that reconnects for ever, tells who asks, and knows the server's time.
 
-    def __init__(self, clock: Clock) -> None:
-        self.client = NatsClient()
-        self.wire = Wire(self.client)
+    Args:
+        clock: this process's.
+        client: keeps the connection.
+        wire: the short way over it.
+    """
+
+    def __init__(self, clock: Clock, client: NatsClient, wire: Wire) -> None:
+        self.client = client
+        self.wire = wire
         self.on_reconnect: list[Callable[[], None]] = []
         self.on_denied: list[Callable[[str], None]] = []
         """Called with a subject that this user may not publish to; in lower case, for so it reaches us."""
@@ -199,8 +205,8 @@ class Connection:
                 ping_interval=PING_S,
                 max_outstanding_pings=PINGS_UNANSWERED_MAX,
                 error_cb=self._on_error,
-                disconnected_cb=self._on_disconnected,
-                reconnected_cb=self._on_reconnected,
+                disconnected_cb=self.on_disconnected,
+                reconnected_cb=self.on_reconnected,
             )
         )
         refused = asyncio.ensure_future(self._refused.wait())
@@ -213,7 +219,7 @@ class Connection:
             await asyncio.wait((connecting,))
         self._raise_unless_connected(connecting, target)
         self._is_opening = False
-        self._mark_connected()
+        self.mark_connected()
 
     def _raise_unless_connected(self, connecting: asyncio.Future[None], target: Target) -> None:
         error = self._last_error if connecting.cancelled() else connecting.exception()
@@ -228,7 +234,8 @@ class Connection:
                 " start one with `fleetlog up`, or give the address of yours with --url"
             ) from error
 
-    def _mark_connected(self) -> None:
+    def mark_connected(self) -> None:
+        """From now on there is a connection."""
         self._connected_since = self._clock.monotonic()
         self._connected.set()
 
@@ -249,16 +256,18 @@ class Connection:
             for callback in self.on_denied:
                 callback(found[1])
 
-    async def _on_disconnected(self) -> None:
+    async def on_disconnected(self) -> None:
+        """There is none any more; the client tells."""
         if self._connected.is_set():
             self._connected.clear()
             if not self.client.is_closed and not self.client.is_draining:
                 logger.warning("the connection to the log is gone; trying again until it is back")
 
-    async def _on_reconnected(self) -> None:
+    async def on_reconnected(self) -> None:
+        """There is one again; the client tells."""
         self._is_inbox_denied = False
         self._denied.clear()  # the server may have been given other permissions meanwhile
-        self._mark_connected()
+        self.mark_connected()
         logger.warning("connected to the log again")
         for callback in self.on_reconnect:
             callback()
@@ -276,7 +285,8 @@ async def connect(
     """
     if target.creds is not None:
         _check_creds(target.creds)
-    connection = Connection(clock)
+    client = NatsClient()
+    connection = Connection(clock, client, Wire(client))
     await connection._open(target, name, patience_s)
     try:
         yield connection
