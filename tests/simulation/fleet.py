@@ -75,7 +75,7 @@ class Node:
 
     def kill(self) -> None:
         """As by SIGKILL; its workers notice."""
-        self.process.die()
+        self.process.die(self.world.loop)
 
 
 class World:

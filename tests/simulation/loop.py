@@ -34,15 +34,18 @@ class SimProcess:
         self.is_paused = False
         self.on_death: list[Callable[[], None]] = []
         self.parked: deque[asyncio.Handle] = deque()
+        self.corpse: list[asyncio.Task[Any]] = []
         self.context = copy_context()
         self.context.run(CURRENT.set, self)
 
-    def die(self) -> None:
+    def die(self, loop: SimLoop) -> None:
         """As by SIGKILL: from now on nothing of it runs."""
         if self.is_dead:
             return
         self.is_dead = True
         self.parked.clear()
+        # Kept, for what Python collects runs its `finally`.
+        self.corpse = [task for task in asyncio.all_tasks(loop) if process_of(task) is self]
         for told in self.on_death:
             told()
 
@@ -68,6 +71,7 @@ class SimTask(asyncio.Task[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         SimTask._made += 1
         self._number = SimTask._made
+        self.process = CURRENT.get()
         super().__init__(*args, **kwargs)
 
     def __hash__(self) -> int:
@@ -90,6 +94,11 @@ def _end(coroutine: Coroutine[Any, Any, Any]) -> None:
             return
         else:
             return
+
+
+def process_of(task: asyncio.Task[Any]) -> SimProcess | None:
+    """Whose it is."""
+    return task.process if isinstance(task, SimTask) else None
 
 
 class _NoSelector:

@@ -251,7 +251,7 @@ class SimWorkerProcess:
         if self.returncode is not None:
             return
         self.returncode = returncode
-        self.code.die()
+        self.code.die(self._loop)
 
         def tell() -> None:
             for ended in self._ended:
