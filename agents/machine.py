@@ -5,6 +5,7 @@ Behind a protocol, so that an agent also runs where there are no processes: in a
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -29,6 +30,11 @@ class Spawned(msgspec.Struct, frozen=True):
 
 class Machine(Protocol):
     """Where workers run."""
+
+    @property
+    def pid(self) -> int:
+        """Of the agent's own process."""
+        ...
 
     async def spawn(self, argv: Callable[[int], list[str]], env: Mapping[str, str]) -> Spawned:
         """Starts a worker.
@@ -72,6 +78,11 @@ class LocalMachine:
 
     def __init__(self, system: System) -> None:
         self._system = system
+
+    @property
+    def pid(self) -> int:
+        """See `Machine`."""
+        return os.getpid()
 
     async def spawn(self, argv: Callable[[int], list[str]], env: Mapping[str, str]) -> Spawned:
         """See `Machine`."""

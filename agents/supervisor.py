@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import platform
 import re
 from collections.abc import Awaitable, Coroutine, Mapping
@@ -208,7 +207,7 @@ class Supervisor:
 
     def _record_start(self, pool: WorkerPool) -> None:
         self._recorder.started(
-            pid=os.getpid(),
+            pid=self._machine.pid,
             version=self._options.version,
             queues=self._queues(),
             workers=self._options.workers,

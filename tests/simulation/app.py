@@ -12,14 +12,14 @@ agent = Agent()
 
 
 @agent.task
-async def work(ctx: Context, ms: int = 0, fails: int = 0, how: str = "error") -> int:
+async def work(ctx: Context, ms: int = 0, fails: int = 0, how: str = "error") -> int | Retry:
     """Takes its time; its first attempts fail."""
     await asyncio.sleep(ms / 1000)
     if ctx.attempt > fails:
         return ms
     match how:
         case "retry":
-            raise Retry("later")
+            return Retry(after=0.3, counts=ms != 1)
         case "permanent":
             raise PermanentError("useless")
         case "ask":

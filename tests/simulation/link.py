@@ -64,6 +64,8 @@ class Link:
         self._sid = 0
         server.links.append(self)
         process.on_death.append(self.end)
+        if not self.is_connected:
+            self._try_again()
 
     @property
     def loop(self) -> SimLoop:
@@ -142,9 +144,11 @@ class Link:
 
     def _try_again(self) -> None:
         delay_s = self._chance.uniform(0.1, 0.6)
-        self.loop.call_later(delay_s, self._connect, context=self.process.context)
+        self.server.later(delay_s, self._connect)
 
     def _connect(self) -> None:
+        if self.process.is_dead or self not in self.server.links:
+            return
         if not self.server.is_up:
             self._try_again()
             return
@@ -156,7 +160,7 @@ class Link:
                     Interest(self, sid, subject, queue)
                 )
             )
-        self.on_back()
+        self._inside(self.on_back)
 
     def _is_lost(self) -> bool:
         if self.network.loss and self._chance.random() < self.network.loss:

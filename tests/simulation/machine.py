@@ -299,6 +299,8 @@ class SimMachine:
         """Its clock and entropy; it has no other processes."""
         return System(clock=self.clock, entropy=SimEntropy(self._chance), processes=cast("Any", None))
 
+    pid = 1
+
     async def spawn(self, argv: Callable[[int], list[str]], env: Mapping[str, str]) -> Spawned:
         """See `Machine`."""
         self._started += 1
