@@ -419,6 +419,8 @@ def _info(stream: Stream, name: str) -> dict[str, Any]:
 
 
 def _delete(stream: Stream, name: str) -> dict[str, Any]:
-    if stream.consumers.pop(name, None) is None:
+    consumer = stream.consumers.pop(name, None)
+    if consumer is None:
         return {"error": _error(NO_CONSUMER, "consumer not found", 404)}
+    consumer.delete()
     return {"success": True}

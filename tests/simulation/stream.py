@@ -233,6 +233,11 @@ class Consumer:
         self._pending.clear()
         self._late.clear()
 
+    def delete(self) -> None:
+        """It is gone: those who wait are told."""
+        while self._pulls:
+            self._end(self._pulls.popleft(), "409 Consumer Deleted")
+
     def drop_pulls(self, is_gone: Callable[[str], bool]) -> None:
         """Forgets requests of clients that are gone."""
         self._pulls = deque(pull for pull in self._pulls if not is_gone(pull.reply))
