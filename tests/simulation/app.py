@@ -38,7 +38,7 @@ async def split(ms: int, count: int, policy: str = "settled", depth: int = 0) ->
         else call("work", ms=ms * number, fails=number % 3)
         for number in range(count)
     ]
-    return FanOut(members, then=call("join"), policy=policy)  # type: ignore[arg-type] # of the workload
+    return FanOut(members, then=call("join"), policy=policy)
 
 
 @agent.task

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-
 from typing import Any
 
 from fleetlog.agents.supervisor import AgentOptions, Supervisor
@@ -129,7 +128,14 @@ class World:
         """A new agent."""
         node = self.node("agent")
         given = AgentOptions(
-            **{"workers": 2, "concurrency": 2, "host": node.name, "app": "app", "stop_s": 3.0, **options}
+            **{
+                "workers": 2,
+                "concurrency": 2,
+                "host": node.name,
+                "app": "app",
+                "stop_s": 3.0,
+                **options,
+            }
         )
 
         async def run(fleet: Fleet, node: Node) -> None:
@@ -154,9 +160,7 @@ class World:
         """Runs the story to its end."""
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_until_complete(coroutine)  # type: ignore[arg-type] # a coroutine
+            self.loop.run_until_complete(coroutine)
         finally:
             self.loop.bury()
             asyncio.set_event_loop(None)
-
-

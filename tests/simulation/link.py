@@ -29,7 +29,9 @@ TICK_S = 1e-9
 class Network:
     """What a connection is like in a run; may change while it goes on."""
 
-    def __init__(self, *, delay_s: tuple[float, float] = (0.0001, 0.002), loss: float = 0.0) -> None:
+    def __init__(
+        self, *, delay_s: tuple[float, float] = (0.0001, 0.002), loss: float = 0.0
+    ) -> None:
         self.delay_s = delay_s
         """The least and the most, each way."""
         self.loss = loss
@@ -118,7 +120,7 @@ class Link:
         self._up_at, self._down_at = max(self._up_at, until), max(self._down_at, until)
 
     def cut(self) -> None:
-        """The connection breaks: what is on its way is lost. It comes back by itself once the server is there."""
+        """The connection breaks, what is on its way is lost; it comes back by itself once the server is there."""
         if not self.is_connected:
             return
         self._leave()
@@ -156,7 +158,7 @@ class Link:
         self._up_at = self._down_at = self.loop.at
         for sid, (subject, queue) in self._wanted.items():
             self._up(
-                lambda sid=sid, subject=subject, queue=queue: self.server.subscribe(  # type: ignore[misc]
+                lambda sid=sid, subject=subject, queue=queue: self.server.subscribe(
                     Interest(self, sid, subject, queue)
                 )
             )
@@ -285,7 +287,7 @@ class SimClient:
             passing.cancel()
             await end()
 
-        subscription.unsubscribe = unsubscribe  # type: ignore[method-assign]
+        subscription.unsubscribe = unsubscribe
         return subscription
 
     async def publish(
@@ -361,7 +363,7 @@ def _message(client: Any, subject: str, reply: str, header: bytes, data: bytes) 
 def connect(link: Link, clock: Clock, chance: random.Random) -> Connection:
     """The connection of a process, as fleetlog sees it."""
     client = SimClient(link, chance)
-    connection = Connection(clock, client, SimWire(link))  # type: ignore[arg-type] # in their places
+    connection = Connection(clock, client, SimWire(link))
 
     def cut() -> None:
         _go(connection.on_disconnected())

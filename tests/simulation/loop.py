@@ -21,7 +21,7 @@ T = TypeVar("T")
 STEPS_MAX = 20_000_000
 
 
-class Idle(Exception):  # noqa: N818 - a state of the world rather than an error
+class Idle(Exception):
     """Nobody will ever do anything again, and someone still waits."""
 
 
@@ -129,7 +129,7 @@ class SimLoop(asyncio.SelectorEventLoop):
     _scheduled: list[asyncio.TimerHandle]
 
     def __init__(self) -> None:
-        super().__init__(_NoSelector())  # type: ignore[arg-type] # what of one is used
+        super().__init__(_NoSelector())
         self.at = 0.0
         self.steps = 0
         """How many pieces of work have been done."""
@@ -153,7 +153,9 @@ class SimLoop(asyncio.SelectorEventLoop):
         """There are no other threads."""
         return self.call_soon(callback, *args, context=context)
 
-    def run_in_executor(self, _executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+    def run_in_executor(
+        self, _executor: Any, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
         """At once, and its answer a moment later."""
         future: asyncio.Future[T] = self.create_future()
 
@@ -179,8 +181,8 @@ class SimLoop(asyncio.SelectorEventLoop):
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
             for task in asyncio.all_tasks(self):
-                task._log_destroy_pending = False  # type: ignore[attr-defined] # asyncio's own
-                _end(task.get_coro())  # type: ignore[arg-type] # a coroutine
+                task._log_destroy_pending = False
+                _end(task.get_coro())
             self._ready.clear()
             self.close()
             gc.collect()
@@ -207,7 +209,7 @@ class SimLoop(asyncio.SelectorEventLoop):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
-            process = handle._context.get(CURRENT)  # type: ignore[attr-defined] # asyncio's own name for it
+            process = handle._context.get(CURRENT)
             if process is not None:
                 if process.is_dead:
                     continue

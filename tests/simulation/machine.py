@@ -297,7 +297,9 @@ class SimMachine:
     @property
     def system(self) -> System:
         """Its clock and entropy; it has no other processes."""
-        return System(clock=self.clock, entropy=SimEntropy(self._chance), processes=cast("Any", None))
+        return System(
+            clock=self.clock, entropy=SimEntropy(self._chance), processes=cast("Any", None)
+        )
 
     pid = 1
 
@@ -349,5 +351,3 @@ class SimMachine:
 
     async def end_leftovers(self) -> None:
         """See `Machine`: a worker without an agent ends by itself."""
-
-

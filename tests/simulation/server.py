@@ -74,7 +74,9 @@ class SimServer:
         manners: how it behaves.
     """
 
-    def __init__(self, loop: SimLoop, chance: random.Random, manners: Manners | None = None) -> None:
+    def __init__(
+        self, loop: SimLoop, chance: random.Random, manners: Manners | None = None
+    ) -> None:
         self.loop = loop
         self.chance = chance
         self.manners = manners or Manners()
@@ -111,7 +113,7 @@ class SimServer:
             link.cut()
 
     def start(self, *, lost_s: float = 0.0) -> None:
-        """Comes back; with `lost_s`, without what it had stored so shortly before that the disk did not have it."""
+        """Comes back; with `lost_s`, without what it had stored too shortly before to have it on the disk."""
         self.is_up = True
         if lost_s:
             for stream in self.streams.values():
@@ -154,7 +156,9 @@ class SimServer:
 
     def _who_hears(self, subject: str) -> list[Interest]:
         found = list(self._exact.get(subject, ()))
-        found += [each for each in self._wide.get(_head(subject), ()) if is_match(each.subject, subject)]
+        found += [
+            each for each in self._wide.get(_head(subject), ()) if is_match(each.subject, subject)
+        ]
         return found
 
     def _tell(self, to: str, subject: str, reply: str, header: bytes, data: bytes) -> bool:
@@ -191,7 +195,9 @@ class SimServer:
         if reply and not is_heard:
             self._tell(reply, reply, "", b"NATS/1.0 503\r\n\r\n", b"")
 
-    def _publish(self, stream: Stream, subject: str, reply: str, header: bytes, data: bytes) -> None:
+    def _publish(
+        self, stream: Stream, subject: str, reply: str, header: bytes, data: bytes
+    ) -> None:
         headers = _headers(header)
         if (batch_id := headers.get("Nats-Batch-Id")) is not None:
             self._batch(stream, batch_id, (subject, headers, data), reply)
@@ -218,7 +224,11 @@ class SimServer:
             return
         # Each against the state before the batch, not against what stands before it in the batch.
         errors = (self._refuses(stream, headers) for _, headers, _ in members)
-        error = next((each for each in errors if each is not None), None) if is_whole else _error(INCOMPLETE)
+        error = (
+            next((each for each in errors if each is not None), None)
+            if is_whole
+            else _error(INCOMPLETE)
+        )
         if error is not None:
             self._answer(reply, {"error": error, "stream": stream.name, "seq": 0})
         else:
@@ -276,7 +286,7 @@ class SimServer:
             case ["STREAM", "CREATE", stream]:
                 answer = self._create_stream(stream, json.loads(data))
             case ["STREAM", "INFO", stream]:
-                answer = self._with(stream, lambda found: self._stream_info(found))
+                answer = self._with(stream, self._stream_info)
             case ["STREAM", "MSG", "GET", stream]:
                 answer = self._with(stream, lambda found: self._get(found, json.loads(data)))
             case ["DIRECT", "GET", stream]:
@@ -287,7 +297,7 @@ class SimServer:
             case ["CONSUMER", "INFO", stream, consumer]:
                 answer = self._with(stream, lambda found: _info(found, consumer))
             case ["CONSUMER", "DELETE", stream, consumer]:
-                answer = self._with(stream, lambda found: _delete(found, consumer))
+                answer = self._with(stream, lambda found: self._delete(found, consumer))
             case ["CONSUMER", "MSG", "NEXT", stream, consumer]:
                 self._next(self.streams.get(stream), consumer, json.loads(data), reply)
                 return
@@ -297,7 +307,9 @@ class SimServer:
 
     def _with(self, name: str, do: Callable[[Stream], dict[str, Any]]) -> dict[str, Any]:
         stream = self.streams.get(name)
-        return {"error": _error(NO_STREAM, "stream not found", 404)} if stream is None else do(stream)
+        return (
+            {"error": _error(NO_STREAM, "stream not found", 404)} if stream is None else do(stream)
+        )
 
     def _create_stream(self, name: str, config: dict[str, Any]) -> dict[str, Any]:
         stream = self.streams.get(name)
@@ -351,9 +363,14 @@ class SimServer:
             consumer = stream.consumers[config["name"]] = Consumer(stream, config, self._tell)
         return consumer.info()
 
-    def _next(
-        self, stream: Stream | None, name: str, request: dict[str, Any], reply: str
-    ) -> None:
+    def _delete(self, stream: Stream, name: str) -> dict[str, Any]:
+        consumer = stream.consumers.pop(name, None)
+        if consumer is None:
+            return {"error": _error(NO_CONSUMER, "consumer not found", 404)}
+        self.later(0.0, consumer.delete)
+        return {"success": True}
+
+    def _next(self, stream: Stream | None, name: str, request: dict[str, Any], reply: str) -> None:
         consumer = None if stream is None else stream.consumers.get(name)
         if consumer is None:
             self._tell(reply, reply, "", b"NATS/1.0 503\r\n\r\n", b"")
@@ -416,11 +433,3 @@ def _info(stream: Stream, name: str) -> dict[str, Any]:
     if consumer is None:
         return {"error": _error(NO_CONSUMER, "consumer not found", 404)}
     return consumer.info()
-
-
-def _delete(stream: Stream, name: str) -> dict[str, Any]:
-    consumer = stream.consumers.pop(name, None)
-    if consumer is None:
-        return {"error": _error(NO_CONSUMER, "consumer not found", 404)}
-    consumer.delete()
-    return {"success": True}

@@ -1,4 +1,4 @@
-"""A run: what is done to a fleet and what befalls it, all from one seed; then quiet, and everything must end."""
+"""A run: what is done to a fleet and what befalls it, from one seed; then quiet, and everything must end."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ class Trouble:
     def _stall(self) -> None:
         living = [node for node in self._story.world.nodes if node.is_alive]
         if living:
-            self._story.chance.choice(living).link.stall(self._story.chance.choice((1.0, 6.0, 35.0)))
+            self._story.chance.choice(living).link.stall(
+                self._story.chance.choice((1.0, 6.0, 35.0))
+            )
 
     def _stop_server(self) -> None:
         server = self._story.world.server
@@ -114,7 +116,9 @@ class Trouble:
     def _lose(self) -> None:
         network = self._story.world.network
         network.loss = self._story.chance.choice((0.01, 0.1))
-        self._story.later(self._story.chance.choice((0.5, 5.0)), lambda: setattr(network, "loss", 0.0))
+        self._story.later(
+            self._story.chance.choice((0.5, 5.0)), lambda: setattr(network, "loss", 0.0)
+        )
 
     def _slow(self) -> None:
         network = self._story.world.network
@@ -150,7 +154,9 @@ class Story:
         self.seed = seed
         self.chance = random.Random(seed)
         replicated = self.chance.random() < 0.4
-        manners = Manners(is_replicated=replicated, lag_max=self.chance.choice((0, 3)) if replicated else 0)
+        manners = Manners(
+            is_replicated=replicated, lag_max=self.chance.choice((0, 3)) if replicated else 0
+        )
         durability = self.chance.choice(("relaxed", "always"))
         self.world = World(self.chance.getrandbits(64), durability=durability, manners=manners)
         self.steps = steps

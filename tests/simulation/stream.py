@@ -207,7 +207,9 @@ class Consumer:
         instants = [until for _, until in self._pending.values()]
         instants += self._late.values()
         instants += [pull.expires_at for pull in self._pulls if pull.expires_at is not None]
-        instants += [pull.quiet_since + pull.heartbeat_s for pull in self._pulls if pull.heartbeat_s]
+        instants += [
+            pull.quiet_since + pull.heartbeat_s for pull in self._pulls if pull.heartbeat_s
+        ]
         return min(instants, default=None)
 
     def answer(self, seq: int, word: bytes, now: float) -> None:
@@ -247,7 +249,9 @@ class Consumer:
         seq = self._again[0] if is_again else self._new[0]
         kept = self.stream.messages[seq - 1]
         count = self._counts.get(seq, 0) + 1
-        place = f"{count}.{seq}.{self._delivered_count + 1}.{kept.at_ns}.{max(0, len(self._new) - 1)}"
+        place = (
+            f"{count}.{seq}.{self._delivered_count + 1}.{kept.at_ns}.{max(0, len(self._new) - 1)}"
+        )
         reply = f"$JS.ACK.{self.stream.name}.{self.name}.{place}"
         if not self._tell(pull.reply, kept.subject, reply, b"", kept.data):
             return False

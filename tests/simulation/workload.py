@@ -131,7 +131,7 @@ class Workload:
         policy = self.chance.choice(("return", "return", "replace", "refuse"))
 
         async def do(fleet: Fleet) -> None:
-            submitted = await Client(fleet).submit(spec, key=key, on_duplicate=policy)  # type: ignore[arg-type] # one of them
+            submitted = await Client(fleet).submit(spec, key=key, on_duplicate=policy)
             self._note(submitted.task_id)
 
         return do
@@ -142,12 +142,14 @@ class Workload:
         members += chance.sample(self.known, min(len(self.known), chance.choice((0, 0, 2))))
         policy = chance.choice(("settled", "settled", "all", "any", "quorum"))
         wanted = FanOut(
-            list(dict.fromkeys(members)) if not any(isinstance(m, TaskSpec) for m in members) else members,
+            list(dict.fromkeys(members))
+            if not any(isinstance(m, TaskSpec) for m in members)
+            else members,
             then=chance.choice((None, call("join"), call("work", ms=5))),
-            policy=policy,  # type: ignore[arg-type] # one of them
+            policy=policy,
             quorum=max(1, len(members) // 2) if policy == "quorum" else None,
             deadline=chance.choice((None, None, 0.5, 5)),
-            stragglers=chance.choice(("cancel", "wait")),  # type: ignore[arg-type] # one of them
+            stragglers=chance.choice(("cancel", "wait")),
         )
 
         async def do(fleet: Fleet) -> None:
@@ -206,7 +208,7 @@ class Workload:
         is_reset = self.chance.random() < 0.3
 
         async def do(fleet: Fleet) -> None:
-            amounts = Budget(wall_ms=wall_ms, action=action)  # type: ignore[arg-type] # one of them
+            amounts = Budget(wall_ms=wall_ms, action=action)
             await set_budget(fleet, budget(fleet, key, amounts, is_reset=is_reset))
 
         return do
@@ -215,13 +217,13 @@ class Workload:
         name, every_ms = self.chance.choice(SCHEDULES), self.chance.choice((1_000, 2_500))
         overlap = self.chance.choice(("allow", "skip"))
         spec = call("work", ms=self.chance.choice((1, 3_000)))
-        wanted = Wanted(spec=spec, every_ms=every_ms, overlap=overlap)  # type: ignore[arg-type] # one of them
+        wanted = Wanted(spec=spec, every_ms=every_ms, overlap=overlap)
         return lambda fleet: set_schedule(fleet, name, wanted, is_replacing=True)
 
     def _change_schedule(self) -> Act:
         name = self.chance.choice(SCHEDULES)
         verb = self.chance.choice(("removed", "paused", "resumed"))
-        return lambda fleet: change_schedule(fleet, name, verb)  # type: ignore[arg-type] # one of them
+        return lambda fleet: change_schedule(fleet, name, verb)
 
     def _revive(self) -> Act:
         task_id = self._any_task()

@@ -94,7 +94,9 @@ class Asker:
         says = answer["seq"] if error is None else (error["code"], error["err_code"])
         self.said.append((what, says, answer.get("count")))
 
-    async def batch(self, what: str, name: str, *members: tuple[str, int], left_out: int = 0) -> None:
+    async def batch(
+        self, what: str, name: str, *members: tuple[str, int], left_out: int = 0
+    ) -> None:
         for number, (task, expected) in enumerate(members, 1):
             headers = {
                 "Nats-Expected-Last-Subject-Sequence": str(expected),
