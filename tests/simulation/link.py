@@ -94,9 +94,9 @@ class Link:
     def unlisten(self, sid: int) -> None:
         """Ends it."""
         self._heard.pop(sid, None)
-        self._wanted.pop(sid, None)
-        if self.is_connected:
-            self._up(lambda: self.server.forget(lambda each: (each.link, each.sid) == (self, sid)))
+        subject, _ = self._wanted.pop(sid, ("", ""))
+        if subject and self.is_connected:
+            self._up(lambda: self.server.unsubscribe(self, sid, subject))
 
     def ping(self, done: Callable[[], None]) -> None:
         """Calls back once the server has had everything that was sent before."""
@@ -137,12 +137,12 @@ class Link:
             self.is_connected = False
             if is_rest_lost:
                 self._socket += 1
-            self._up(lambda: self.server.forget(lambda each: each.link is self), is_after_all=True)
+            self._up(lambda: self.server.forget(self), is_after_all=True)
 
     def _leave(self) -> None:
         self.is_connected = False
         self._socket += 1
-        self.server.forget(lambda each: each.link is self)
+        self.server.forget(self)
 
     def _try_again(self) -> None:
         delay_s = self._chance.uniform(0.1, 0.6)

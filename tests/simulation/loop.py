@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-STEPS_MAX = 20_000_000
+CANCELLED_MAX = 200
 
 
 class Idle(Exception):
@@ -194,6 +194,8 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._ready.append(handle)
 
     def _run_once(self) -> None:
+        if self._timer_cancelled_count > CANCELLED_MAX:
+            self._forget_cancelled()
         while self._scheduled and self._scheduled[0]._cancelled:
             self._drop_timer()
         if not self._ready:
@@ -218,6 +220,14 @@ class SimLoop(asyncio.SelectorEventLoop):
                     continue
             self.steps += 1
             handle._run()
+
+    def _forget_cancelled(self) -> None:
+        kept = [timer for timer in self._scheduled if not timer._cancelled]
+        for timer in self._scheduled:
+            timer._scheduled = not timer._cancelled
+        heapq.heapify(kept)
+        self._scheduled = kept
+        self._timer_cancelled_count = 0
 
     def _drop_timer(self) -> asyncio.TimerHandle:
         timer = heapq.heappop(self._scheduled)

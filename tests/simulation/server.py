@@ -17,7 +17,6 @@ from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from fleetlog.bus.memory_log import is_match
 from tests.simulation.loop import CURRENT, SimLoop
 from tests.simulation.stream import (
     IN_FLIGHT,
@@ -31,6 +30,7 @@ from tests.simulation.stream import (
     Kept,
     Pull,
     Stream,
+    matcher,
 )
 
 if TYPE_CHECKING:
@@ -56,13 +56,14 @@ class Manners:
 class Interest:
     """Someone who listens."""
 
-    __slots__ = ("link", "queue", "sid", "subject")
+    __slots__ = ("is_match", "link", "queue", "sid", "subject")
 
     def __init__(self, link: Link, sid: int, subject: str, queue: str) -> None:
         self.link = link
         self.sid = sid
         self.subject = subject
         self.queue = queue
+        self.is_match = matcher(subject)
 
 
 class SimServer:
@@ -91,6 +92,8 @@ class SimServer:
         self._batches: dict[str, tuple[float, list[tuple[str, dict[str, str], bytes]]]] = {}
         self._under_way: dict[str, set[str]] = {}
         self._looking_at: dict[int, float] = {}
+        self._pulled: set[str] = set()
+        """Where answers to pulls go."""
         self._epoch = 0
 
     def now(self) -> datetime:
@@ -139,26 +142,41 @@ class SimServer:
         else:
             self._exact.setdefault(interest.subject, []).append(interest)
 
-    def forget(self, is_over: Callable[[Interest], bool]) -> None:
-        """Some do not listen any more."""
+    def unsubscribe(self, link: Link, sid: int, subject: str) -> None:
+        """Someone does not want to hear any more."""
+        is_wide = "*" in subject or ">" in subject
+        table, key = (self._wide, _head(subject)) if is_wide else (self._exact, subject)
+        left = [each for each in table.get(key, ()) if (each.link, each.sid) != (link, sid)]
+        if left:
+            table[key] = left
+        else:
+            table.pop(key, None)
+        if key in self._pulled:
+            self._pulled.discard(key)
+            self._drop_pulls()
+
+    def _drop_pulls(self) -> None:
+        for stream in self.streams.values():
+            for consumer in stream.consumers.values():
+                consumer.drop_pulls(lambda reply: not self._who_hears(reply))
+
+    def forget(self, link: Link) -> None:
+        """One does not listen to anything any more."""
         for table in (self._exact, self._wide):
             for key, found in list(table.items()):
-                left = [each for each in found if not is_over(each)]
+                left = [each for each in found if each.link is not link]
                 if len(left) == len(found):
                     continue
                 if left:
                     table[key] = left
                 else:
                     del table[key]
-        for stream in self.streams.values():
-            for consumer in stream.consumers.values():
-                consumer.drop_pulls(lambda reply: not self._who_hears(reply))
+        self._drop_pulls()
 
     def _who_hears(self, subject: str) -> list[Interest]:
         found = list(self._exact.get(subject, ()))
-        found += [
-            each for each in self._wide.get(_head(subject), ()) if is_match(each.subject, subject)
-        ]
+        wide = self._wide.get(_head(subject), ())
+        found += [each for each in wide if each.is_match(subject)]
         return found
 
     def _tell(self, to: str, subject: str, reply: str, header: bytes, data: bytes) -> bool:
@@ -189,7 +207,7 @@ class SimServer:
             return
         is_heard = self._tell(subject, subject, reply, header, data)
         for stream in self.streams.values():
-            if any(is_match(each, subject) for each in stream.config["subjects"]):
+            if any(is_match(subject) for is_match in stream.takes):
                 self._publish(stream, subject, reply, header, data)
                 return
         if reply and not is_heard:
@@ -252,11 +270,13 @@ class SimServer:
         extra: dict[str, Any],
     ) -> None:
         def store() -> None:
-            kept = [stream.store(subject, data, self.now_ns()) for subject, _, data in members]
-            self._answer(reply, {"stream": stream.name, "seq": kept[-1].seq, **extra})
-            for each in kept:
-                self.on_stored(stream, each)
-            for consumer in list(stream.consumers.values()):
+            stirred: dict[Consumer, None] = {}
+            for subject, _, data in members:
+                kept, consumers = stream.store(subject, data, self.now_ns())
+                stirred.update(dict.fromkeys(consumers))
+                self.on_stored(stream, kept)
+            self._answer(reply, {"stream": stream.name, "seq": stream.end, **extra})
+            for consumer in stirred:
                 self._serve(consumer)
 
         guards = [h.get("Nats-Expected-Last-Subject-Sequence-Subject", "") for _, h, _ in members]
@@ -375,6 +395,7 @@ class SimServer:
         if consumer is None:
             self._tell(reply, reply, "", b"NATS/1.0 503\r\n\r\n", b"")
             return
+        self._pulled.add(reply)
         consumer.ask(Pull(reply, request, self.loop.at), self.loop.at)
         self._look_later(consumer)
 

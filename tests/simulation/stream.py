@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from fleetlog.bus.memory_log import is_match
 
 WRONG_LAST = 10071
 IN_FLIGHT = 10164
@@ -17,6 +18,19 @@ NO_CONSUMER = 10014
 NO_STREAM = 10059
 ROLLED_BACK = "the server lost it"
 NS = 1_000_000_000
+
+
+@lru_cache(maxsize=4096)
+def matcher(subjects: str) -> Callable[[str], object]:
+    """What a filter covers: `*` one token, `>` the rest."""
+    if "*" not in subjects and not subjects.endswith(">"):
+        return subjects.__eq__
+    if "*" not in subjects:
+        start = subjects[:-1]
+        return lambda subject: subject.startswith(start)
+    words = {"*": r"[^.]+", ">": ".+"}
+    pattern = r"\.".join(words.get(word) or re.escape(word) for word in subjects.split("."))
+    return re.compile(pattern).fullmatch
 
 
 class Kept(NamedTuple):
@@ -41,6 +55,7 @@ class Stream:
         self.name: str = config["name"]
         self.created_ns = created_ns
         self.is_memory = config["storage"] == "memory"
+        self.takes = [matcher(each) for each in config["subjects"]]
         self.messages: list[Kept] = []
         self.consumers: dict[str, Consumer] = {}
         self._things: dict[str, list[Kept]] = {}
@@ -50,14 +65,12 @@ class Stream:
         """The last sequence."""
         return len(self.messages)
 
-    def store(self, subject: str, data: bytes, at_ns: int) -> Kept:
-        """Appends, and tells the consumers."""
+    def store(self, subject: str, data: bytes, at_ns: int) -> tuple[Kept, list[Consumer]]:
+        """Appends; answers who has something to deliver for it."""
         kept = Kept(self.end + 1, at_ns, subject, data)
         self.messages.append(kept)
         self._things.setdefault(thing_of(subject), []).append(kept)
-        for consumer in self.consumers.values():
-            consumer.see(kept)
-        return kept
+        return kept, [consumer for consumer in self.consumers.values() if consumer.see(kept)]
 
     def cut(self, end: int) -> None:
         """Forgets what came after `end`, as a server that had not written it to the disk."""
@@ -71,8 +84,9 @@ class Stream:
         thing = self._things.get(subjects[:-2]) if subjects.endswith(".>") else None
         if thing is None and not _is_wide(subjects):
             thing = self._things.get(thing_of(subjects), [])
+        is_match = matcher(subjects)
         for kept in self.messages[max(0, first - 1) :] if thing is None else thing:
-            if kept.seq >= first and is_match(subjects, kept.subject):
+            if kept.seq >= first and is_match(kept.subject):
                 yield kept
 
     def last(self, subjects: str) -> Kept | None:
@@ -81,7 +95,8 @@ class Stream:
         if thing is None and not _is_wide(subjects):
             thing = self._things.get(thing_of(subjects), [])
         found = self.messages if thing is None else thing
-        return next((kept for kept in reversed(found) if is_match(subjects, kept.subject)), None)
+        is_match = matcher(subjects)
+        return next((kept for kept in reversed(found) if is_match(kept.subject)), None)
 
     def last_seq(self, subjects: str) -> int:
         """Its sequence; 0 without one."""
@@ -135,6 +150,7 @@ class Consumer:
         self.is_acking = config.get("ack_policy") == "explicit"
         self.ack_wait_s = config.get("ack_wait", 30 * NS) / NS
         self._filter: str = config["filter_subject"]
+        self._is_match = matcher(self._filter)
         self._tell = tell
         first = config.get("opt_start_seq", 1)
         self._new = deque(kept.seq for kept in stream.matching(self._filter, first))
@@ -165,10 +181,12 @@ class Consumer:
             "num_ack_pending": len(unacked),
         }
 
-    def see(self, kept: Kept) -> None:
-        """A message was stored."""
-        if is_match(self._filter, kept.subject):
-            self._new.append(kept.seq)
+    def see(self, kept: Kept) -> bool:
+        """A message was stored; answers whether someone waits for it."""
+        if not self._is_match(kept.subject):
+            return False
+        self._new.append(kept.seq)
+        return bool(self._pulls)
 
     def ask(self, pull: Pull, now: float) -> None:
         """Someone wants messages."""

@@ -212,7 +212,7 @@ async def readers(asker: Asker) -> None:
     await asker.listen("read")
     asker.pull("reader", "read", batch=10, expires=2 * S, idle_heartbeat=S // 2)
     await settle(asker)
-    await asker.publish("stored", asker.subject("c"), {})
+    await asker.connection.publish(asker.subject("c"), b"x")
     await settle(asker)
     asker.said.append("quiet")
     await asyncio.sleep(0.7)
@@ -257,7 +257,16 @@ async def test_the_simulated_server_says_what_the_real_one_says(
         real = Asker(connection, fleet)
         await scene(real)
     simulated = await asyncio.to_thread(simulate, fleet, scene)
-    assert simulated == real.said
+    assert by_source(simulated) == by_source(real.said)
+
+
+def by_source(said: list[Any]) -> dict[str, list[Any]]:
+    """What came by one way is in order; of two ways either may be the faster."""
+    found: dict[str, list[Any]] = {}
+    for each in said:
+        name, *rest = each if isinstance(each, tuple) else ("", each)
+        found.setdefault(name, []).append(rest)
+    return found
 
 
 def simulate(fleet: str, scene: Callable[[Asker], Awaitable[None]]) -> list[Any]:
