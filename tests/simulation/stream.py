@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-
 WRONG_LAST = 10071
 IN_FLIGHT = 10164
 INCOMPLETE = 10176
