@@ -203,7 +203,7 @@ async def raise_budgets(world: World) -> None:
         await world.set_bound("budget", event)
 
 
-async def run(seed: int) -> None:
+async def run(seed: int) -> World:
     chance, world = Chance(seed), World()
     await world.start_agent(workers=3)
     for _ in range(chance.random.choice((50, 150, 400))):
@@ -212,10 +212,11 @@ async def run(seed: int) -> None:
     open_tasks = await settle(world, chance)
     assert not open_tasks, [(t.id, t.status) for t in open_tasks]
     check_limits(world.records())
-    await world.seats[0].read()
+    await world.seats[0].finish()
     admission = world.seats[0].fold.admission
     assert admission._lines.is_empty
     assert (admission._holders, admission._under, admission._offered) == ({}, {}, {})
+    return world
 
 
 @given(seed=st.integers(0, 2**63))

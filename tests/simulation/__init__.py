@@ -1,0 +1,1 @@
+"""What a simulated or a real fleet is judged by."""
