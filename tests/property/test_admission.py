@@ -10,6 +10,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 from support.join_world import USD, World
+from support.judging import check_log
 from support.limit_reading import check_limits
 
 from fleetlog.bus.core import Task
@@ -203,7 +204,7 @@ async def raise_budgets(world: World) -> None:
         await world.set_bound("budget", event)
 
 
-async def run(seed: int) -> World:
+async def run(seed: int) -> None:
     chance, world = Chance(seed), World()
     await world.start_agent(workers=3)
     for _ in range(chance.random.choice((50, 150, 400))):
@@ -216,7 +217,7 @@ async def run(seed: int) -> World:
     admission = world.seats[0].fold.admission
     assert admission._lines.is_empty
     assert (admission._holders, admission._under, admission._offered) == ({}, {}, {})
-    return world
+    check_log(world.log._messages, is_quiet=True)
 
 
 @given(seed=st.integers(0, 2**63))
