@@ -13,12 +13,12 @@ from fleetlog.bus.client import Client
 from fleetlog.bus.coordinator import Coordinator
 from fleetlog.bus.fleet import Fleet, fleet_over
 from fleetlog.schemas.subjects import stream_names
-from tests.simulation.app import agent as app
-from tests.simulation.link import Link, Network, connect
-from tests.simulation.loop import SimLoop, SimProcess
-from tests.simulation.machine import SimMachine, SimObjects
-from tests.simulation.server import Manners, SimServer
-from tests.simulation.stream import Kept
+from simulation.app import agent as app
+from simulation.link import Link, Network, connect
+from simulation.loop import SimLoop, SimProcess
+from simulation.machine import SimMachine, SimObjects
+from simulation.server import Manners, SimServer
+from simulation.stream import Kept
 
 NAME = "main"
 SCHEMAS = app.schemas()

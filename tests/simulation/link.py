@@ -18,8 +18,8 @@ from fleetlog.bus.background import heeding_cancel
 from fleetlog.bus.jetstream.connection import Connection
 from fleetlog.bus.jetstream.wire import Heard, header_block
 from fleetlog.bus.system import Clock
-from tests.simulation.loop import SimLoop, SimProcess
-from tests.simulation.server import Interest, SimServer
+from simulation.loop import SimLoop, SimProcess
+from simulation.server import Interest, SimServer
 
 MAX_PAYLOAD = 1024 * 1024
 FLUSH_TIMEOUT_S = 5.0
@@ -120,7 +120,7 @@ class Link:
         self._up_at, self._down_at = max(self._up_at, until), max(self._down_at, until)
 
     def cut(self) -> None:
-        """The connection breaks, what is on its way is lost; it comes back by itself once the server is there."""
+        """The connection breaks, and what is on its way is lost; it comes back by itself."""
         if not self.is_connected:
             return
         self._leave()

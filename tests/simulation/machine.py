@@ -24,8 +24,8 @@ from fleetlog.bus.errors import Unavailable
 from fleetlog.bus.objects import MemoryObjects
 from fleetlog.bus.system import System
 from fleetlog.schemas.objects import ObjectRef
-from tests.simulation.loop import SimLoop, SimProcess
-from tests.simulation.server import EPOCH, SimServer
+from simulation.loop import SimLoop, SimProcess
+from simulation.server import EPOCH, SimServer
 
 START_S = (0.05, 1.0)
 PIPE_S = (0.00001, 0.001)

@@ -17,8 +17,8 @@ from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.loop import CURRENT, SimLoop
-from tests.simulation.stream import (
+from simulation.loop import CURRENT, SimLoop
+from simulation.stream import (
     IN_FLIGHT,
     INCOMPLETE,
     NO_CONSUMER,
@@ -34,7 +34,7 @@ from tests.simulation.stream import (
 )
 
 if TYPE_CHECKING:
-    from tests.simulation.link import Link
+    from simulation.link import Link
 
 EPOCH = datetime(2026, 3, 1, tzinfo=UTC)
 EPOCH_NS = int(EPOCH.timestamp()) * NS

@@ -18,9 +18,10 @@ from fleetlog.bus.queues import set_paused
 from fleetlog.bus.schedules import change_schedule
 from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.errors import InvalidInput
-from tests.simulation.fleet import Node, World
-from tests.simulation.server import Manners
-from tests.simulation.workload import (
+from simulation.fleet import Node, World
+from simulation.invariants import Judge, Message, Tolerance, Violation
+from simulation.server import Manners
+from simulation.workload import (
     BUDGETS,
     CREDENTIALS,
     LIMIT_KEYS,
@@ -36,6 +37,7 @@ from tests.simulation.workload import (
 SETTLE_S = 900.0
 """After the faults, everything has settled within this time of the simulation."""
 LOOK_S = 1.0
+TOLERANCE = Tolerance()
 ACT_TIMEOUT_S = 60.0
 TERMINAL = ("completed", "failed", "cancelled", "expired")
 
@@ -178,9 +180,14 @@ class Story:
         """Does something later, whatever happens meanwhile."""
         self.world.server.later(delay_s, lambda: do() and None)
 
-    def run(self) -> None:
-        """The whole of it."""
+    def run(self) -> list[Violation]:
+        """The whole of it; answers what was wrong."""
         self.world.run(self._run())
+        judge = Judge(tolerance=TOLERANCE, objects=self.world.objects)
+        for kept in self.world.log:
+            judge.take(Message(*kept))
+        judge.end(is_quiet=True, allowed_open=(), at_ns=self.world.server.now_ns())
+        return judge.violations
 
     async def _run(self) -> None:
         self._refill()

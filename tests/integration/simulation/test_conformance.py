@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from simulation.fleet import World
+from simulation.link import connect
 
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.jetstream.connection import Connection
 from fleetlog.bus.jetstream.connection import connect as connect_really
 from fleetlog.bus.jetstream.streams import ensure_streams
 from fleetlog.bus.system import SystemClock
-from tests.simulation.fleet import World
-from tests.simulation.link import connect
 
 S = 1_000_000_000
 LOG = "FLEETLOG_{fleet}"
