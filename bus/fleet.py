@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
@@ -31,6 +31,8 @@ from fleetlog.bus.system import System
 logger = logging.getLogger("fleetlog.bus")
 
 AGAIN_S = 1.0
+TIME_LOOK_S = 2.0
+"""How often it is looked whether a clock was set."""
 
 
 class Fleet(msgspec.Struct, frozen=True):
@@ -130,7 +132,12 @@ async def fleet_over(
     log = JetStreamLog(connection, name, is_grouping=durability == "always" and replicas == 1)
     await log.appender.start()
     await log.together.start()
-    async with background(log.appender.watch(), _keep_streams(connection, name)):
+    keeping = (
+        log.appender.watch(),
+        _keep_streams(connection, name),
+        _keep_time(log, connection, system),
+    )
+    async with background(*keeping):
         yield Fleet(
             name=name,
             log=log,
@@ -146,6 +153,15 @@ async def fleet_over(
             durability=durability,
             derived=DerivedQueues(log, system),
         )
+
+
+async def _keep_time(log: EventLog, connection: Connection, system: System) -> None:
+    """Asks for the server's time when what is known of it may be wrong: every answer tells it."""
+    while True:
+        await system.clock.sleep(TIME_LOOK_S)
+        if connection.is_connected and connection.is_time_doubtful:
+            with suppress(TransportError, ConfigError):
+                await log.end()
 
 
 async def _keep_streams(connection: Connection, name: str) -> None:

@@ -32,6 +32,9 @@ logger = logging.getLogger("fleetlog.bus")
 VERSION_MIN = (2, 15)
 """Older servers lose acknowledged events in a compaction, or know no atomic batches."""
 REQUEST_TIMEOUT_S = 5.0
+TIME_TRUSTED_S = 60.0
+"""The server's time is asked for at least so often."""
+CLOCKS_APART_MAX_S = 0.5
 PENDING_MAX_BYTES = 64 * 1024 * 1024
 PING_S = 5
 PINGS_UNANSWERED_MAX = 2
@@ -67,6 +70,15 @@ class _Answer(msgspec.Struct, frozen=True):
     ts: Instant | None = None
 
 
+class _Time(msgspec.Struct, frozen=True):
+    """What the clocks said at one moment."""
+
+    server: datetime
+    wall: datetime
+    heard_at: float
+    """By the monotonic clock."""
+
+
 class Connection:
     """A NATS client that reconnects for ever, tells who asks, and knows the server's time.
 
@@ -87,14 +99,30 @@ class Connection:
         self._clock = clock
         self._connected = asyncio.Event()
         self._connected_since = clock.monotonic()
-        self._offset = timedelta()
+        self._time = _Time(clock.now(), clock.now(), clock.monotonic())
         self._last_error: Exception | None = None
         self._is_opening = True
         self._refused = asyncio.Event()
 
     def now(self) -> datetime:
-        """The server's time, as well as this process knows it."""
-        return self._clock.now() + self._offset
+        """The server's time, as well as this process knows it.
+
+        Counted on from the server's last word by the monotonic clock: this machine's wall clock may be set, by
+        an hour perhaps, and then nothing must expire.
+        """
+        passed_s = self._clock.monotonic() - self._time.heard_at
+        return self._time.server + timedelta(seconds=passed_s)
+
+    @property
+    def is_time_doubtful(self) -> bool:
+        """Whether the server had better be asked for its time.
+
+        After a while the clocks have drifted apart; and when this machine slept or its clock was set, wall clock
+        and monotonic one do not agree.
+        """
+        passed_s = self._clock.monotonic() - self._time.heard_at
+        walked_s = (self._clock.now() - self._time.wall).total_seconds()
+        return passed_s > TIME_TRUSTED_S or abs(walked_s - passed_s) > CLOCKS_APART_MAX_S
 
     @property
     def is_connected(self) -> bool:
@@ -184,7 +212,7 @@ class Connection:
         if answer.error is not None:
             raise ApiRefusal(answer.error)
         if answer.ts is not None:
-            self._offset = answer.ts - self._clock.now()
+            self._time = _Time(answer.ts, self._clock.now(), self._clock.monotonic())
         return message.data
 
     async def ask(self, subject: str, payload: object | None, kind: type[T]) -> T:

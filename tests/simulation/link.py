@@ -64,6 +64,7 @@ class Link:
         self._heard: dict[int, Callable[[str, str, bytes, bytes], None]] = {}
         self._wanted: dict[int, tuple[str, str]] = {}
         self._sid = 0
+        self._fuse: tuple[int, Callable[[], None], bool] | None = None
         server.links.append(self)
         process.on_death.append(self.end)
         if not self.is_connected:
@@ -76,8 +77,31 @@ class Link:
 
     def send(self, subject: str, reply: str, header: bytes, data: bytes) -> None:
         """To the server; lost without a connection."""
+        if self._fuse is not None and not self._burn(subject, reply, header, data):
+            return
         if self.is_connected and not self._is_lost():
             self._up(lambda: self.server.take(subject, reply, header, data))
+
+    def die_at(self, count: int, die: Callable[[], None], *, is_sent: bool) -> None:
+        """Calls `die` at its message `count` from now on, which still leaves or does not."""
+        self._fuse = (count, die, is_sent)
+
+    def live_on(self) -> None:
+        """It does not die after all."""
+        self._fuse = None
+
+    def _burn(self, subject: str, reply: str, header: bytes, data: bytes) -> bool:
+        """Whether it lives on."""
+        assert self._fuse is not None
+        count, die, is_sent = self._fuse
+        self._fuse = (count - 1, die, is_sent)
+        if count > 1:
+            return True
+        self._fuse = None
+        if is_sent:
+            self.send(subject, reply, header, data)
+        die()
+        return False
 
     def listen(
         self, subject: str, queue: str, heard: Callable[[str, str, bytes, bytes], None]

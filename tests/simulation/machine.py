@@ -29,6 +29,7 @@ from simulation.server import EPOCH, SimServer
 
 START_S = (0.05, 1.0)
 PIPE_S = (0.00001, 0.001)
+FREE_BYTES = 10**12
 
 
 class SimClock:
@@ -120,7 +121,7 @@ class SimGauges:
     """A machine with room for everything, until it is told otherwise."""
 
     def __init__(self) -> None:
-        self.free_bytes = 10**12
+        self.free_bytes = FREE_BYTES
 
     def disk(self) -> Disk | None:
         """See `Gauges`."""

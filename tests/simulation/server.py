@@ -367,11 +367,13 @@ class SimServer:
             seen = stream.end - lag
             wanted = stream.matching(which["next_by_subj"], which["seq"])
             found = [kept for kept in wanted if kept.seq <= seen][: which["batch"]]
+        last = 0
         for kept in found:
             header = (
                 f"NATS/1.0\r\nNats-Sequence: {kept.seq}\r\nNats-Time-Stamp: {_text(kept.at_ns)}\r\n"
-                f"Nats-Subject: {kept.subject}\r\n\r\n"
+                f"Nats-Subject: {kept.subject}\r\nNats-Last-Sequence: {last}\r\n\r\n"
             )
+            last = kept.seq
             self._tell(reply, reply, "", header.encode(), kept.data)
         status = b"NATS/1.0 204 EOB\r\n\r\n" if found else b"NATS/1.0 404 Message Not Found\r\n\r\n"
         self._tell(reply, reply, "", status, b"")

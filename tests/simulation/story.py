@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import signal
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from typing import NamedTuple
 
 from fleetlog.bus.answering import answer_task
 from fleetlog.bus.bounds import set_budget, set_limit
@@ -20,6 +22,7 @@ from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.errors import InvalidInput
 from simulation.fleet import Node, World
 from simulation.invariants import Judge, Message, Tolerance, Violation
+from simulation.machine import FREE_BYTES
 from simulation.server import Manners
 from simulation.workload import (
     BUDGETS,
@@ -28,17 +31,20 @@ from simulation.workload import (
     QUEUES,
     SCHEDULES,
     Act,
+    Deed,
     Workload,
     budget,
     credential_resumption,
     limit,
 )
 
-SETTLE_S = 900.0
+SETTLE_S = 300.0
 """After the faults, everything has settled within this time of the simulation."""
 LOOK_S = 1.0
 TOLERANCE = Tolerance()
 ACT_TIMEOUT_S = 60.0
+USUAL_S = (0.0001, 0.002)
+NOBODY = "nothing happens"
 TERMINAL = ("completed", "failed", "cancelled", "expired")
 
 
@@ -51,7 +57,8 @@ class Trouble:
 
     def __init__(self, story: Story) -> None:
         self._story = story
-        self._kinds: dict[str, tuple[int, Callable[[], None]]] = {
+        self.chance = random.Random(0)
+        self._kinds: dict[str, tuple[int, Callable[[], str]]] = {
             "kill agent": (3, lambda: self._kill("agent")),
             "kill coordinator": (3, lambda: self._kill("coordinator")),
             "kill client": (2, lambda: self._kill("client")),
@@ -68,80 +75,115 @@ class Trouble:
             "strain": (1, self._strain),
         }
 
-    def strike(self) -> str:
-        """Does something bad; says what."""
+    def strike(self, chance: random.Random) -> tuple[str, str]:
+        """Does something bad; says what kind of thing, and what befell whom."""
+        self.chance = chance
         kinds = list(self._kinds)
         weights = [weight for weight, _ in self._kinds.values()]
-        kind = self._story.chance.choices(kinds, weights)[0]
-        self._kinds[kind][1]()
-        return kind
+        kind = chance.choices(kinds, weights)[0]
+        return kind, self._kinds[kind][1]()
 
     def _one(self, kind: str) -> Node | None:
         living = self._story.living(kind)
-        return self._story.chance.choice(living) if living else None
+        return self.chance.choice(living) if living else None
 
-    def _kill(self, kind: str) -> None:
-        if (node := self._one(kind)) is not None:
+    def _any(self) -> Node | None:
+        living = [node for node in self._story.world.nodes if node.is_alive]
+        return self.chance.choice(living) if living else None
+
+    def _kill(self, kind: str) -> str:
+        if (node := self._one(kind)) is None:
+            return NOBODY
+        if self.chance.random() < 0.5:
             node.kill()
+            return f"{node.name} is killed"
+        # In the midst of what it does: before or after one of its next messages.
+        count, is_sent = self.chance.randrange(1, 12), self.chance.random() < 0.5
+        node.link.die_at(count, node.kill, is_sent=is_sent)
+        return f"{node.name} is killed {'after' if is_sent else 'before'} it sends message {count}"
 
-    def _kill_worker(self) -> None:
+    def _kill_worker(self) -> str:
         node = self._one("agent")
-        if node is not None and node.machine.workers:
-            self._story.chance.choice(list(node.machine.workers.values())).signal(9)
+        if node is None or not node.machine.workers:
+            return NOBODY
+        worker = self.chance.choice(list(node.machine.workers.values()))
+        worker.signal(signal.SIGKILL)
+        return f"a worker of {node.name} is killed"
 
-    def _pause(self, kind: str) -> None:
+    def _pause(self, kind: str) -> str:
         node = self._one(kind)
         if node is None or node.process.is_paused:
-            return
+            return NOBODY
         node.process.pause()
-        for_s = self._story.chance.choice((0.5, 3.0, 8.0, 40.0))
+        for_s = self.chance.choice((0.5, 3.0, 8.0, 40.0))
         self._story.later(for_s, lambda: node.process.resume(self._story.world.loop))
+        return f"{node.name} stands still for {for_s:g} s"
 
-    def _cut(self) -> None:
-        living = [node for node in self._story.world.nodes if node.is_alive]
-        if living:
-            self._story.chance.choice(living).link.cut()
+    def _cut(self) -> str:
+        if (node := self._any()) is None:
+            return NOBODY
+        node.link.cut()
+        return f"the connection of {node.name} breaks"
 
-    def _stall(self) -> None:
-        living = [node for node in self._story.world.nodes if node.is_alive]
-        if living:
-            self._story.chance.choice(living).link.stall(
-                self._story.chance.choice((1.0, 6.0, 35.0))
-            )
+    def _stall(self) -> str:
+        if (node := self._any()) is None:
+            return NOBODY
+        for_s = self.chance.choice((1.0, 6.0, 35.0))
+        node.link.stall(for_s)
+        return f"nothing gets through to or from {node.name} for {for_s:g} s"
 
-    def _stop_server(self) -> None:
+    def _stop_server(self) -> str:
         server = self._story.world.server
-        if server.is_up:
-            server.stop()
-            self._story.later(self._story.chance.choice((0.2, 3.0, 45.0)), server.start)
+        if not server.is_up:
+            return NOBODY
+        server.stop()
+        for_s = self.chance.choice((0.2, 3.0, 45.0))
+        self._story.later(for_s, server.start)
+        return f"the server is gone for {for_s:g} s"
 
-    def _lose(self) -> None:
+    def _lose(self) -> str:
         network = self._story.world.network
-        network.loss = self._story.chance.choice((0.01, 0.1))
-        self._story.later(
-            self._story.chance.choice((0.5, 5.0)), lambda: setattr(network, "loss", 0.0)
-        )
+        network.loss, for_s = self.chance.choice((0.01, 0.1)), self.chance.choice((0.5, 5.0))
+        self._story.later(for_s, lambda: setattr(network, "loss", 0.0))
+        return f"of all messages {network.loss:.0%} are lost for {for_s:g} s"
 
-    def _slow(self) -> None:
+    def _slow(self) -> str:
         network = self._story.world.network
-        usual, network.delay_s = (0.0001, 0.002), (0.001, self._story.chance.choice((0.1, 1.0)))
-        self._story.later(5.0, lambda: setattr(network, "delay_s", usual))
+        network.delay_s = (0.001, self.chance.choice((0.1, 1.0)))
+        self._story.later(5.0, lambda: setattr(network, "delay_s", USUAL_S))
+        return f"messages take up to {network.delay_s[1]:g} s for 5 s"
 
-    def _clock(self) -> None:
-        living = [node for node in self._story.world.nodes if node.is_alive]
-        if living:
-            ms = self._story.chance.choice((-3_600_000, -500, 500, 3_600_000))
-            self._story.chance.choice(living).machine.clock.skew = timedelta(milliseconds=ms)
+    def _clock(self) -> str:
+        if (node := self._any()) is None:
+            return NOBODY
+        ms = self.chance.choice((-3_600_000, -500, 500, 3_600_000))
+        node.machine.clock.skew = timedelta(milliseconds=ms)
+        return f"the clock of {node.name} is {ms} ms ahead"
 
-    def _stop_agent(self) -> None:
-        if (node := self._one("agent")) is not None:
-            node.stopping.set()
+    def _stop_agent(self) -> str:
+        if (node := self._one("agent")) is None:
+            return NOBODY
+        node.stopping.set()
+        return f"{node.name} is told to stop"
 
-    def _strain(self) -> None:
-        if (node := self._one("agent")) is not None:
-            gauges, free = node.machine.gauges, node.machine.gauges.free_bytes
-            gauges.free_bytes = 0
-            self._story.later(10.0, lambda: setattr(gauges, "free_bytes", free))
+    def _strain(self) -> str:
+        if (node := self._one("agent")) is None:
+            return NOBODY
+        gauges = node.machine.gauges
+        gauges.free_bytes = 0
+        self._story.later(10.0, lambda: setattr(gauges, "free_bytes", FREE_BYTES))
+        return f"the disk of {node.name} is full for 10 s"
+
+
+class Step(NamedTuple):
+    """One thing that is done or goes wrong."""
+
+    number: int
+    """Its place in the whole story, whatever else of it is told."""
+    is_trouble: bool
+    """It goes wrong."""
+    pause_s: float
+    """How long after the one before."""
 
 
 class Story:
@@ -150,27 +192,35 @@ class Story:
     Args:
         seed: everything follows from it.
         steps: how many things are done or go wrong.
+        only: the numbers of those that are; None: all.
     """
 
-    def __init__(self, seed: int, steps: int) -> None:
+    def __init__(self, seed: int, steps: int, only: frozenset[int] | None = None) -> None:
         self.seed = seed
-        self.chance = random.Random(seed)
-        replicated = self.chance.random() < 0.4
-        manners = Manners(
-            is_replicated=replicated, lag_max=self.chance.choice((0, 3)) if replicated else 0
+        chance = random.Random(seed)
+        is_replicated = chance.random() < 0.4
+        lag_max = chance.choice((0, 3)) if is_replicated else 0
+        durability = chance.choice(("relaxed", "always"))
+        manners = Manners(is_replicated=is_replicated, lag_max=lag_max)
+        self.world = World(chance.getrandbits(64), durability=durability, manners=manners)
+        trouble_part = chance.choice((0.0, 0.1, 0.3))
+        pause_s = chance.choice((0.01, 0.1, 0.5))
+        drawn = (
+            Step(number, chance.random() < trouble_part, chance.expovariate(1 / pause_s))
+            for number in range(steps)
         )
-        durability = self.chance.choice(("relaxed", "always"))
-        self.world = World(self.chance.getrandbits(64), durability=durability, manners=manners)
-        self.steps = steps
-        self.workload = Workload(self.chance)
+        self.steps = [step for step in drawn if only is None or step.number in only]
+        self.chance = random.Random(f"{seed} refill")
+        self.workload = Workload()
         self.trouble = Trouble(self)
         self.counts: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.told: list[tuple[float, str]] = []
         """What was done and what went wrong, and when."""
-        self._fleets: dict[Node, Fleet] = {}
-        self._is_quiet = False
         self.unsettled: list[str] = []
+        """What had not ended long after the end."""
+        self._fleets: dict[Node, Fleet] = {}
+        self._is_bound = True
 
     def living(self, kind: str) -> list[Node]:
         """The nodes of a kind that live."""
@@ -191,22 +241,19 @@ class Story:
 
     async def _run(self) -> None:
         self._refill()
-        trouble_part = self.chance.choice((0.0, 0.1, 0.3))
-        pause_s = self.chance.choice((0.01, 0.1, 0.5))
-        for _ in range(self.steps):
+        for step in self.steps:
             self._refill()
-            if self.chance.random() < trouble_part:
-                self._note(self.trouble.strike())
+            chance = random.Random(f"{self.seed} {step.number}")
+            if step.is_trouble:
+                self._note(*self.trouble.strike(chance))
             else:
-                name, act = self.workload.draw()
-                self._note(name)
-                self._do(name, act)
-            await asyncio.sleep(self.chance.expovariate(1 / pause_s))
+                self._do(self.workload.draw(chance), chance)
+            await asyncio.sleep(step.pause_s)
         await self._calm()
 
-    def _note(self, what: str) -> None:
-        self.counts[what] += 1
-        self.told.append((self.world.loop.at, what))
+    def _note(self, kind: str, text: str) -> None:
+        self.counts[kind] += 1
+        self.told.append((self.world.loop.at, text))
 
     def _refill(self) -> None:
         """Whoever runs a fleet starts what has died."""
@@ -233,11 +280,12 @@ class Story:
 
         node.start(run)
 
-    def _do(self, name: str, act: Act) -> None:
+    def _do(self, deed: Deed, chance: random.Random) -> None:
         ready = [node for node in self.living("client") if node in self._fleets]
         if ready:
-            node = self.chance.choice(ready)
-            self.world.loop.spawn(node.process, self._try(name, self._fleets[node], act))
+            node = chance.choice(ready)
+            self._note(deed.kind, f"{node.name}: {deed.kind} {deed.text}")
+            self.world.loop.spawn(node.process, self._try(deed.kind, self._fleets[node], deed.do))
 
     async def _try(self, name: str, fleet: Fleet, act: Act) -> bool:
         try:
@@ -251,10 +299,10 @@ class Story:
     async def _calm(self) -> None:
         """No more faults; what waits for people gets what it needs; then everything has to end."""
         world = self.world
-        self._note("quiet")
+        self._note("quiet", "nothing goes wrong any more")
+        for node in world.nodes:
+            node.link.live_on()
         await asyncio.sleep(50.0)
-        world.network.loss = 0.0
-        self._is_quiet = True
         for node in world.nodes:
             node.machine.clock.skew = timedelta()
         self._refill()
@@ -279,17 +327,19 @@ class Story:
             return
         node = ready[0]
         fleet = self._fleets[node]
-        acts: list[Act] = [_widen(key) for key in LIMIT_KEYS] if self._is_quiet else []
+        acts: list[Act] = [_widen(key) for key in LIMIT_KEYS] if self._is_bound else []
         acts += [_enrich(key) for key in (*BUDGETS, *self._exhausted())]
-        if self._is_quiet:
+        if self._is_bound:
             acts += [_end_schedule(name) for name in SCHEDULES]
             acts += [_open_queue(queue) for queue in set(QUEUES)]
             acts += [_resume(name) for name in CREDENTIALS]
         acts += [_answer(task_id) for task_id in self._asking()]
         done = True
         for act in acts:
-            done &= await self.world.loop.spawn(node.process, self._try("help", fleet, act))
-        self._is_quiet = self._is_quiet and not done
+            task = self.world.loop.spawn(node.process, self._try("help", fleet, act))
+            ended, _ = await asyncio.wait((task,), timeout=ACT_TIMEOUT_S)
+            done &= bool(ended) and task.result()
+        self._is_bound = self._is_bound and not done
 
     def _exhausted(self) -> list[str]:
         return sorted(

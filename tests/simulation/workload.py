@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,20 +34,27 @@ CREDENTIALS = ("claude",)
 Act = Callable[[Fleet], Awaitable[Any]]
 
 
+class Deed(NamedTuple):
+    """Something that a user does."""
+
+    kind: str
+    """What sort of thing."""
+    text: str
+    """What, for people."""
+    do: Act
+    """Does it."""
+
+
 class Workload:
-    """Draws what is done next.
+    """Draws what is done next."""
 
-    Args:
-        chance: the die.
-        known: ids of tasks so far, for those who cancel and wait.
-        barriers: ids of barriers so far.
-    """
-
-    def __init__(self, chance: random.Random) -> None:
-        self.chance = chance
+    def __init__(self) -> None:
+        self.chance = random.Random(0)
         self.known: list[str] = []
+        """Ids of tasks so far, for those who cancel and wait."""
         self.barriers: list[str] = []
-        self._kinds: dict[str, tuple[int, Callable[[], Act]]] = {
+        """Ids of barriers so far."""
+        self._kinds: dict[str, tuple[int, Callable[[], tuple[str, Act]]]] = {
             "submit": (30, self._submit),
             "submit many": (6, self._submit_many),
             "submit by key": (8, self._submit_by_key),
@@ -67,12 +74,13 @@ class Workload:
             "credential": (2, self._credential),
         }
 
-    def draw(self) -> tuple[str, Act]:
-        """What is done next, and how to do it."""
+    def draw(self, chance: random.Random) -> Deed:
+        """What is done next."""
+        self.chance = chance
         names = list(self._kinds)
         weights = [weight for weight, _ in self._kinds.values()]
-        name = self.chance.choices(names, weights)[0]
-        return name, self._kinds[name][1]()
+        name = chance.choices(names, weights)[0]
+        return Deed(name, *self._kinds[name][1]())
 
     def spec(self) -> TaskSpec:
         """Any task."""
@@ -108,24 +116,24 @@ class Workload:
     def _note(self, task_id: str) -> None:
         self.known.append(task_id)
 
-    def _submit(self) -> Act:
+    def _submit(self) -> tuple[str, Act]:
         spec = self.spec()
 
         async def do(fleet: Fleet) -> None:
             self._note((await Client(fleet).submit(spec)).task_id)
 
-        return do
+        return text_of(spec), do
 
-    def _submit_many(self) -> Act:
+    def _submit_many(self) -> tuple[str, Act]:
         specs = [self.spec() for _ in range(self.chance.choice((2, 20, 60)))]
 
         async def do(fleet: Fleet) -> None:
             for submitted in await Client(fleet).submit_many(specs):
                 self._note(submitted.task_id)
 
-        return do
+        return f"{len(specs)} tasks", do
 
-    def _submit_by_key(self) -> Act:
+    def _submit_by_key(self) -> tuple[str, Act]:
         key = self.chance.choice(KEYS)
         spec = call("work", ms=self.chance.choice((1, 2)))
         policy = self.chance.choice(("return", "return", "replace", "refuse"))
@@ -134,9 +142,9 @@ class Workload:
             submitted = await Client(fleet).submit(spec, key=key, on_duplicate=policy)
             self._note(submitted.task_id)
 
-        return do
+        return f"{key}, {policy} if it is there", do
 
-    def _fan_out(self) -> Act:
+    def _fan_out(self) -> tuple[str, Act]:
         chance = self.chance
         members: list[TaskSpec | str] = [self.spec() for _ in range(chance.choice((0, 1, 3, 8)))]
         members += chance.sample(self.known, min(len(self.known), chance.choice((0, 0, 2))))
@@ -156,9 +164,9 @@ class Workload:
             handle = await Client(fleet).fan_out(wanted)
             self.barriers.append(handle.barrier_id)
 
-        return do
+        return f"{len(wanted.members)} members, {policy}, {wanted.stragglers}", do
 
-    def _split(self) -> Act:
+    def _split(self) -> tuple[str, Act]:
         chance = self.chance
         spec = call(
             "split",
@@ -171,27 +179,27 @@ class Workload:
             spec = msgspec.structs.replace(spec, budget=Budget(wall_ms=chance.choice((1, 500))))
         return self._submitting(spec)
 
-    def _gather(self) -> Act:
+    def _gather(self) -> tuple[str, Act]:
         return self._submitting(call("gather", ms=self.chance.choice((1, 100)), count=3))
 
-    def _submitting(self, spec: TaskSpec) -> Act:
+    def _submitting(self, spec: TaskSpec) -> tuple[str, Act]:
         async def do(fleet: Fleet) -> None:
             self._note((await Client(fleet).submit(spec)).task_id)
 
-        return do
+        return text_of(spec), do
 
     def _any_task(self) -> str:
         return self.chance.choice(self.known) if self.known else "nobody"
 
-    def _cancel(self) -> Act:
+    def _cancel(self) -> tuple[str, Act]:
         task_id = self._any_task()
-        return lambda fleet: cancel_task(fleet, task_id, reason="changed my mind")
+        return task_id, lambda fleet: cancel_task(fleet, task_id, reason="changed my mind")
 
-    def _abandon(self) -> Act:
+    def _abandon(self) -> tuple[str, Act]:
         barrier_id = self.chance.choice(self.barriers) if self.barriers else "nothing"
-        return lambda fleet: abandon(fleet, barrier_id)
+        return barrier_id, lambda fleet: abandon(fleet, barrier_id)
 
-    def _limit(self) -> Act:
+    def _limit(self) -> tuple[str, Act]:
         chance = self.chance
         key, concurrency = chance.choice(LIMIT_KEYS), chance.choice((None, 1, 2, 3))
         rate = chance.choice((None, None, 5))
@@ -199,9 +207,9 @@ class Workload:
         async def do(fleet: Fleet) -> None:
             await set_limit(fleet, limit(fleet, key, concurrency, rate))
 
-        return do
+        return f"{key} to {concurrency} at once, {rate} a second", do
 
-    def _budget(self) -> Act:
+    def _budget(self) -> tuple[str, Act]:
         key = self.chance.choice(BUDGETS)
         wall_ms = self.chance.choice((100, 2_000, 100_000))
         action = self.chance.choice(("warn", "hold", "stop"))
@@ -211,45 +219,63 @@ class Workload:
             amounts = Budget(wall_ms=wall_ms, action=action)
             await set_budget(fleet, budget(fleet, key, amounts, is_reset=is_reset))
 
-        return do
+        return f"{key} to {wall_ms} ms, {action}", do
 
-    def _schedule(self) -> Act:
+    def _schedule(self) -> tuple[str, Act]:
         name, every_ms = self.chance.choice(SCHEDULES), self.chance.choice((1_000, 2_500))
         overlap = self.chance.choice(("allow", "skip"))
         spec = call("work", ms=self.chance.choice((1, 3_000)))
         wanted = Wanted(spec=spec, every_ms=every_ms, overlap=overlap)
-        return lambda fleet: set_schedule(fleet, name, wanted, is_replacing=True)
+        text = f"{name} every {every_ms} ms, overlaps: {overlap}"
+        return text, lambda fleet: set_schedule(fleet, name, wanted, is_replacing=True)
 
-    def _change_schedule(self) -> Act:
+    def _change_schedule(self) -> tuple[str, Act]:
         name = self.chance.choice(SCHEDULES)
         verb = self.chance.choice(("removed", "paused", "resumed"))
-        return lambda fleet: change_schedule(fleet, name, verb)
+        return f"{name} {verb}", lambda fleet: change_schedule(fleet, name, verb)
 
-    def _revive(self) -> Act:
+    def _revive(self) -> tuple[str, Act]:
         task_id = self._any_task()
 
         async def do(fleet: Fleet) -> None:
             self._note((await revive(fleet, task_id)).task_id)
 
-        return do
+        return task_id, do
 
-    def _answer(self) -> Act:
+    def _answer(self) -> tuple[str, Act]:
         task_id = self._any_task()
-        return lambda fleet: answer_task(fleet, task_id, "this")
+        return task_id, lambda fleet: answer_task(fleet, task_id, "this")
 
-    def _pause_queue(self) -> Act:
+    def _pause_queue(self) -> tuple[str, Act]:
         queue = self.chance.choice(QUEUES)
-        return lambda fleet: set_paused(fleet, queue, is_paused=True, actor=None, reason=None)
+        return queue, lambda fleet: set_paused(
+            fleet, queue, is_paused=True, actor=None, reason=None
+        )
 
-    def _resume_queue(self) -> Act:
+    def _resume_queue(self) -> tuple[str, Act]:
         queue = self.chance.choice(QUEUES)
-        return lambda fleet: set_paused(fleet, queue, is_paused=False, actor=None, reason=None)
+        return queue, lambda fleet: set_paused(
+            fleet, queue, is_paused=False, actor=None, reason=None
+        )
 
-    def _credential(self) -> Act:
+    def _credential(self) -> tuple[str, Act]:
         name, is_paused = self.chance.choice(CREDENTIALS), self.chance.random() < 0.4
         if is_paused:
-            return lambda fleet: pause(fleet.log, name, credential_pause(fleet))
-        return lambda fleet: resume(fleet.log, name, credential_resumption(fleet))
+            return f"{name} is paused", lambda fleet: pause(
+                fleet.log, name, credential_pause(fleet)
+            )
+        return f"{name} is resumed", lambda fleet: resume(
+            fleet.log, name, credential_resumption(fleet)
+        )
+
+
+def text_of(spec: TaskSpec) -> str:
+    """A task in few words."""
+    said = msgspec.json.decode(msgspec.json.encode(spec))
+    said.pop("timeout_ms", None)
+    return " ".join(
+        f"{name}={value}" for name, value in said.items() if value not in ({}, [], None)
+    )
 
 
 def credential_pause(fleet: Fleet) -> CredentialPaused:

@@ -47,6 +47,11 @@ class Asker:
             if status:
                 self.said.append((name, "status", status))
                 return
+            lines = dict(line.split(": ") for line in header.decode().split("\r\n")[1:] if line)
+            if "Nats-Sequence" in lines:
+                wanted = ("Nats-Sequence", "Nats-Last-Sequence", "Nats-Subject")
+                self.said.append((name, *(lines[each] for each in wanted), data))
+                return
             place = reply.decode().split(".")
             self.acks.append(reply.decode())
             task = subject.decode().split(".")[3]
