@@ -117,8 +117,8 @@ class Connection:
     def is_time_doubtful(self) -> bool:
         """Whether the server had better be asked for its time.
 
-        After a while the clocks have drifted apart; and when this machine slept or its clock was set, wall clock
-        and monotonic one do not agree.
+        After a while the clocks have drifted apart; and when this machine slept or its clock was set, its wall
+        clock and its monotonic one do not agree.
         """
         passed_s = self._clock.monotonic() - self._time.heard_at
         walked_s = (self._clock.now() - self._time.wall).total_seconds()

@@ -43,6 +43,8 @@ class SimClock:
         self._loop = loop
         self.skew = timedelta()
         """How far the wall clock is ahead."""
+        self.slept_s = 0.0
+        """How long the machine slept: the monotonic clock stood still."""
 
     def now(self) -> datetime:
         """See `Clock`."""
@@ -50,7 +52,7 @@ class SimClock:
 
     def monotonic(self) -> float:
         """See `Clock`."""
-        return self._loop.at
+        return self._loop.at - self.slept_s
 
     async def sleep(self, delay_s: float) -> None:
         """See `Clock`."""

@@ -217,6 +217,8 @@ class Story:
         self.refused: Counter[str] = Counter()
         self.told: list[tuple[float, str]] = []
         """What was done and what went wrong, and when."""
+        self.troubles: list[tuple[float, str]] = []
+        """What kind of thing went wrong, and when."""
         self.unsettled: list[str] = []
         """What had not ended long after the end."""
         self._fleets: dict[Node, Fleet] = {}
@@ -245,7 +247,9 @@ class Story:
             self._refill()
             chance = random.Random(f"{self.seed} {step.number}")
             if step.is_trouble:
-                self._note(*self.trouble.strike(chance))
+                kind, text = self.trouble.strike(chance)
+                self._note(kind, text)
+                self.troubles.append((self.world.loop.at, kind))
             else:
                 self._do(self.workload.draw(chance), chance)
             await asyncio.sleep(step.pause_s)
