@@ -52,6 +52,7 @@ def test_a_wall_clock_that_is_set_moves_nothing(ahead: timedelta) -> None:
         fleeting = await client.submit(call("work"), expires=600)
         await asyncio.sleep(5)
         coordinator.machine.clock.skew = ahead
+        await client.submit(call("work"))  # so that it looks for what is due
         await asyncio.sleep(580)
         assert verbs(world, delayed.task_id) == ["held"]
         assert verbs(world, fleeting.task_id) == ["queued"]
