@@ -14,9 +14,9 @@ NEAR_NS = NS
 
 FLOOR_RUNS = 100
 """The floor below is for so many runs, or more."""
-STEPS_FLOOR = 90
+STEPS_FLOOR = 75
 """Different pairs of events, the second after the first on one thing."""
-TROUBLES_FLOOR = 90
+TROUBLES_FLOOR = 110
 """Different pairs of a trouble and an event of a task soon after it."""
 
 

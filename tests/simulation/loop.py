@@ -11,6 +11,7 @@ import asyncio
 import gc
 import heapq
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
@@ -178,8 +179,13 @@ class SimLoop(asyncio.SelectorEventLoop):
         """The world ends in the midst of everything: nothing is heard of what that leads to."""
         self._ready.clear()
         self._scheduled.clear()
+        with warnings.catch_warnings():
+            self._end_all()
+
+    def _end_all(self) -> None:
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
+            warnings.simplefilter("ignore", RuntimeWarning)  # what never began was never awaited
             for task in asyncio.all_tasks(self):
                 task._log_destroy_pending = False
                 _end(task.get_coro())

@@ -42,7 +42,9 @@ def test_no_seed_goes_wrong() -> None:
     assert "0 went wrong" in done.stdout
 
 
-@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.name in QUICK], ids=lambda bug: bug.name)
+@pytest.mark.parametrize(
+    "bug", [bug for bug in BUGS if bug.name in QUICK], ids=lambda bug: bug.name
+)
 def test_a_planted_bug_is_found(bug: Bug) -> None:
     found = find(bug, STEPS)
     assert found is not None
