@@ -41,6 +41,7 @@ from simulation.workload import (
 SETTLE_S = 300.0
 """After the faults, everything has settled within this time of the simulation."""
 LOOK_S = 1.0
+CALM_S = 5.0
 TOLERANCE = Tolerance()
 ACT_TIMEOUT_S = 60.0
 USUAL_S = (0.0001, 0.002)
@@ -130,6 +131,7 @@ class Trouble:
             return NOBODY
         for_s = self.chance.choice((1.0, 6.0, 35.0))
         node.link.stall(for_s)
+        self._story.recovers_at(for_s)
         return f"nothing gets through to or from {node.name} for {for_s:g} s"
 
     def _stop_server(self) -> str:
@@ -223,6 +225,7 @@ class Story:
         """What had not ended long after the end."""
         self._fleets: dict[Node, Fleet] = {}
         self._is_bound = True
+        self._recovered_at = 0.0
 
     def living(self, kind: str) -> list[Node]:
         """The nodes of a kind that live."""
@@ -230,7 +233,12 @@ class Story:
 
     def later(self, delay_s: float, do: Callable[[], object]) -> None:
         """Does something later, whatever happens meanwhile."""
+        self.recovers_at(delay_s)
         self.world.server.later(delay_s, lambda: do() and None)
+
+    def recovers_at(self, delay_s: float) -> None:
+        """Something is wrong for so long."""
+        self._recovered_at = max(self._recovered_at, self.world.loop.at + delay_s)
 
     def run(self) -> list[Violation]:
         """The whole of it; answers what was wrong."""
@@ -306,12 +314,12 @@ class Story:
         self._note("quiet", "nothing goes wrong any more")
         for node in world.nodes:
             node.link.live_on()
-        await asyncio.sleep(50.0)
+        await asyncio.sleep(max(0.0, self._recovered_at - world.loop.at) + CALM_S)
         for node in world.nodes:
             node.machine.clock.skew = timedelta()
         self._refill()
         world.agent(queues=("default", "other"), labels={"gpu": "yes"}, workers=2, concurrency=4)
-        await asyncio.sleep(10.0)
+        await asyncio.sleep(CALM_S)
         until = world.loop.at + SETTLE_S
         while world.loop.at < until:
             self._refill()
@@ -319,7 +327,7 @@ class Story:
             await asyncio.sleep(LOOK_S)
             self.unsettled = self._open()
             if not self.unsettled:
-                await asyncio.sleep(5.0)
+                await asyncio.sleep(CALM_S)
                 self.unsettled = self._open()
                 if not self.unsettled:
                     return
