@@ -32,4 +32,4 @@ def check_log(
     for stored in log:
         judge.take(Message(stored.seq, stored.stored_at_ns, stored.subject, stored.data))
     judge.end(**end)
-    assert judge.violations == []
+    assert judge.violations == [], judge.violations

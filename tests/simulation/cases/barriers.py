@@ -265,6 +265,11 @@ def abandoned_for_no_reason(log: Log) -> None:
     log.abandoned("b", "weather")
 
 
+def abandoned_with_too_many(log: Log) -> None:
+    log.opened("b", plan_of("b", 2))
+    log.add("barrier.b", "abandoned", why="cancelled", error="no", settled=1)
+
+
 def abandoned_with_its_parent(log: Log) -> None:
     log.queued("p")
     log.opened("b", plan_of("b", 1), "p")
@@ -324,7 +329,12 @@ CASES = [
     Case(
         "barrier.abandoned",
         (given_up, given_up_late, abandoned_with_its_parent),
-        (abandoned_with_hope, abandoned_with_an_open_parent, abandoned_for_no_reason),
+        (
+            abandoned_with_hope,
+            abandoned_with_an_open_parent,
+            abandoned_for_no_reason,
+            abandoned_with_too_many,
+        ),
     ),
     Case("cancel.tree", (unwanted_and_abandoned,), (unwanted_and_released,)),
 ]

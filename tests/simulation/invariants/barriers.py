@@ -189,6 +189,24 @@ class Barriers:
             self._check_policy_failed(entry, barrier)
         elif why != "cancelled":
             self._report("barrier.abandoned", seq, f"barrier {barrier.id} ends at {seq} for {why}")
+        if barrier.members is not None:
+            self._check_abandoned_counts(entry, barrier, list(barrier.members))
+
+    def _check_abandoned_counts(self, entry: Entry, barrier: Barrier, members: list[str]) -> None:
+        """It may have known less than the log, and never more."""
+        event = entry.event
+        found = [self.outcomes.of_task(each) for each in members]
+        settled = sum(
+            outcome is not None or self.outcomes.is_missing(each, barrier)
+            for each, outcome in zip(members, found, strict=True)
+        )
+        succeeded = sum(each is not None and each.is_success for each in found)
+        if event.get("settled", 0) > settled or event.get("succeeded", 0) > succeeded:
+            text = (
+                f"barrier {barrier.id} is abandoned at {entry.seq} with {event.get('settled')} settled and"
+                f" {event.get('succeeded')} completed, the log has {settled} and {succeeded}"
+            )
+            self._report("barrier.abandoned", entry.seq, text)
 
     def _check_policy_failed(self, entry: Entry, barrier: Barrier) -> None:
         if barrier.members is None or "members are not known" in entry.event.get("error", ""):

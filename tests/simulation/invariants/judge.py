@@ -96,7 +96,7 @@ class Judge:
         is_allowed = allowed_open if callable(allowed_open) else allowed_open.__contains__
         at_us = self._at_us if at_ns is None else at_ns // 1000
         stories = self._tasks.stories
-        Quiet(self._report, self._seq, stories, self._barriers, is_allowed).judge()
+        Quiet(self._report, self._seq, at_us, stories, self._barriers, is_allowed).judge()
         for key, story in self._limits.leaked(stories):
             if not is_allowed(story.id):
                 text = f"task {story.id}, {story.status}, still holds a place under limit {key}"

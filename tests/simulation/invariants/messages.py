@@ -60,6 +60,8 @@ class Tolerance(NamedTuple):
     """How far a writer's idea of the log's time may be off: so much too early something may happen."""
     lag_ms: int = 10_000
     """How long a coordinator may still act on what it had read before, where no guard stops it."""
+    stuck_ms: int = 60_000
+    """An offer that has stood for so long may be made anew, as nobody seems to have it."""
 
 
 class Entry(NamedTuple):

@@ -22,6 +22,7 @@ class Offering:
     def __init__(self, report: Report, tolerance: Tolerance) -> None:
         self._report = report
         self._skew_us = tolerance.skew_ms * 1000
+        self._stuck_us = tolerance.stuck_ms * 1000 - self._skew_us
 
     def take_held(self, entry: Entry, story: Story) -> bool:
         """The task is held: it is new, was replaced, answered, or its offer was taken back."""
@@ -106,6 +107,10 @@ class Offering:
 
     def _check_moved(self, entry: Entry, story: Story, host: str | None) -> None:
         if host == story.affinity_host:
+            is_replaced = _is_replaceable(story, story.spec) and not has_gate(story.spec)
+            if entry.at_us - story.since_us < self._stuck_us and not is_replaced:
+                text = f"task {story.id}, on offer since {story.offer}, is offered again at {entry.seq}"
+                self._report("wait.again", entry.seq, text)
             return
         wait_us = story.spec.get("affinity_ms", _AFFINITY_MS) * 1000 - self._skew_us
         if host is not None or entry.at_us - story.since_us < wait_us:
