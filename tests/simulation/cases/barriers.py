@@ -249,6 +249,17 @@ def released_late_without_one_in_time(log: Log) -> None:
     log.released("b", opened, [0])
 
 
+def released_late_without_what_one_led_to(log: Log) -> None:
+    log.queued("x")
+    inner_plan = plan_of("x", 0, then=False)
+    log.released("x", end(log, "x", fan_out=inner_plan), [])
+    plan = plan_of("b", 0, deadline_ms=1000, then=False)
+    plan |= {"members": [{"task_id": "x"}], "count": 1}
+    opened = log.opened("b", plan)
+    log.wait(1000)
+    log.released("b", opened, [0])
+
+
 def abandoned_with_hope(log: Log) -> None:
     ready(log, plan_of("b", 2, policy="any"), "failed")
     log.abandoned("b", "policy")
@@ -322,6 +333,7 @@ CASES = [
             bad(released_with_other_outcomes, "barrier.policy"),
             *(released_with_other_counts, released_from_elsewhere),
             *(released_late_without_its_own, released_late_without_one_in_time),
+            released_late_without_what_one_led_to,
             bad(released_with_too_few, "barrier.policy"),
         ),
     ),

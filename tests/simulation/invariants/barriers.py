@@ -168,12 +168,8 @@ class Barriers:
             story = self._stories.get(task_id)
             is_own = story is None or story.spec.get("barrier_id") == barrier.id
             in_time_us = barrier.deadline_at_us - self._skew_us
-            has_ended = (
-                story is not None
-                and story.is_ended
-                and story.follower is None
-                and story.end_at_us < in_time_us
-            )
+            outcome = self.outcomes.of_task(task_id)
+            has_ended = outcome is not None and outcome.at_us < in_time_us
             if (is_own and spec is not None) or has_ended:
                 text = f"barrier {barrier.id} is released late at {entry.seq}, and leaves {task_id} out"
                 self._report("barrier.outcomes", entry.seq, text)
