@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from simulation.invariants import Tolerance
 from support.fleets import agent, coordinator, wait_for
-from support.judging import check_log
+from support.judging import check_fleet
 
 from fleetlog.bus.bounds import set_budget, set_limit
 from fleetlog.bus.call import call
@@ -19,7 +18,6 @@ from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fan_out import FanOut
 from fleetlog.schemas.budgets import Budget
-from fleetlog.schemas.envelope import Stored
 from fleetlog.schemas.events import BudgetSet, LimitSet
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
@@ -34,10 +32,6 @@ async def client(server: EmbeddedServer, fleet: str) -> AsyncIterator[Client]:
 
 def changed(spec: TaskSpec, **changes: Any) -> TaskSpec:
     return msgspec.structs.replace(spec, **changes)
-
-
-async def whole_log(client: Client) -> list[Stored]:
-    return [stored async for page in client.fleet.log.read() for stored in page]
 
 
 async def set_bounds(client: Client) -> None:
@@ -80,14 +74,13 @@ async def test_what_a_small_fleet_writes_breaks_no_rule(
         assert Counter(each.state for each in outcomes) == {"completed": len(outcomes)}
         assert ended.state == "cancelled"
         await wait_for(client.fleet, "TaskCancelled", 2)
-    check_log(await whole_log(client), tolerance=Tolerance(skew_ms=50), is_quiet=True)
+    await check_fleet(client.fleet, is_quiet=True)
 
 
 async def test_what_is_left_open_is_told(
     server: EmbeddedServer, client: Client, fleet: str
 ) -> None:
     unserved = await client.submit(call("noop"))
-    log = await whole_log(client)
-    check_log(log, is_quiet=True, allowed_open={unserved.task_id})
+    await check_fleet(client.fleet, is_quiet=True, allowed_open={unserved.task_id})
     with pytest.raises(AssertionError, match="still queued"):
-        check_log(log, is_quiet=True)
+        await check_fleet(client.fleet, is_quiet=True)
