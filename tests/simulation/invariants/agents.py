@@ -46,8 +46,6 @@ class Agents:
     def take_step(self, step: Step) -> None:
         """A claim."""
         entry, story = step.entry, step.story
-        if entry.verb != "claimed":
-            return
         agent = self._started.get(story.agent_id)
         if agent is None:
             return

@@ -111,10 +111,13 @@ class Judge:
             return
         self._limits.take_step(step)
         self._budgets.take_step(step)
-        self._credentials.take_step(step)
         self._barriers.take_step(step)
-        self._schedules.take_step(step)
-        self._agents.take_step(step)
+        if entry.verb == "queued":
+            self._credentials.take_step(step)
+        elif entry.verb == "claimed":
+            self._agents.take_step(step)
+        if step.was == "absent":
+            self._schedules.take_step(step)
 
     def _check_log(self, entry: Entry) -> None:
         event_id = entry.event["id"]

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from simulation.invariants.messages import Entry, Report, Tolerance, instant_us
 from simulation.invariants.names import has_gate, is_let_in, offer_queue, waits_for_tasks
-from simulation.invariants.story import Story
+from simulation.invariants.story import NO_ANSWERS, Story
 
 _AFFINITY_MS: Final = 30_000
 
@@ -84,7 +84,7 @@ class Offering:
 
     def _take_spec(self, entry: Entry, story: Story, spec: dict[str, Any]) -> None:
         event = entry.event
-        answers = event.get("answers", [])
+        answers = event.get("answers", NO_ANSWERS)
         if story.status not in ("absent", "waiting") and answers != story.answers:
             text = f"the answers of task {story.id} change at {entry.seq} though it asked nothing"
             self._report("question.answered", entry.seq, text)
@@ -101,7 +101,7 @@ class Offering:
                 f"task {story.id} is offered at {entry.seq}, {early_us / 1000} ms before its time"
             )
             self._report(rule, entry.seq, text)
-        if story.status == "waiting" and entry.event.get("answers", []) != story.answers:
+        if story.status == "waiting" and entry.event.get("answers", NO_ANSWERS) != story.answers:
             text = f"task {story.id} is offered at {entry.seq} with answers that it did not ask for"
             self._report("question.answered", entry.seq, text)
 
@@ -137,7 +137,7 @@ class Offering:
             self._report("count.offer", entry.seq, text)
 
     def _check_answered(self, entry: Entry, story: Story) -> None:
-        answers, before = entry.event.get("answers", []), story.answers
+        answers, before = entry.event.get("answers", NO_ANSWERS), story.answers
         question = story.question
         is_one_more = len(answers) == len(before) + 1 and answers[:-1] == before
         if question is None or not is_one_more:
