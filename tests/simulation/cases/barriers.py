@@ -223,6 +223,19 @@ def released_with_other_counts(log: Log) -> None:
     log.released("b", opened, ended)
 
 
+def released_with_too_many_settled(log: Log) -> None:
+    opened, ended = ready(log, plan_of("b", 2, policy="any"), "completed")
+    log.released("b", opened, [*ended, 0], settled=2)
+
+
+def released_before_an_inner_barrier(log: Log) -> None:
+    plan = plan_of("b", 1)
+    opened = log.opened("b", plan)
+    make(log, plan)
+    inner = end(log, "b-1", fan_out=plan_of("b-1", 1, then=False))
+    log.released("b", opened, [inner])
+
+
 def released_with_too_few(log: Log) -> None:
     opened, ended = ready(log, plan_of("b", 2), "completed", "completed")
     log.released("b", opened, ended[:1])
@@ -331,7 +344,8 @@ CASES = [
         (all_of_it, through_a_task, without_a_continuation, late, with_a_missing_member),
         (
             bad(released_with_other_outcomes, "barrier.policy"),
-            *(released_with_other_counts, released_from_elsewhere),
+            *(released_with_other_counts, released_from_elsewhere, released_with_too_many_settled),
+            bad(released_before_an_inner_barrier, "barrier.policy"),
             *(released_late_without_its_own, released_late_without_one_in_time),
             released_late_without_what_one_led_to,
             bad(released_with_too_few, "barrier.policy"),
