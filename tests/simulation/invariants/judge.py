@@ -13,6 +13,7 @@ from simulation.invariants.limits import Limits
 from simulation.invariants.messages import Entry, Message, Tolerance, Violation, read
 from simulation.invariants.names import key_token
 from simulation.invariants.plans import Plans
+from simulation.invariants.queues import Queues
 from simulation.invariants.quiet import Quiet
 from simulation.invariants.schedules import Schedules
 from simulation.invariants.tasks import Tasks
@@ -46,6 +47,7 @@ class Judge:
         self._barriers = Barriers(report, tolerance, stories, plans)
         self._schedules = Schedules(report, tolerance)
         self._agents = Agents(report, stories, self._tasks.attempts.claims)
+        self._queues = Queues(report, tolerance)
         self._takers: dict[str, Callable[[Entry], None]] = {
             "task": self._take_task,
             "limit": self._limits.take,
@@ -55,7 +57,7 @@ class Judge:
             "schedule": self._schedules.take,
             "agent": self._agents.take,
             "worker": self._agents.take_worker,
-            "queue": self._agents.take_queue,
+            "queue": self._queues.take,
         }
 
     def take(self, message: Message) -> None:
@@ -116,6 +118,7 @@ class Judge:
             self._credentials.take_step(step)
         elif entry.verb == "claimed":
             self._agents.take_step(step)
+            self._queues.take_step(step)
         if step.was == "absent":
             self._schedules.take_step(step)
 

@@ -103,6 +103,8 @@ RULES: Final[dict[str, str]] = {
     " skipped.",
     "agent.life": "An agent starts once and first, stops at most once, and is lost at most once, not"
     " after it stopped.",
+    "queue.paused": "Nothing is claimed from a queue that has been paused for longer than the tolerated lag,"
+    " nor from those derived from it.",
     "queue.derived": "A queue for requirements has the name that is made of these.",
     "end.settled": "At a quiet end each task has settled, unless it is allowed to be open or waits for"
     " such a one.",
