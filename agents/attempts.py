@@ -342,7 +342,7 @@ class Attempts:
             end = await self._payloads.store_result(end)
         plan = end.fan_out if isinstance(end, Complete) else None
         if isinstance(end, Complete) and plan is not None:
-            plan = plan_under_budgets(plan, task.budget_keys)
+            plan = await self._payloads.store_args(plan_under_budgets(plan, task.budget_keys))
             end = await self._payloads.store_plan(end, plan)
         while True:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulation.cases.case import Case
-from simulation.cases.tasks import GPU_LANE
+from simulation.cases.tasks import GPU_LANE, HOST_LANE
 from simulation.writing import Log
 
 GPU = {"requires": {"gpu": "yes"}}
@@ -106,6 +106,42 @@ def derived_from_others(log: Log) -> None:
     log.add(f"queue.{name}", "derived", queue="default", requires={"gpu": "no"})
 
 
+def claimed_while_it_may(log: Log) -> None:
+    log.queued("t")
+    log.queued("u")
+    log.queued("other", {"queue": "other"})
+    log.add("queue.default", "paused")
+    log.wait(10_000)
+    # Its agent had not heard of it.
+    log.claimed("t")
+    log.wait(10_000)
+    log.claimed("other")
+    log.add("queue.default", "resumed")
+    log.claimed("u")
+
+
+def claimed_from_a_paused_queue(log: Log) -> None:
+    log.queued("t")
+    log.add("queue.default", "paused")
+    log.wait(10_001)
+    log.claimed("t")
+
+
+def claimed_from_a_derived_one(log: Log) -> None:
+    log.queued("t", GPU, lane=GPU_LANE)
+    log.add("queue.default", "paused")
+    log.wait(10_001)
+    log.claimed("t", lane=GPU_LANE)
+
+
+def claimed_from_a_paused_derived_one(log: Log) -> None:
+    log.held("t", {"affinity": "p"})
+    log.queued("t", host="h", lane=HOST_LANE)
+    log.add(f"queue.{HOST_LANE[0]}", "paused")
+    log.wait(10_001)
+    log.claimed("t")
+
+
 CASES = [
     Case(
         "agent.life", (lives,), (starts_twice, drains_unstarted, lost_after_it_stopped, lost_twice)
@@ -119,6 +155,14 @@ CASES = [
         "claim.refused",
         (refused_too_late,),
         (refused_alive, refused_from_another, refused_without_a_claim),
+    ),
+    Case(
+        "queue.paused",
+        (claimed_while_it_may,),
+        (
+            *(claimed_from_a_paused_queue, claimed_from_a_derived_one),
+            claimed_from_a_paused_derived_one,
+        ),
     ),
     Case("queue.derived", (derived,), (derived_from_others,)),
 ]

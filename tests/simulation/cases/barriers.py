@@ -223,6 +223,19 @@ def released_with_other_counts(log: Log) -> None:
     log.released("b", opened, ended)
 
 
+def released_with_too_many_settled(log: Log) -> None:
+    opened, ended = ready(log, plan_of("b", 2, policy="any"), "completed")
+    log.released("b", opened, [*ended, 0], settled=2)
+
+
+def released_before_an_inner_barrier(log: Log) -> None:
+    plan = plan_of("b", 1)
+    opened = log.opened("b", plan)
+    make(log, plan)
+    inner = end(log, "b-1", fan_out=plan_of("b-1", 1, then=False))
+    log.released("b", opened, [inner])
+
+
 def released_with_too_few(log: Log) -> None:
     opened, ended = ready(log, plan_of("b", 2), "completed", "completed")
     log.released("b", opened, ended[:1])
@@ -249,6 +262,17 @@ def released_late_without_one_in_time(log: Log) -> None:
     log.released("b", opened, [0])
 
 
+def released_late_without_what_one_led_to(log: Log) -> None:
+    log.queued("x")
+    inner_plan = plan_of("x", 0, then=False)
+    log.released("x", end(log, "x", fan_out=inner_plan), [])
+    plan = plan_of("b", 0, deadline_ms=1000, then=False)
+    plan |= {"members": [{"task_id": "x"}], "count": 1}
+    opened = log.opened("b", plan)
+    log.wait(1000)
+    log.released("b", opened, [0])
+
+
 def abandoned_with_hope(log: Log) -> None:
     ready(log, plan_of("b", 2, policy="any"), "failed")
     log.abandoned("b", "policy")
@@ -263,6 +287,11 @@ def abandoned_with_an_open_parent(log: Log) -> None:
 def abandoned_for_no_reason(log: Log) -> None:
     log.opened("b", plan_of("b", 1))
     log.abandoned("b", "weather")
+
+
+def abandoned_with_too_many(log: Log) -> None:
+    log.opened("b", plan_of("b", 2))
+    log.add("barrier.b", "abandoned", why="cancelled", error="no", settled=1)
 
 
 def abandoned_with_its_parent(log: Log) -> None:
@@ -315,8 +344,10 @@ CASES = [
         (all_of_it, through_a_task, without_a_continuation, late, with_a_missing_member),
         (
             bad(released_with_other_outcomes, "barrier.policy"),
-            *(released_with_other_counts, released_from_elsewhere),
+            *(released_with_other_counts, released_from_elsewhere, released_with_too_many_settled),
+            bad(released_before_an_inner_barrier, "barrier.policy"),
             *(released_late_without_its_own, released_late_without_one_in_time),
+            released_late_without_what_one_led_to,
             bad(released_with_too_few, "barrier.policy"),
         ),
     ),
@@ -324,7 +355,12 @@ CASES = [
     Case(
         "barrier.abandoned",
         (given_up, given_up_late, abandoned_with_its_parent),
-        (abandoned_with_hope, abandoned_with_an_open_parent, abandoned_for_no_reason),
+        (
+            abandoned_with_hope,
+            abandoned_with_an_open_parent,
+            abandoned_for_no_reason,
+            abandoned_with_too_many,
+        ),
     ),
     Case("cancel.tree", (unwanted_and_abandoned,), (unwanted_and_released,)),
 ]

@@ -132,6 +132,7 @@ def in_one_row(log: Log) -> None:
         log.admitted("a", task)
         log.admitted("b", task)
     # Between attempts a task holds nothing; offered anew it keeps what it holds.
+    log.wait(60_000)
     log.queued("t")
     log.claimed("t")
     log.retried("t")

@@ -78,6 +78,20 @@ def ended_by_a_fence_of_the_past(log: Log) -> None:
     log.ended("cancelled", "t", fence=fence)
 
 
+def retried_by_a_stale_worker(log: Log) -> None:
+    log.queued("t")
+    fence = log.claimed("t")
+    log.claimed("t", over=fence)
+    log.retried("t", fence=fence)
+
+
+def returned_by_a_stale_worker(log: Log) -> None:
+    log.queued("t")
+    fence = log.claimed("t")
+    log.claimed("t", over=fence)
+    log.returned("t", fence=fence)
+
+
 def expired_by_a_fence(log: Log) -> None:
     offer = log.queued("t", {"expires_ms": 1})
     log.wait(1)
@@ -215,7 +229,7 @@ CASES = [
         (claimed_over_the_dead,),
         (
             *(ended_by_a_stale_worker, ended_without_a_fence, ended_by_a_fence_of_the_past),
-            expired_by_a_fence,
+            *(expired_by_a_fence, retried_by_a_stale_worker, returned_by_a_stale_worker),
         ),
     ),
     Case("claim.host", (claimed_at_home,), (claimed_elsewhere,)),

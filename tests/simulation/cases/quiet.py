@@ -61,6 +61,33 @@ def never_released_with_a_continuation(log: Log) -> None:
     barriers.make(log, plan)
 
 
+def open_after_its_deadline(log: Log) -> None:
+    plan = plan_of("b", 1, then=False, deadline_ms=1000)
+    plan |= {"members": [{"task_id": "stays"}]}
+    log.queued("stays")
+    log.opened("b", plan)
+    log.wait(1000)
+    log.started()
+
+
+def open_without_its_continuation(log: Log) -> None:
+    plan = plan_of("b", 1)
+    plan |= {"members": [{"task_id": "stays"}]}
+    log.queued("stays")
+    log.opened("b", plan)
+    log.held("b-then", plan["then"]["spec"], cause="b")
+    log.ended("cancelled", "b-then")
+
+
+def open_though_its_task_was_to_end(log: Log) -> None:
+    log.queued("stays")
+    log.queued("t")
+    log.claimed("t")
+    log.cancel_requested("t")
+    plan = plan_of("t", 1, then=False) | {"members": [{"task_id": "stays"}]}
+    log.ended("completed", "t", fan_out=plan)
+
+
 def released_with_nobody_after(log: Log) -> None:
     log.released("b", log.opened("b", plan_of("b", 0)), [])
 
@@ -157,7 +184,8 @@ CASES = [
         "end.barrier",
         (settled, waiting_for_the_allowed),
         (
-            *(never_released, never_given_up),
+            *(never_released, never_given_up, open_after_its_deadline),
+            *(open_without_its_continuation, open_though_its_task_was_to_end),
             bad(never_released_with_a_continuation, "end.settled"),
         ),
         is_quiet=True,

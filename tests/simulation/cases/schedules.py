@@ -200,6 +200,23 @@ def made_each(log: Log) -> None:
     log.wait(1_000)
 
 
+def made_by_a_cron(log: Log) -> None:
+    log.wait(30_000)
+    log.schedule("s", cron="0-30/2 0,1 1-31 * *")
+    log.wait(95_000)
+    finish(log, fire(log, "000200"))
+    log.add("schedule.other", "set", spec={"handler": "h"}, digest="d", every_ms=1_000)
+    log.add("schedule.other", "paused")
+    log.wait(50_000)
+    log.started()
+
+
+def left_one_of_a_cron_out(log: Log) -> None:
+    log.schedule("s", cron="* * * * *")
+    log.wait(90_000)
+    log.started()
+
+
 def skipped_where_one_ran(log: Log) -> None:
     log.schedule("s", **SKIP)
     log.wait(10_000)
@@ -250,8 +267,8 @@ CASES = [
     Case("schedule.life", (paused_and_resumed,), (paused_twice, resumed_running, removed_unset)),
     Case(
         "schedule.owed",
-        (made_each, skipped_where_one_ran),
-        (left_one_out, bad(skipped_for_nothing)),
+        (made_each, skipped_where_one_ran, made_by_a_cron),
+        (left_one_out, left_one_of_a_cron_out, bad(skipped_for_nothing)),
         is_quiet=True,
     ),
 ]

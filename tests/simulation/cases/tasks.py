@@ -25,6 +25,7 @@ def every_way(log: Log) -> None:
     log.claimed("retried")
     log.returned("retried")
     log.queued("retried")
+    log.wait(60_000)
     log.queued("retried")
     log.claimed("retried")
     log.cancel_requested("retried")
@@ -158,11 +159,20 @@ def revived_twice(log: Log) -> None:
     failed(log, KEY_ID, {"key": "key", "args": {"n": 1}})
     failed(log, f"{KEY_ID}-r1", {"args": {"n": 1}}, cause=KEY_ID)
     failed(log, f"{KEY_ID}-r2", {"args": {"n": 1}}, cause=f"{KEY_ID}-r1")
+    log.queued(f"{KEY_ID}-r3", {"args": {"n": 1}}, cause=f"{KEY_ID}-r2")
+    log.ended("cancelled", f"{KEY_ID}-r3")
+    log.queued(f"{KEY_ID}-r4", {"args": {"n": 1}}, cause=f"{KEY_ID}-r3")
     log.queued("other-r1")
 
 
 def revived_alive(log: Log) -> None:
     log.ran("t")
+    log.queued("t-r1", cause="t")
+
+
+def revived_when_it_was_cancelled(log: Log) -> None:
+    log.queued("t")
+    log.ended("cancelled", "t")
     log.queued("t-r1", cause="t")
 
 
@@ -210,6 +220,10 @@ CASES = [
         (off_its_queue, off_its_priority, off_its_requirements, off_its_host),
     ),
     Case("task.key", (with_a_key,), (with_a_key_elsewhere,)),
-    Case("task.revival", (revived_twice,), (revived_alive, revived_as_another)),
+    Case(
+        "task.revival",
+        (revived_twice,),
+        (revived_alive, revived_when_it_was_cancelled, revived_as_another),
+    ),
     Case("cancel.heeded", (obeyed, every_way), (tried_again_all_the_same,)),
 ]

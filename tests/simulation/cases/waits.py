@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simulation.cases.barriers import all_of_it
 from simulation.cases.case import Case, bad
 from simulation.cases.tasks import HOST_LANE
 from simulation.writing import Log
@@ -50,10 +51,11 @@ def offered_before_its_delay(log: Log) -> None:
 
 
 def moved(log: Log) -> None:
-    log.held("t", {"affinity": "p", "affinity_ms": 700})
+    log.held("t", {"affinity": "p", "affinity_ms": 70_000})
     log.queued("t", host="h", lane=HOST_LANE)
+    log.wait(60_000)
     log.queued("t", host="h", lane=HOST_LANE)
-    log.wait(700)
+    log.wait(70_000)
     log.queued("t")
 
 
@@ -69,6 +71,32 @@ def moved_to_another_host(log: Log) -> None:
     log.queued("t")
     log.wait(5)
     log.queued("t", host="h", lane=HOST_LANE)
+
+
+def offered_again(log: Log) -> None:
+    log.queued("t")
+    log.queued("t")
+    log.claimed("t")
+    log.retried("t")
+    log.queued("t")
+    log.wait(60_000)
+    log.queued("t")
+
+
+def offered_again_at_once(log: Log) -> None:
+    log.queued("t")
+    log.claimed("t")
+    log.retried("t")
+    log.queued("t")
+    log.wait(59_999)
+    log.queued("t")
+
+
+def continuation_offered_twice(log: Log) -> None:
+    all_of_it(log)
+    # Without its claim and its end.
+    del log.messages[-2:]
+    log.queued("b-then", attempt=1)
 
 
 def expired(log: Log) -> None:
@@ -222,6 +250,7 @@ CASES = [
     Case("wait.retry", (waited,), (retried_too_early, returned_too_early, waiting_backwards)),
     Case("wait.delay", (waited,), (offered_before_its_delay,)),
     Case("wait.affinity", (moved,), (moved_too_early, moved_to_another_host)),
+    Case("wait.again", (offered_again,), (offered_again_at_once, continuation_offered_twice)),
     Case("wait.expiry", (expired,), (expired_too_early, expired_by_a_limit_of_others)),
     Case("wait.no_late_start", (started_in_time,), (started_too_late, started_when_all_was_over)),
     Case(

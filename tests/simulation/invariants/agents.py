@@ -6,12 +6,11 @@ from typing import Any
 
 from simulation.invariants.attempts import Claim
 from simulation.invariants.messages import Entry, Report
-from simulation.invariants.names import offer_queue
 from simulation.invariants.story import Step, Story
 
 
 class Agents:
-    """All agents, their workers, and the queues that stand for requirements.
+    """All agents and their workers.
 
     Args:
         report: where violations go.
@@ -46,8 +45,6 @@ class Agents:
     def take_step(self, step: Step) -> None:
         """A claim."""
         entry, story = step.entry, step.story
-        if entry.verb != "claimed":
-            return
         agent = self._started.get(story.agent_id)
         if agent is None:
             return
@@ -76,13 +73,3 @@ class Agents:
         elif self._stories[task_id].fence == fence:
             text = f"{seq} refuses fence {fence} of task {task_id}, which is live"
             self._report("claim.refused", seq, text)
-
-    def take_queue(self, entry: Entry) -> None:
-        """An event of a queue."""
-        event = entry.event
-        if entry.verb != "derived":
-            return
-        wanted = offer_queue(event.get("queue", ""), event.get("requires", {}))
-        if entry.id != wanted:
-            text = f"queue {entry.id}, derived at {entry.seq}, should be called {wanted}"
-            self._report("queue.derived", entry.seq, text)

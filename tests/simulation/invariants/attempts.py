@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from simulation.invariants.messages import Entry, Report, Tolerance, instant_us
-from simulation.invariants.story import Story
+from simulation.invariants.story import NO_ANSWERS, Story
 
 _LOSSES_MAX: Final = 3
 _ANSWERS_MAX: Final = 100
@@ -182,7 +182,7 @@ class Attempts:
 def _settle(entry: Entry, story: Story) -> None:
     story.status, story.fence = entry.verb, 0
     story.end_seq, story.end_at_us = entry.seq, entry.at_us
-    story.question, story.answers = None, []
+    story.question, story.answers = None, NO_ANSWERS
 
 
 def _passed(story: Story, at_us: int) -> str | None:

@@ -168,12 +168,8 @@ class Barriers:
             story = self._stories.get(task_id)
             is_own = story is None or story.spec.get("barrier_id") == barrier.id
             in_time_us = barrier.deadline_at_us - self._skew_us
-            has_ended = (
-                story is not None
-                and story.is_ended
-                and story.follower is None
-                and story.end_at_us < in_time_us
-            )
+            outcome = self.outcomes.of_task(task_id)
+            has_ended = outcome is not None and outcome.at_us < in_time_us
             if (is_own and spec is not None) or has_ended:
                 text = f"barrier {barrier.id} is released late at {entry.seq}, and leaves {task_id} out"
                 self._report("barrier.outcomes", entry.seq, text)
@@ -189,6 +185,24 @@ class Barriers:
             self._check_policy_failed(entry, barrier)
         elif why != "cancelled":
             self._report("barrier.abandoned", seq, f"barrier {barrier.id} ends at {seq} for {why}")
+        if barrier.members is not None:
+            self._check_abandoned_counts(entry, barrier, list(barrier.members))
+
+    def _check_abandoned_counts(self, entry: Entry, barrier: Barrier, members: list[str]) -> None:
+        """It may have known less than the log, and never more."""
+        event = entry.event
+        found = [self.outcomes.of_task(each) for each in members]
+        settled = sum(
+            outcome is not None or self.outcomes.is_missing(each, barrier)
+            for each, outcome in zip(members, found, strict=True)
+        )
+        succeeded = sum(each is not None and each.is_success for each in found)
+        if event.get("settled", 0) > settled or event.get("succeeded", 0) > succeeded:
+            text = (
+                f"barrier {barrier.id} is abandoned at {entry.seq} with {event.get('settled')} settled and"
+                f" {event.get('succeeded')} completed, the log has {settled} and {succeeded}"
+            )
+            self._report("barrier.abandoned", entry.seq, text)
 
     def _check_policy_failed(self, entry: Entry, barrier: Barrier) -> None:
         if barrier.members is None or "members are not known" in entry.event.get("error", ""):

@@ -35,9 +35,9 @@ class Credentials:
         self._pauses[entry.id] = (entry.at_us if since_us is None else since_us, until_us)
 
     def take_step(self, step: Step) -> None:
-        """An event of a task."""
+        """An offer."""
         entry, story, was = step[:3]
-        if not self._pauses or story.status != "queued" or was not in ("held", "waiting"):
+        if not self._pauses or was not in ("held", "waiting"):
             return
         since_us = self._since_of(story.spec, entry.at_us + self._skew_us)
         if since_us is not None and entry.at_us - since_us > self._lag_us:

@@ -13,6 +13,7 @@ from simulation.invariants.limits import Limits
 from simulation.invariants.messages import Entry, Message, Tolerance, Violation, read
 from simulation.invariants.names import key_token
 from simulation.invariants.plans import Plans
+from simulation.invariants.queues import Queues
 from simulation.invariants.quiet import Quiet
 from simulation.invariants.schedules import Schedules
 from simulation.invariants.tasks import Tasks
@@ -46,6 +47,7 @@ class Judge:
         self._barriers = Barriers(report, tolerance, stories, plans)
         self._schedules = Schedules(report, tolerance)
         self._agents = Agents(report, stories, self._tasks.attempts.claims)
+        self._queues = Queues(report, tolerance)
         self._takers: dict[str, Callable[[Entry], None]] = {
             "task": self._take_task,
             "limit": self._limits.take,
@@ -55,7 +57,7 @@ class Judge:
             "schedule": self._schedules.take,
             "agent": self._agents.take,
             "worker": self._agents.take_worker,
-            "queue": self._agents.take_queue,
+            "queue": self._queues.take,
         }
 
     def take(self, message: Message) -> None:
@@ -96,7 +98,7 @@ class Judge:
         is_allowed = allowed_open if callable(allowed_open) else allowed_open.__contains__
         at_us = self._at_us if at_ns is None else at_ns // 1000
         stories = self._tasks.stories
-        Quiet(self._report, self._seq, stories, self._barriers, is_allowed).judge()
+        Quiet(self._report, self._seq, at_us, stories, self._barriers, is_allowed).judge()
         for key, story in self._limits.leaked(stories):
             if not is_allowed(story.id):
                 text = f"task {story.id}, {story.status}, still holds a place under limit {key}"
@@ -111,10 +113,14 @@ class Judge:
             return
         self._limits.take_step(step)
         self._budgets.take_step(step)
-        self._credentials.take_step(step)
         self._barriers.take_step(step)
-        self._schedules.take_step(step)
-        self._agents.take_step(step)
+        if entry.verb == "queued":
+            self._credentials.take_step(step)
+        elif entry.verb == "claimed":
+            self._agents.take_step(step)
+            self._queues.take_step(step)
+        if step.was == "absent":
+            self._schedules.take_step(step)
 
     def _check_log(self, entry: Entry) -> None:
         event_id = entry.event["id"]

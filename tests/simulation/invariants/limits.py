@@ -106,7 +106,7 @@ class Limits:
         for key in limits:
             holders = self._holders.setdefault(key, {})
             holders[story.id] = None
-            self._check_places(entry, key, list(holders))
+            self._check_places(entry, key, holders)
 
     def _release(self, task_id: str, limits: list[str]) -> None:
         del self._held[task_id]
@@ -116,7 +116,7 @@ class Limits:
             if not holders:
                 del self._holders[key]
 
-    def _check_places(self, entry: Entry, key: str, holders: list[str]) -> None:
+    def _check_places(self, entry: Entry, key: str, holders: dict[str, None]) -> None:
         setting = self._setting_of(key)
         most = setting.event.get("concurrency") if setting is not None else None
         if (
@@ -128,7 +128,7 @@ class Limits:
             return
         text = (
             f"limit {key} lets {most} be at once since {setting.seq}, and at {entry.seq} there are"
-            f" {len(holders)}: {', '.join(holders[-5:])}"
+            f" {len(holders)}: {', '.join(list(holders)[-5:])}"
         )
         self._report("limit.places", entry.seq, text)
 

@@ -26,6 +26,8 @@ VERBS: Final[dict[str, frozenset[str]]] = {
         "worker": "spawned exited refused",
     }.items()
 }
+_TOKENS: Final = {"task": 7, "worker": 6}
+"""How many tokens a subject of these has; of all others five."""
 _PRIORITIES: Final = frozenset({"high", "normal", "low"})
 
 
@@ -60,6 +62,8 @@ class Tolerance(NamedTuple):
     """How far a writer's idea of the log's time may be off: so much too early something may happen."""
     lag_ms: int = 10_000
     """How long a coordinator may still act on what it had read before, where no guard stops it."""
+    stuck_ms: int = 60_000
+    """An offer that has stood for so long may be made anew, as nobody seems to have it."""
 
 
 class Entry(NamedTuple):
@@ -90,17 +94,14 @@ def read(message: Message) -> Entry | str:
     seq, at_ns, subject, data = message
     tokens = subject.split(".")
     lane = None
-    match tokens:
-        case ["fleetlog", fleet, "task", thing_id, queue, priority, verb]:
-            kind, lane = "task", (queue, priority)
-            if priority not in _PRIORITIES:
-                return f"the subject {subject} has no such priority"
-        case ["fleetlog", fleet, "worker", thing_id, _, verb]:
-            kind = "worker"
-        case ["fleetlog", fleet, kind, thing_id, verb] if kind not in ("task", "worker"):
-            pass
-        case _:
-            return f"the subject {subject} is not in the grammar"
+    kind = tokens[2] if len(tokens) > 2 else ""
+    if len(tokens) != _TOKENS.get(kind, 5) or tokens[0] != "fleetlog":
+        return f"the subject {subject} is not in the grammar"
+    if kind == "task":
+        lane = (tokens[4], tokens[5])
+        if tokens[5] not in _PRIORITIES:
+            return f"the subject {subject} has no such priority"
+    fleet, thing_id, verb = tokens[1], tokens[3], tokens[-1]
     if verb not in VERBS.get(kind, ()) or "" in tokens:
         return f"the subject {subject} is not in the grammar"
     try:

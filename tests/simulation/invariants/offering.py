@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from simulation.invariants.messages import Entry, Report, Tolerance, instant_us
 from simulation.invariants.names import has_gate, is_let_in, offer_queue, waits_for_tasks
-from simulation.invariants.story import Story
+from simulation.invariants.story import NO_ANSWERS, Story
 
 _AFFINITY_MS: Final = 30_000
 
@@ -22,6 +22,7 @@ class Offering:
     def __init__(self, report: Report, tolerance: Tolerance) -> None:
         self._report = report
         self._skew_us = tolerance.skew_ms * 1000
+        self._stuck_us = tolerance.stuck_ms * 1000 - self._skew_us
 
     def take_held(self, entry: Entry, story: Story) -> bool:
         """The task is held: it is new, was replaced, answered, or its offer was taken back."""
@@ -83,7 +84,7 @@ class Offering:
 
     def _take_spec(self, entry: Entry, story: Story, spec: dict[str, Any]) -> None:
         event = entry.event
-        answers = event.get("answers", [])
+        answers = event.get("answers", NO_ANSWERS)
         if story.status not in ("absent", "waiting") and answers != story.answers:
             text = f"the answers of task {story.id} change at {entry.seq} though it asked nothing"
             self._report("question.answered", entry.seq, text)
@@ -100,12 +101,16 @@ class Offering:
                 f"task {story.id} is offered at {entry.seq}, {early_us / 1000} ms before its time"
             )
             self._report(rule, entry.seq, text)
-        if story.status == "waiting" and entry.event.get("answers", []) != story.answers:
+        if story.status == "waiting" and entry.event.get("answers", NO_ANSWERS) != story.answers:
             text = f"task {story.id} is offered at {entry.seq} with answers that it did not ask for"
             self._report("question.answered", entry.seq, text)
 
     def _check_moved(self, entry: Entry, story: Story, host: str | None) -> None:
         if host == story.affinity_host:
+            is_replaced = _is_replaceable(story, story.spec) and not has_gate(story.spec)
+            if entry.at_us - story.since_us < self._stuck_us and not is_replaced:
+                text = f"task {story.id}, on offer since {story.offer}, is offered again at {entry.seq}"
+                self._report("wait.again", entry.seq, text)
             return
         wait_us = story.spec.get("affinity_ms", _AFFINITY_MS) * 1000 - self._skew_us
         if host is not None or entry.at_us - story.since_us < wait_us:
@@ -132,7 +137,7 @@ class Offering:
             self._report("count.offer", entry.seq, text)
 
     def _check_answered(self, entry: Entry, story: Story) -> None:
-        answers, before = entry.event.get("answers", []), story.answers
+        answers, before = entry.event.get("answers", NO_ANSWERS), story.answers
         question = story.question
         is_one_more = len(answers) == len(before) + 1 and answers[:-1] == before
         if question is None or not is_one_more:

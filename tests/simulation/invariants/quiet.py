@@ -16,6 +16,7 @@ class Quiet:
     Args:
         report: where violations go.
         seq: the last event.
+        at_us: when the run ended.
         stories: all tasks.
         barriers: all barriers.
         is_allowed: whether a task may be open at the end, by its id.
@@ -25,12 +26,14 @@ class Quiet:
         self,
         report: Report,
         seq: int,
+        at_us: int,
         stories: dict[str, Story],
         barriers: Barriers,
         is_allowed: Callable[[str], bool],
     ) -> None:
         self._report = report
         self._seq = seq
+        self._at_us = at_us
         self._stories = stories
         self._barriers = barriers
         self._of_task = barriers.outcomes.of_task
@@ -64,6 +67,8 @@ class Quiet:
 
     def _may_stay_open(self, barrier: Barrier) -> bool:
         """Some of its members are open, and what its policy says depends on them."""
+        if self._is_unwanted(barrier) or barrier.is_late(self._at_us):
+            return False
         if barrier.members is None:
             return True
         found = [self._of_task(each) for each in barrier.members]
@@ -78,6 +83,12 @@ class Quiet:
         if barrier.policy == "settled":
             return open_count > 0
         return succeeded < barrier.needed <= succeeded + open_count
+
+    def _is_unwanted(self, barrier: Barrier) -> bool:
+        """Nobody waits for it any more."""
+        waiting = [each for each in (barrier.parent_id, barrier.then_id) if each is not None]
+        stories = [self._stories.get(each) for each in waiting]
+        return barrier.is_unwanted or any(each is not None and each.is_ended for each in stories)
 
     def _check_ended(self, barrier: Barrier) -> None:
         then = self._stories.get(barrier.then_id) if barrier.then_id else None

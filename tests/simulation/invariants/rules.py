@@ -19,8 +19,8 @@ RULES: Final[dict[str, str]] = {
     "task.lane": "Events of a task stand on the queue and priority of its spec, with the derived queue"
     " for what it requires and for the host that it is offered to.",
     "task.key": "A task with a key has the id that is made of the key, so that a key has one task.",
-    "task.revival": "What is revived has failed, and its revival has the same spec without key and"
-    " delay.",
+    "task.revival": "What is revived has failed, or is a revival that ended in any way but"
+    " completed; the new one has the same spec without key and delay.",
     "claim.live": "No task is claimed while another claim of it is live, unless over that very claim.",
     "claim.offer": "A claim names the offer that stands: the last `queued`, or that of the claim it"
     " replaces.",
@@ -47,6 +47,8 @@ RULES: Final[dict[str, str]] = {
     " skew.",
     "wait.affinity": "An offer to one host becomes one to all only after `affinity_ms`, and never one"
     " to another.",
+    "wait.again": "What is on offer is offered again, to the same agents, only after the time that tells"
+    " a stuck offer, unless it may just have been replaced: so a continuation is queued once.",
     "wait.expiry": "A task does not expire before the time that it names has passed, less the skew.",
     "wait.no_late_start": "No attempt is claimed, by its writer's clock, after the task's time has"
     " passed.",
@@ -81,8 +83,8 @@ RULES: Final[dict[str, str]] = {
     "barrier.outcomes": "A release tells its opening, and for each member in order the event that"
     " settled it, through all continuations, as the log has it; a late one leaves out none of"
     " its own members.",
-    "barrier.abandoned": "A barrier is abandoned when its policy can't be met any more, when its"
-    " parent has ended, or when it was cancelled.",
+    "barrier.abandoned": "A barrier is abandoned when its policy can't be met any more, when its parent has"
+    " ended, or when it was cancelled, and counts no more of its members than have settled.",
     "barrier.members": "Each member is made as the fan-out names it and nobody else is a member; at a"
     " quiet end all are there, unless the barrier's end cancels them.",
     "barrier.continuation": "The continuation is the one that the fan-out names, or its revival; it"
@@ -101,9 +103,11 @@ RULES: Final[dict[str, str]] = {
     " skipped.",
     "agent.life": "An agent starts once and first, stops at most once, and is lost at most once, not"
     " after it stopped.",
+    "queue.paused": "Nothing is claimed from a queue that has been paused for longer than the tolerated lag,"
+    " nor from those derived from it.",
     "queue.derived": "A queue for requirements has the name that is made of these.",
     "end.settled": "At a quiet end each task has settled, unless it is allowed to be open or waits for"
     " such a one.",
-    "end.barrier": "At a quiet end each barrier has ended, unless its policy depends on members that"
-    " are open.",
+    "end.barrier": "At a quiet end each barrier has ended, unless its policy depends on members that are"
+    " open, its deadline has not passed, and nobody has ended its task, its parent or its continuation.",
 }

@@ -109,9 +109,9 @@ class Schedules:
 
     def take_step(self, step: Step) -> None:
         """The first event of a task."""
-        entry, story, was = step[:3]
+        entry, story = step.entry, step.story
         name = story.spec.get("schedule")
-        if name is None or was != "absent" or _is_copy(story, name):
+        if name is None or _is_copy(story, name):
             return
         schedule = self._known.get(name)
         at_us = _instant_us(name, story.id)

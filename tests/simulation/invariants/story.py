@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from simulation.invariants.messages import Entry
 
-SETTLED = frozenset({"completed", "failed", "cancelled", "expired"})
+SETTLED: Final = frozenset({"completed", "failed", "cancelled", "expired"})
+
+
+_NO_SPEC: Final[dict[str, Any]] = {}
+NO_ANSWERS: Final[list[dict[str, Any]]] = []
+"""Shared, as most tasks ask nothing: neither is ever changed."""
 
 
 class Story:
@@ -44,7 +49,7 @@ class Story:
     def __init__(self, task_id: str) -> None:
         self.id = task_id
         self.status = "absent"
-        self.spec: dict[str, Any] = {}
+        self.spec = _NO_SPEC
         self.digest: str | None = None
         self.cause: str | None = None
         self.first_seq = 0
@@ -69,7 +74,7 @@ class Story:
         self.failures = 0
         self.losses = 0
         self.question: dict[str, Any] | None = None
-        self.answers: list[dict[str, Any]] = []
+        self.answers = NO_ANSWERS
         self.is_cancel_asked = False
         self.end_seq = 0
         """Its terminal event; 0 while it has none."""

@@ -99,7 +99,8 @@ class Tasks:
             self._check_revival(entry, story, dead)
 
     def _check_revival(self, entry: Entry, story: Story, dead: Story) -> None:
-        if dead.status != "failed":
+        is_again = dead.cause is not None and is_revival_of(dead.id, dead.cause)
+        if dead.status not in (("failed", "cancelled", "expired") if is_again else ("failed",)):
             text = f"task {story.id} revives {dead.id}, which is {dead.status} at {entry.seq}"
             self._report("task.revival", entry.seq, text)
         elif story.spec != _for_revival(dead.spec) or story.digest != dead.digest:
