@@ -38,11 +38,14 @@ from simulation.workload import (
     limit,
 )
 
+LAG_MS = 5_000
+"""So old may be what a process believes."""
+TROUBLED_LAG_MS = 120_000
+"""And so old if it stood still, was cut off, and the server was gone."""
 SETTLE_S = 300.0
 """After the faults, everything has settled within this time of the simulation."""
 LOOK_S = 1.0
 CALM_S = 5.0
-TOLERANCE = Tolerance()
 ACT_TIMEOUT_S = 60.0
 USUAL_S = (0.0001, 0.002)
 NOBODY = "nothing happens"
@@ -243,7 +246,9 @@ class Story:
     def run(self) -> list[Violation]:
         """The whole of it; answers what was wrong."""
         self.world.run(self._run())
-        judge = Judge(tolerance=TOLERANCE, objects=self.world.objects)
+        is_troubled = any(step.is_trouble for step in self.steps)
+        tolerance = Tolerance(lag_ms=TROUBLED_LAG_MS if is_troubled else LAG_MS)
+        judge = Judge(tolerance=tolerance, objects=self.world.objects)
         for kept in self.world.log:
             judge.take(Message(*kept))
         judge.end(is_quiet=True, allowed_open=(), at_ns=self.world.server.now_ns())
