@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types imports wheel bench chaos test-containers lock clean
+.PHONY: help setup demo test check lint types imports wheel bench chaos worlds test-containers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -49,6 +49,9 @@ bench: $(STAMP) ## measure; prints ratios of one run, with the durability mode
 
 chaos: $(STAMP) ## the long form of the tests that kill things
 	FLEETLOG_LONG=1 $(BIN)/python -m pytest -q tests/chaos
+
+worlds: $(STAMP) ## explore every order of events in the large worlds; an hour, and up to 16 GB of memory
+	$(BIN)/python -m tests.simulation.worlds
 
 test-containers: $(STAMP) ## the contract and what rests on it, against a server in a container
 	FLEETLOG_TEST_SERVER=container deploy/with-docker $(BIN)/python -m pytest -q -rs tests/contract tests/integration/test_agent.py tests/integration/test_offers.py tests/integration/test_streams.py tests/integration/test_services.py

@@ -1,8 +1,8 @@
 """Small worlds, explored in every order: the rules themselves, and around them the smallest faithful server.
 
-A world is a log, agents, coordinators and clients with budgets of faults. `Explorer` visits every state that any
-order of their steps can lead to, breadth first, and tells the shortest story of a state that must not be. What
-is decided is decided by `fleetlog.bus.core` itself; only who acts when is chosen here.
+A world is a log, agents, coordinators and clients with budgets of faults. `Explorer` visits every state that
+any order of their steps can lead to, breadth first, and tells the shortest story of a state that must not be.
+What is decided is decided by `fleetlog.bus.core` itself; only who acts when is chosen here.
 
     histories   what the log holds of each thing; the real `evolve` runs once for each distinct history
     reading     what every history must be like, written without `evolve`

@@ -65,6 +65,11 @@ def holder_is_dead(holder: int, agent: int) -> int:
     return NONE if holder == agent else holder
 
 
+def is_adopted(cell: Cell, agent: int, offer: int) -> bool:
+    """Whether an offer belongs to an attempt that the agent has already."""
+    return any(each.agent == agent and each.offer == offer for each in cell.attempts)
+
+
 class Actors:
     """The steps of agents and clients.
 
@@ -130,7 +135,7 @@ class Actors:
     def _delivery(self, cell: Cell, message: Message, agent: int) -> Iterator[Move]:
         name, offer = self.names[agent], message.offer
         taken = with_message(cell, message._replace(holder=agent))
-        if any(each.agent == agent and each.offer == offer for each in cell.attempts):
+        if is_adopted(cell, agent, offer):
             yield Move(taken, f"{name} gets its offer of ~ again", agent, is_delivery=True)
             return
         if message.is_again:
@@ -156,11 +161,14 @@ class Actors:
             attempt = Attempt(agent, offer, act, command.over or 0, writing)
             is_over = isinstance(event, TaskClaimed) and event.over is not None
             robbed = self._holder(task) if is_over else NONE
+            has_own = any((each.agent, each.offer) == (agent, offer) for each in cell.attempts)
+            wrong = "it claims over its own attempt" if has_own and robbed == agent else ""
             yield Move(
                 with_attempt(cell, attempt),
                 f" and asks for {verb_of(event)} after {task.version // STRIDE}",
                 agent,
                 robbed=NONE if robbed == agent else robbed,
+                wrong=wrong,
             )
         elif event.code != "offer_held":
             yield Move(acknowledged(cell, offer), f", finds it stale ({event.code})", agent)
@@ -198,7 +206,8 @@ class Actors:
                     continue
                 for after in self._conclusions(rest, attempt, attempt.writing, told):
                     text = f"{name} {move.text}{after.text}"
-                    yield after._replace(text=text, agent=attempt.agent, wrong=move.wrong)
+                    wrong = move.wrong or after.wrong
+                    yield after._replace(text=text, agent=attempt.agent, wrong=wrong)
 
     def _sendings(
         self, cell: Cell, writing: Writing, what: str

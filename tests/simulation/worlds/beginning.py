@@ -20,8 +20,17 @@ from tests.simulation.worlds.modes import Modes
 from tests.simulation.worlds.server import Server
 from tests.simulation.worlds.writers import Writing
 
-BUDGETS: Final = ("crashes", "pauses", "duplicates", "losses", "cancels", "returns", "abandons")
-FAULTS: Final = frozenset({"crashes", "pauses", "duplicates", "losses"})
+BUDGETS: Final = (
+    "crashes",
+    "pauses",
+    "duplicates",
+    "losses",
+    "cancels",
+    "returns",
+    "abandons",
+    "takeovers",
+)
+FAULTS: Final = frozenset({"crashes", "pauses", "duplicates", "losses", "takeovers"})
 """Those that nobody wants: when they stop, all has to settle."""
 BARRIER: Final = "b"
 
@@ -58,6 +67,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts that are given back."""
     abandons: int = 0
     """Clients that end the barrier."""
+    takeovers: int = 0
+    """Coordinators that end, and are followed by one that begins with a snapshot, or with nothing."""
     is_replicated: bool = False
     """Of the server: between letting in and storing there is time."""
     is_batching: bool = False

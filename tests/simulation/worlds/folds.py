@@ -18,6 +18,7 @@ from fleetlog.bus.core.join import Abandon, JoinAct, LookAt, LookBack, MakeTask,
 from fleetlog.bus.errors import ConflictError
 from fleetlog.bus.joining import Joiner
 from fleetlog.bus.log import Append
+from fleetlog.bus.snapshots import PARTS
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.envelope import Stored
 from tests.simulation.worlds import agents, writers
@@ -61,6 +62,7 @@ class Folds:
         self._taken: dict[tuple[int, int, bytes], int] = {}
         self._looked: dict[int, tuple[int, tuple[Act, ...]]] = {}
         self._done: dict[object, Done] = {}
+        self._restored: dict[int, int] = {}
         self.first = self._keep(Unsettled())
 
     def __len__(self) -> int:
@@ -84,6 +86,23 @@ class Folds:
             unsettled = _copied(self._known[fold])
             unsettled.take(stored)
             found = self._taken[key] = self._keep(unsettled)
+        return found
+
+    def restored(self, fold: int) -> int:
+        """What begins with a snapshot of the fold."""
+        found = self._restored.get(fold)
+        if found is None:
+            saved = self._known[fold]
+            decode = msgspec.json.decode
+            parts = {
+                name: [decode(msgspec.json.encode(each), type=PARTS[name]) for each in part]
+                for name, part in saved.parts().items()
+            }
+            tasks = [decode(msgspec.json.encode(each), type=Task) for each in saved.tasks.values()]
+            unsettled = Unsettled()
+            unsettled.violation_count = saved.violation_count
+            unsettled.restore(0, tasks, parts)
+            found = self._restored[fold] = self._keep(unsettled)
         return found
 
     def look(self, fold: int) -> tuple[int, tuple[Act, ...]]:

@@ -50,6 +50,7 @@ class Modes:
         self.names = tuple(f"a{n + 1}" for n in range(count))
         self.first = 0
         self._known: dict[int, Mode] = {}
+        self._changes: dict[tuple[int, int], list[Change]] = {}
 
     def of(self, number: int) -> Mode:
         found = self._known.get(number)
@@ -57,8 +58,15 @@ class Modes:
             found = self._known[number] = self._read(number)
         return found
 
-    def changes(self, mode: Mode, agent: int) -> Iterator[Change]:
+    def changes(self, mode: Mode, agent: int) -> list[Change]:
         """What may befall it."""
+        key = mode.number, agent
+        found = self._changes.get(key)
+        if found is None:
+            found = self._changes[key] = list(self._possible(mode, agent))
+        return found
+
+    def _possible(self, mode: Mode, agent: int) -> Iterator[Change]:
         bits = (mode.number >> 4 * agent) & 15
         state = bits & 3
         if not bits & TOUCHED and not self._is_next(mode.number, agent):

@@ -16,10 +16,10 @@ from fleetlog.bus.jetstream.appender import Appender, id_of
 from fleetlog.bus.log import Append, entry
 from tests.simulation.worlds import agents, writers
 from tests.simulation.worlds.agents import Actors
+from tests.simulation.worlds.beginning import Plan
 from tests.simulation.worlds.cell import NONE, Attempt, Cell, Move, acknowledged
 from tests.simulation.worlds.histories import History
 from tests.simulation.worlds.server import Server
-from tests.simulation.worlds.world import Plan
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -144,6 +144,10 @@ def acknowledge_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Actors, "_end", end)
 
 
+def forget_own_attempts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(agents, "is_adopted", lambda cell, agent, offer: False)
+
+
 def forget_what_is_due(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(unsettled, "due", lambda task, now: None)
 
@@ -197,6 +201,9 @@ BUGS = {
         acknowledge_before_it_is_stored,
         Plan(coordinators=0, crashes=1),
         "not everything can settle",
+    ),
+    "an agent does not know its own attempt when the offer comes again": Bug(
+        forget_own_attempts, Plan(coordinators=0, duplicates=1), "it claims over its own attempt"
     ),
     "a coordinator forgets what is due": Bug(
         forget_what_is_due,

@@ -35,10 +35,16 @@ class Seats:
         self._pruned: dict[tuple[int, int, History], int] = {}
         self._read: dict[tuple[int, tuple[History, ...]], int] = {}
 
-    def begin(self, log: Sequence[History]) -> int:
-        """One that has just been started."""
+    def begin(self, log: tuple[History, ...]) -> int:
+        """One that has just been started, without a snapshot."""
         empty = tuple(history.at(0) for history in log)
-        return self.read(self.keep(Seat(empty, self.folds.first, frozenset())), tuple(log))
+        return self.read(self.keep(Seat(empty, self.folds.first, frozenset())), log)
+
+    def begin_with(self, number: int, log: tuple[History, ...]) -> int:
+        """One that has just been started, with the snapshot that another one saved before it ended."""
+        seat = self.known[number]
+        restored = Seat(seat.cut, self.folds.restored(seat.fold), frozenset())
+        return self.read(self.keep(restored), log)
 
     def keep(self, seat: Seat) -> int:
         number = self._numbers.setdefault(seat, len(self.known))

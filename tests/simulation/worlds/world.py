@@ -85,9 +85,11 @@ class World:
 
     def wrong_fold(self, state: State) -> str:
         """What a coordinator has found in the log that must not be there."""
-        seats = state[self._n + 3 :]
-        count = sum(self.folds.violations(self.seats.known[each].fold) for each in seats)
-        return "a coordinator read an event that its fold does not allow" if count else ""
+        known = self.seats.known
+        for number in state[self._n + 3 :]:
+            if self.folds.violations(known[number].fold):
+                return "a coordinator read an event that its fold does not allow"
+        return ""
 
     # Where it begins.
 
@@ -247,15 +249,28 @@ class World:
             log = log or self._log(state)
             seat = self.seats.known[number]
             name = f"coordinator {place - first + 1}"
-            if any(a is not b for a, b in zip(seat.cut, log, strict=True)):
+            if seat.cut != log:
                 after = self._seated(state, place, self.seats.read(number, log))
                 yield Step(
                     after, f"{name} reads the log to its end and looks what is to do", False, ""
                 )
             for act in seat.acts:
                 yield from self._act(state, place, name, act, log)
+            yield from self._takeovers(state, place, name, log)
             if self.plan.is_batching:
                 yield from self._batch(state, place, name, log)
+
+    def _takeovers(
+        self, state: State, place: int, name: str, log: tuple[History, ...]
+    ) -> Iterator[Step]:
+        n, shift = self._n, 4 * BUDGETS.index("takeovers")
+        if not (state[n + 2] >> shift) & 15:
+            return
+        left = (*state[: n + 2], state[n + 2] - (1 << shift), *state[n + 3 :])
+        begun = self._seated(left, place, self.seats.begin(log))
+        yield Step(begun, f"{name} ends, another one reads the whole log", True, "")
+        begun = self._seated(left, place, self.seats.begin_with(state[place], log))
+        yield Step(begun, f"{name} ends, another one begins with its snapshot", True, "")
 
     def _seated(self, state: State, place: int, seat: int) -> State:
         first = self._n + 3

@@ -2,17 +2,61 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from tests.simulation.worlds.beginning import Plan
+from tests.simulation.worlds.catalog import MIDDLING, SMALL
 from tests.simulation.worlds.explorer import Explorer, Found
 from tests.simulation.worlds.planted import BUGS
-from tests.simulation.worlds.world import Plan, World
+from tests.simulation.worlds.world import World
 
-STATES_MAX = 400_000
+IS_LONG = bool(os.environ.get("FLEETLOG_LONG"))
+STATES_MAX = 8_000_000
+
+FLOORS = {
+    "a crash and a delivery too many, nobody but the agents": 500,
+    "three agents, of whom two find the first one dead": 2_000,
+    "an agent that stands still and comes back": 8_000,
+    "an agent that comes back to a task that someone wants to end": 12_000,
+    "retries and attempts given back, two coordinators": 8_000,
+    "one key, submitted twice": 3_000,
+    "a replicated server": 12_000,
+    "a barrier, two coordinators with old folds": 7_500,
+    "a barrier whose writer may be slow or dead": 11_000,
+    "a barrier that needs all, and a crash": 50_000,
+    "a barrier that needs one, its stragglers cancelled": 21_000,
+    "a barrier that a client ends": 11_000,
+    "a coordinator is followed by another one while an agent is lost": 11_000,
+    "two members, two coordinators, a crash": 1_000_000,
+}
+"""Fewer states would say that a world has lost some of what may happen in it."""
 
 
 def explored(plan: Plan) -> Found:
     return Explorer(World(plan), states_max=STATES_MAX).run()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_world_holds_and_settles_in_every_order(name: str) -> None:
+    found = explored(SMALL[name])
+    print(found)
+    assert not found.wrong, str(found)
+    assert found.is_complete
+    assert found.states >= FLOORS[name]
+    assert found.settled > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not IS_LONG, reason="takes minutes; set FLEETLOG_LONG=1")
+@pytest.mark.parametrize("name", MIDDLING)
+def test_a_middling_world_holds_and_settles_in_every_order(name: str) -> None:
+    found = explored(MIDDLING[name])
+    print(found)
+    assert not found.wrong, str(found)
+    assert found.is_complete
+    assert found.states >= FLOORS[name]
 
 
 @pytest.mark.parametrize("name", BUGS)
