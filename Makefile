@@ -48,7 +48,7 @@ bench: $(STAMP) ## measure; prints ratios of one run, with the durability mode
 	$(BIN)/fleetlog bench --events 1000000 --strict
 
 chaos: $(STAMP) ## the long form of the tests that kill things
-	FLEETLOG_LONG=1 $(BIN)/python -m pytest -q tests/chaos
+	FLEETLOG_LONG=1 $(BIN)/python -m pytest -q tests/chaos tests/unit/simulation
 
 worlds: $(STAMP) ## explore every order of events in the large worlds; an hour, and up to 16 GB of memory
 	$(BIN)/python -m tests.simulation.worlds

@@ -29,6 +29,7 @@ BUDGETS: Final = (
     "returns",
     "abandons",
     "takeovers",
+    "deadlines",
 )
 FAULTS: Final = frozenset({"crashes", "pauses", "duplicates", "losses", "takeovers"})
 """Those that nobody wants: when they stop, all has to settle."""
@@ -46,6 +47,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     coordinators: int = 1
     barriers: int = 0
     """At most one."""
+    gates: int = 0
+    """1: without a barrier, the last task is held until all others have completed."""
     policy: str = "settled"
     unmade: int = 0
     """So many of the barrier's tasks, from the last one on, its writer has not made when the world begins."""
@@ -69,6 +72,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Clients that end the barrier."""
     takeovers: int = 0
     """Coordinators that end, and are followed by one that begins with a snapshot, or with nothing."""
+    deadlines: int = 0
+    """1: the barrier has one, and it may pass at any time."""
     is_replicated: bool = False
     """Of the server: between letting in and storing there is time."""
     is_batching: bool = False
@@ -116,12 +121,16 @@ class Beginning:
         if (member := self._member(n)) is not None:
             return self._member_cell(n, history, member)
         if n > 0 or not self._plan.submitters:
-            return self._stored(history, self._submitted("a client", history.task).writing.entry)
+            return self._stored(history, self._submitted("a client", n, history.task).writing.entry)
         names = [f"submitter {i + 1}" for i in range(self._plan.submitters)]
-        return Cell(history, clients=tuple(self._submitted(each, history.task) for each in names))
+        clients = [self._submitted(each, n, history.task) for each in names]
+        return Cell(history, clients=tuple(clients))
 
-    def _submitted(self, name: str, task: Task) -> Client:
+    def _submitted(self, name: str, n: int, task: Task) -> Client:
         spec = _spec(self._plan)
+        if self._plan.gates and n == self._plan.tasks - 1:
+            waited_for = [self.things[place].id for place in self.task_places[:n]]
+            spec = msgspec.structs.replace(spec, after=tuple(waited_for))
         command = Submit(id=f"submit-by-{name}", spec=spec, digest=payload_digest(spec))
         client = wish(name, "submit", command, task)
         assert client is not None
@@ -188,7 +197,8 @@ def _fan_out(plan: Plan) -> FanOutSpec | None:
         return None
     policy: Any = plan.policy
     members = [_spec(plan)] * (plan.tasks - 1 - plan.others)
-    return plan_fan_out(BARRIER, members, then=_spec(plan), policy=policy)
+    deadline_ms = 3_600_000 if plan.deadlines else None
+    return plan_fan_out(BARRIER, members, then=_spec(plan), policy=policy, deadline_ms=deadline_ms)
 
 
 def _agent_log(thing: Thing) -> tuple[History, History]:

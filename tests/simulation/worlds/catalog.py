@@ -35,6 +35,13 @@ SMALL: Final = {
     "a barrier that a client ends": Plan(
         tasks=2, barriers=1, abandons=1, cancels=1, takeovers=1, is_batching=True
     ),
+    "a barrier whose deadline passes, and a crash": Plan(
+        tasks=2, barriers=1, deadlines=1, crashes=1
+    ),
+    "a task after two others": Plan(tasks=3, gates=1, coordinators=2, endings=("complete", "fail")),
+    "a task after another one, and a coordinator that begins anew": Plan(
+        tasks=2, gates=1, endings=("complete", "fail"), crashes=1, takeovers=1
+    ),
     "a coordinator is followed by another one while an agent is lost": Plan(
         crashes=1, takeovers=1, endings=("complete", "fail"), max_attempts=2
     ),

@@ -14,18 +14,31 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fleetlog.bus.core import Refusal, Return, Task
-from fleetlog.bus.core.join import Abandon, JoinAct, LookAt, LookBack, MakeTask, Release, Tell
+from fleetlog.bus.core.join import (
+    Abandon,
+    JoinAct,
+    LookAt,
+    LookBack,
+    MakeTask,
+    ReadOn,
+    Release,
+    Tell,
+)
 from fleetlog.bus.errors import ConflictError
 from fleetlog.bus.joining import Joiner
 from fleetlog.bus.log import Append
 from fleetlog.bus.snapshots import PARTS
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.envelope import Stored
+from tests.given import at
 from tests.simulation.worlds import agents, writers
 from tests.simulation.worlds.agents import NOW
 from tests.simulation.worlds.histories import History
 
 ACTS_MAX = 1000
+LATE = at(7_200)
+"""When every deadline has passed."""
+READ_ON = "read on"
 
 
 class Act(NamedTuple):
@@ -60,7 +73,7 @@ class Folds:
         self._known: list[Unsettled] = []
         self._numbers: dict[object, int] = {}
         self._taken: dict[tuple[int, int, bytes], int] = {}
-        self._looked: dict[int, tuple[int, tuple[Act, ...]]] = {}
+        self._looked: dict[tuple[int, bool], tuple[int, tuple[Act, ...]]] = {}
         self._done: dict[object, Done] = {}
         self._restored: dict[int, int] = {}
         self.first = self._keep(Unsettled())
@@ -105,18 +118,27 @@ class Folds:
             found = self._restored[fold] = self._keep(unsettled)
         return found
 
-    def look(self, fold: int) -> tuple[int, tuple[Act, ...]]:
-        """What is owed or due in this state, each once."""
-        found = self._looked.get(fold)
+    def look(self, fold: int, *, is_late: bool = False) -> tuple[int, tuple[Act, ...]]:
+        """What is owed or due in this state, each once; late: deadlines have passed."""
+        key = (fold, is_late)
+        found = self._looked.get(key)
         if found is None:
             unsettled = _copied(self._known[fold])
+            now = LATE if is_late else NOW
             acts = [
                 *self._single(unsettled),
-                *(self._joint(unsettled, act) for act in unsettled.joins.acts(NOW, ACTS_MAX)),
+                *(self._joint(unsettled, act) for act in unsettled.joins.acts(now, ACTS_MAX)),
             ]
             found = self._keep(unsettled), tuple(act for act in acts if act is not None)
-            self._looked[fold] = found
+            self._looked[key] = found
         return found
+
+    def late(self, fold: int, name: str) -> int:
+        """What has read the log to an end asked for after the deadline of what waits under the name."""
+        unsettled = _copied(self._known[fold])
+        if (join := unsettled.joins.joins.get(name)) is not None:
+            unsettled.joins.pass_deadline(join)
+        return self._keep(unsettled)
 
     def carry_out(self, fold: int, act: Act, log: Sequence[History], cut: Sequence[int]) -> Done:
         """An act that is more than one guarded append, on the log as it is now."""
@@ -158,6 +180,8 @@ class Folds:
                 return Act("make", join=join.name, name=member.task_id)
             case LookAt(join, name, is_member):
                 return Act("look", join=join.name, name=name, is_member=is_member)
+            case ReadOn(join):
+                return Act(READ_ON, join=join.name, name=join.id)
             case LookBack(barrier_id):
                 return Act("look back", name=barrier_id)
             case Release() | Abandon() | Tell():
@@ -233,7 +257,7 @@ class _Nothing:
 
 
 async def _no_wait(_: int) -> None:
-    raise AssertionError("a deadline is no part of these worlds")
+    raise AssertionError("who reads on does it by itself")
 
 
 def _joiner(log: Any, unsettled: Unsettled) -> Joiner:

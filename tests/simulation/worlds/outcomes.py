@@ -40,6 +40,16 @@ def _wrong_list(event: BarrierReleased, members: Sequence[History]) -> str:
     return ""
 
 
+def wrong_gate(task: History, waited_for: Sequence[History]) -> str:
+    """Why a task that waits for others must not be on offer."""
+    if task.reading.opening_count > 1:
+        return "what waited for others was queued more than once"
+    completed = sum(each.reading.end == "completed" for each in waited_for)
+    if task.reading.opening_count and completed < len(waited_for):
+        return f"queued, and only {completed} of {len(waited_for)} that it waits for have completed"
+    return ""
+
+
 def wrong_opening(continuation: History, barrier: History) -> str:
     """Why a continuation must not be on offer."""
     count = continuation.reading.opening_count

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from fleetlog.bus.jetstream.appender import Appender, _Pending
 from fleetlog.bus.log import Append
-from tests.simulation.worlds.folds import Act, Folds
+from tests.simulation.worlds.folds import READ_ON, Act, Folds
 from tests.simulation.worlds.histories import History
 from tests.simulation.worlds.server import Server
 
@@ -33,18 +33,19 @@ class Seats:
         self.known: list[Seat] = []
         self._numbers: dict[Seat, int] = {}
         self._pruned: dict[tuple[int, int, History], int] = {}
-        self._read: dict[tuple[int, tuple[History, ...]], int] = {}
+        self._read: dict[tuple[int, tuple[History, ...], bool], int] = {}
 
-    def begin(self, log: tuple[History, ...]) -> int:
+    def begin(self, log: tuple[History, ...], *, is_late: bool = False) -> int:
         """One that has just been started, without a snapshot."""
         empty = tuple(history.at(0) for history in log)
-        return self.read(self.keep(Seat(empty, self.folds.first, frozenset())), log)
+        first = self.keep(Seat(empty, self.folds.first, frozenset()))
+        return self.read(first, log, is_late=is_late)
 
-    def begin_with(self, number: int, log: tuple[History, ...]) -> int:
+    def begin_with(self, number: int, log: tuple[History, ...], *, is_late: bool = False) -> int:
         """One that has just been started, with the snapshot that another one saved before it ended."""
         seat = self.known[number]
         restored = Seat(seat.cut, self.folds.restored(seat.fold), frozenset())
-        return self.read(self.keep(restored), log)
+        return self.read(self.keep(restored), log, is_late=is_late)
 
     def keep(self, seat: Seat) -> int:
         number = self._numbers.setdefault(seat, len(self.known))
@@ -52,16 +53,16 @@ class Seats:
             self.known.append(seat)
         return number
 
-    def read(self, number: int, log: tuple[History, ...]) -> int:
+    def read(self, number: int, log: tuple[History, ...], *, is_late: bool = False) -> int:
         """It reads to the log's end, and looks what is to do."""
-        key = (number, log)
+        key = (number, log, is_late)
         found = self._read.get(key)
         if found is None:
             seat = self.known[number]
             fold = seat.fold
             for history in page(seat.cut, log):
                 fold = self.folds.take(fold, history)
-            fold, acts = self.folds.look(fold)
+            fold, acts = self.folds.look(fold, is_late=is_late)
             # What it decides on by what it has just read may be old by the time it is done.
             found = self._read[key] = self.keep(Seat(log, fold, seat.acts.union(acts)))
         return found
@@ -82,12 +83,18 @@ class Seats:
             self._pruned[key] = found
         return found
 
-    def asked(self, number: int, act: Act, log: Sequence[History]) -> tuple[int, Append | None]:
+    def asked(
+        self, number: int, act: Act, log: tuple[History, ...], *, is_late: bool = False
+    ) -> tuple[int, Append | None]:
         """It does an act that asks the log, and looks again."""
         seat = self.known[number]
+        if act.kind == READ_ON:
+            seat = self.known[self.read(number, log, is_late=is_late)]
+            fold, acts = self.folds.look(self.folds.late(seat.fold, act.join), is_late=is_late)
+            return self.keep(seat._replace(fold=fold, acts=(seat.acts - {act}).union(acts))), None
         cut = [history.seq for history in seat.cut]
         done = self.folds.carry_out(seat.fold, act, log, cut)
-        fold, acts = self.folds.look(done.fold)
+        fold, acts = self.folds.look(done.fold, is_late=is_late)
         return self.keep(seat._replace(fold=fold, acts=(seat.acts - {act}).union(acts))), done.entry
 
     def _is_doomed(self, act: Act, place: int, history: History) -> bool:

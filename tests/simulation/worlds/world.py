@@ -15,12 +15,14 @@ from tests.simulation.worlds.cell import Cell
 from tests.simulation.worlds.folds import Act, Folds
 from tests.simulation.worlds.histories import History
 from tests.simulation.worlds.modes import Modes
-from tests.simulation.worlds.outcomes import wrong_opening, wrong_release
+from tests.simulation.worlds.outcomes import wrong_gate, wrong_opening, wrong_release
 from tests.simulation.worlds.seats import Seats, grouped
 from tests.simulation.worlds.server import Server
 
 State = tuple[int, ...]
 """Numbers: a cell for each task, the barrier's history, agents, budgets, a seat for each coordinator."""
+
+_DEADLINE_SHIFT = 4 * BUDGETS.index("deadlines")
 
 
 class Step(NamedTuple):
@@ -73,8 +75,9 @@ class World:
         self._local_steps(state, found)
         found += self._agent_steps(state)
         found += self._seat_steps(state)
-        if self._barriers:
+        if self._barriers and not self._barriers[state[self._n]].reading.end:
             found += self._abandon_steps(state)
+            found += self._deadline_steps(state)
         return found
 
     def is_settled(self, state: State) -> bool:
@@ -197,15 +200,18 @@ class World:
         seats = [self.seats.pruned(each, place, history) for each in state[n:]]
         if self.plan.is_prompt:
             log = self._log(state)
-            seats = [self.seats.read(each, log) for each in seats]
+            is_late = self._is_late(state)
+            seats = [self.seats.read(each, log, is_late=is_late) for each in seats]
         return (*state[:n], *sorted(seats))
 
     def _wrong_task(self, state: State, i: int) -> str:
         history = self._cells[state[i]].history
         if history.reading.wrong:
             return history.reading.wrong
-        if self._barriers and i == self._n - 1:
+        if i == self._n - 1 and self._barriers:
             return wrong_opening(history, self._barriers[state[self._n]])
+        if i == self._n - 1 and self.plan.gates:
+            return wrong_gate(history, [self._cells[each].history for each in state[:i]])
         return ""
 
     # What befalls agents.
@@ -242,6 +248,7 @@ class World:
     def _seat_steps(self, state: State) -> Iterator[Step]:
         first = self._n + 3
         log: tuple[History, ...] = ()
+        is_late = self._is_late(state)
         for place in range(first, len(state)):
             number = state[place]
             if place > first and number == state[place - 1]:
@@ -249,11 +256,11 @@ class World:
             log = log or self._log(state)
             seat = self.seats.known[number]
             name = f"coordinator {place - first + 1}"
-            if seat.cut != log:
-                after = self._seated(state, place, self.seats.read(number, log))
-                yield Step(
-                    after, f"{name} reads the log to its end and looks what is to do", False, ""
-                )
+            if seat.cut != log or is_late:
+                seat_after = self.seats.read(number, log, is_late=is_late)
+                if seat_after != number:
+                    text = f"{name} reads the log to its end and looks what is to do"
+                    yield Step(self._seated(state, place, seat_after), text, False, "")
             for act in seat.acts:
                 yield from self._act(state, place, name, act, log)
             yield from self._takeovers(state, place, name, log)
@@ -267,9 +274,11 @@ class World:
         if not (state[n + 2] >> shift) & 15:
             return
         left = (*state[: n + 2], state[n + 2] - (1 << shift), *state[n + 3 :])
-        begun = self._seated(left, place, self.seats.begin(log))
+        is_late = self._is_late(state)
+        begun = self._seated(left, place, self.seats.begin(log, is_late=is_late))
         yield Step(begun, f"{name} ends, another one reads the whole log", True, "")
-        begun = self._seated(left, place, self.seats.begin_with(state[place], log))
+        saved = self.seats.begin_with(state[place], log, is_late=is_late)
+        begun = self._seated(left, place, saved)
         yield Step(begun, f"{name} ends, another one begins with its snapshot", True, "")
 
     def _seated(self, state: State, place: int, seat: int) -> State:
@@ -282,7 +291,8 @@ class World:
         self, state: State, place: int, name: str, act: Act, log: tuple[History, ...]
     ) -> Iterator[Step]:
         if act.entry is None:
-            seat, appended = self.seats.asked(state[place], act, log)
+            is_late = self._is_late(state)
+            seat, appended = self.seats.asked(state[place], act, log, is_late=is_late)
             text = f"{name} does what it had decided on: to {act.kind} {act.name}"
             after = self._seated(state, place, seat)
             if appended is not None:
@@ -357,12 +367,23 @@ class World:
     def _abandon_steps(self, state: State) -> Iterator[Step]:
         n, shift = self._n, 4 * BUDGETS.index("abandons")
         history = self._barriers[state[n]]
-        if history.reading.end or not (state[n + 2] >> shift) & 15:
+        if not (state[n + 2] >> shift) & 15:
             return
         event = BarrierAbandoned(id="end-it", occurred_at=NOW, why="cancelled", error="no more")
         append = entry(Subject("main", "barrier", BARRIER, "abandoned"), history.seq, event)
         after = (*state[: n + 2], state[n + 2] - (1 << shift), *state[n + 3 :])
         yield self._store_barrier(after, append, "a client ends the barrier")
+
+    def _deadline_steps(self, state: State) -> Iterator[Step]:
+        n = self._n
+        if self.plan.deadlines and not self._is_late(state):
+            left = state[n + 2] - (1 << _DEADLINE_SHIFT)
+            after = (*state[: n + 2], left, *state[n + 3 :])
+            yield Step(after, "the barrier's deadline passes", False, "")
+
+    def _is_late(self, state: State) -> bool:
+        """Whether the deadline has passed."""
+        return self.plan.deadlines > 0 and not (state[self._n + 2] >> _DEADLINE_SHIFT) & 15
 
 
 def _verb(append: Append) -> str:

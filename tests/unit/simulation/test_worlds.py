@@ -29,6 +29,9 @@ FLOORS = {
     "a barrier that needs one, its stragglers cancelled": 21_000,
     "a barrier that a client ends": 11_000,
     "a coordinator is followed by another one while an agent is lost": 11_000,
+    "a barrier whose deadline passes, and a crash": 20_000,
+    "a task after two others": 15_000,
+    "a task after another one, and a coordinator that begins anew": 5_000,
     "two members, two coordinators, a crash": 1_000_000,
 }
 """Fewer states would say that a world has lost some of what may happen in it."""
