@@ -50,12 +50,40 @@ SMALL: Final = {
 
 MIDDLING: Final = {
     "two members, two coordinators, a crash": Plan(tasks=3, barriers=1, coordinators=2, crashes=1),
+    "a barrier that needs both of its members, and a crash": Plan(
+        tasks=3, barriers=1, policy="all", endings=("complete", "fail"), crashes=1
+    ),
+    "a replicated server, and all that befalls one task": Plan(
+        coordinators=2, is_replicated=True, crashes=1, duplicates=1, losses=1, cancels=1
+    ),
+    "one key, submitted twice, and all that befalls one task": Plan(
+        submitters=2, crashes=1, losses=1, cancels=1
+    ),
 }
-"""Two minutes at most."""
+"""Together two minutes."""
 
 LARGE: Final = {
-    "two members, two coordinators, a crash, a delivery too many": Plan(
-        tasks=3, barriers=1, coordinators=2, crashes=1, duplicates=1
+    "the whole: two members, two coordinators, a crash, a delivery too many, a lost answer": Plan(
+        tasks=3, barriers=1, coordinators=2, crashes=1, duplicates=1, losses=1
+    ),
+    "a barrier that a client ends, while an agent stands still": Plan(
+        tasks=2, barriers=1, coordinators=2, pauses=1, duplicates=1, abandons=1
+    ),
+    "three agents, a crash and one that stands still": Plan(
+        agents=3, coordinators=2, crashes=1, pauses=1, duplicates=1
+    ),
+    "a barrier that needs one, attempts that fail, clients that end": Plan(
+        tasks=3, barriers=1, policy="any", endings=("complete", "fail"), abandons=1, cancels=1
+    ),
+    "a slow writer, two coordinators, batches": Plan(
+        tasks=2,
+        barriers=1,
+        coordinators=2,
+        policy="any",
+        endings=("complete", "fail"),
+        unmade=2,
+        crashes=1,
+        is_batching=True,
     ),
 }
 """As long as it takes: `make worlds`."""

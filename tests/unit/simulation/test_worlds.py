@@ -32,7 +32,10 @@ FLOORS = {
     "a barrier whose deadline passes, and a crash": 20_000,
     "a task after two others": 15_000,
     "a task after another one, and a coordinator that begins anew": 5_000,
-    "two members, two coordinators, a crash": 1_000_000,
+    "two members, two coordinators, a crash": 1_200_000,
+    "a barrier that needs both of its members, and a crash": 500_000,
+    "a replicated server, and all that befalls one task": 500_000,
+    "one key, submitted twice, and all that befalls one task": 250_000,
 }
 """Fewer states would say that a world has lost some of what may happen in it."""
 
