@@ -65,6 +65,18 @@ def test_a_middling_world_holds_and_settles_in_every_order(name: str) -> None:
     assert found.states >= FLOORS[name]
 
 
+def test_the_story_is_the_shortest_one_and_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    bug = BUGS["a redelivery is taken for the death of the holder"]
+    bug.plant(monkeypatch)
+    assert explored(bug.plan).story == (
+        "a1 gets the offer of t1 for the first time and asks for claimed after 1",
+        "the server takes a1's offer of t1 for lost",
+        "a1's claim of t1 is stored as event 2",
+        "a2 gets the offer of t1 again, reads t1 from the log,"
+        " finds that its holder is silent and asks for claimed after 2",
+    )
+
+
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_found_and_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bug = BUGS[name]
