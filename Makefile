@@ -50,7 +50,7 @@ bench: $(STAMP) ## measure; prints ratios of one run, with the durability mode
 chaos: $(STAMP) ## the long form of the tests that kill things
 	FLEETLOG_LONG=1 $(BIN)/python -m pytest -q tests/chaos tests/unit/simulation
 
-worlds: $(STAMP) ## explore every order of events in the large worlds; an hour, and up to 16 GB of memory
+worlds: $(STAMP) ## explore every order of events in the large worlds; takes an hour and up to 16 GB of memory
 	$(BIN)/python -m tests.simulation.worlds
 
 test-containers: $(STAMP) ## the contract and what rests on it, against a server in a container

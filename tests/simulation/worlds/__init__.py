@@ -22,4 +22,9 @@ What is decided is decided by `fleetlog.bus.core` itself; only who acts when is 
 What is left out, as it makes no difference to what is stored: a lost request (it goes again, like a late
 one), an append that is sure to be refused (whoever is refused reads the log anew, now or later), and which of
 several that are alike acts. Time is left out too: whatever had to wait may have waited long enough.
+
+What these worlds do not tell of: fan-outs within fan-outs, limits, budgets and schedules, more than one
+barrier, and members too large for an event. A page of the log has one order of what different things did; a
+coordinator's append is settled as soon as it is sent. That everything settles once faults stop is checked only
+of worlds that were explored to their end, and means that it can, by some order of steps, from every state.
 """
