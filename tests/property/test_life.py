@@ -193,7 +193,7 @@ class World:
             case "claim":
                 agent = f"a{step.actor}"
                 place = {"agent_id": agent, "worker_id": "w", "host": "h"}
-                return Claim(id="c", offer=offer, is_holder_dead=step.flag, **place)
+                return Claim(id="c", offer=offer, over=fence if step.flag else None, **place)
             case "complete":
                 return Complete(result=NULL, **end)
             case "fail":
@@ -430,7 +430,7 @@ def test_every_command_has_an_answer_in_every_foreign_state(
     commands: list[AnyCommand | None] = [
         *(Submit(id="c", spec=spec, digest=payload_digest(spec)), Queue(id="c")),
         *(offer_again(task), OfferAgain(id="c", offer=task.version)),
-        *(Claim(id="c", **place), Claim(id="c", is_holder_dead=True, **place)),  # type: ignore[arg-type]  # one dict of all fields
+        *(Claim(id="c", **place), Claim(id="c", over=fence, **place)),  # type: ignore[arg-type]  # one dict of all fields
         *(Complete(result=NULL, **end), Cancel(**end), RequestCancel(id="c"), Expire(id="c")),
         *(Fail(jitter=0.5, **why, **end), Return(**why, **end), due(task, now), resume(task)),
     ]

@@ -163,7 +163,7 @@ BUGS = (
     Bug("a retry does not wait", ("wait.retry",), 0, _no_backoff),
     Bug("a delay is not waited for", ("wait.delay",), 0, _no_delay),
     Bug("an end forgets that it was asked for", ("cancel.heeded",), 0, _deaf_to_cancels),
-    Bug("a budget never holds anything back", ("budget",), 1, _bottomless),
+    Bug("a budget never holds anything back", ("budget",), 7, _bottomless),
     Bug("rivals write the guard in two ways", ("claim", "task"), 1, _two_guards),
     Bug("the log's time follows the wall clock", ("wait", "schedule"), 0, _wall_clock),
     Bug("time runs out a second early", ("wait.expiry",), 0, _impatient),
