@@ -3,9 +3,11 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SEEDS ?= 0..499
+STEPS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types imports wheel bench chaos test-containers lock clean
+.PHONY: help setup demo test check lint types imports wheel bench chaos simulate worlds test-containers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -48,7 +50,13 @@ bench: $(STAMP) ## measure; prints ratios of one run, with the durability mode
 	$(BIN)/fleetlog bench --events 1000000 --strict
 
 chaos: $(STAMP) ## the long form of the tests that kill things
-	FLEETLOG_LONG=1 $(BIN)/python -m pytest -q tests/chaos
+	FLEETLOG_LONG=1 $(BIN)/python -m pytest -q tests/chaos tests/unit/simulation
+
+worlds: $(STAMP) ## explore every order of events in the large worlds; takes an hour and up to 16 GB of memory
+	PYTHONPATH=tests $(BIN)/python -m simulation.worlds
+
+simulate: $(STAMP) ## run a fleet in virtual time under every kind of trouble, for each seed: SEEDS=0..499
+	PYTHONPATH=tests $(BIN)/python -m simulation $(SEEDS) --steps $(STEPS)
 
 test-containers: $(STAMP) ## the contract and what rests on it, against a server in a container
 	FLEETLOG_TEST_SERVER=container deploy/with-docker $(BIN)/python -m pytest -q -rs tests/contract tests/integration/test_agent.py tests/integration/test_offers.py tests/integration/test_streams.py tests/integration/test_services.py

@@ -137,7 +137,8 @@ class Attempts:
         self._stop_s = stop_s
         self._worktrees = worktrees
         self._alarm = Alarm(fleet.system.clock, self._on_alarm)
-        self._live: dict[str, Attempt] = {}
+        self._live: dict[int, Attempt] = {}
+        self._newest: dict[str, Attempt] = {}
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -147,13 +148,13 @@ class Attempts:
         return tuple(self._live.values())
 
     def find(self, task_id: str) -> Attempt | None:
-        """The live attempt of a task."""
-        return self._live.get(task_id)
+        """The live attempt of a task; of two, the one with the later offer."""
+        return self._newest.get(task_id)
 
     def adopt(self, offer: Offer) -> bool:
         """Takes a redelivery of an offer that is being worked on here; answers whether it was one."""
-        attempt = self._live.get(offer.task_id)
-        if attempt is None or attempt.offer.seq != offer.seq:
+        attempt = self._live.get(offer.seq)
+        if attempt is None:
             return False
         attempt.ack_subject = offer.ack_subject
         return True
@@ -165,7 +166,8 @@ class Attempts:
     async def run(self, offer: Offer, slot: Slot) -> None:
         """Claims, runs, records, acknowledges; frees the slot as soon as nothing of the attempt runs."""
         attempt = Attempt(offer, slot)
-        self._live[offer.task_id] = attempt
+        self._live[offer.seq] = attempt
+        self._supersede(attempt)
         self._idle.clear()
         try:
             await self._claim_and_run(attempt)
@@ -174,10 +176,22 @@ class Attempts:
             logger.error("task %s: %s", offer.task_id, error)
         finally:
             slot.release()
-            self._live.pop(offer.task_id, None)
+            del self._live[offer.seq]
+            if self._newest.get(offer.task_id) is attempt:
+                del self._newest[offer.task_id]
             if not self._live:
                 self._alarm.close()
                 self._idle.set()
+
+    def _supersede(self, attempt: Attempt) -> None:
+        """The task may have another attempt here: one that still ends, or one of an offer later than this."""
+        offer, other = attempt.offer, self._newest.get(attempt.offer.task_id)
+        if other is not None and other.offer.seq > offer.seq:
+            return
+        if other is not None:
+            # A task is offered anew only when its last attempt is over, whether that knows it or not.
+            self.stop(other, "lost")
+        self._newest[offer.task_id] = attempt
 
     def stop(self, attempt: Attempt, why: Why) -> None:
         """Ends the attempt: asks its worker, and ends the worker if it does not obey."""
@@ -342,7 +356,7 @@ class Attempts:
             end = await self._payloads.store_result(end)
         plan = end.fan_out if isinstance(end, Complete) else None
         if isinstance(end, Complete) and plan is not None:
-            plan = plan_under_budgets(plan, task.budget_keys)
+            plan = await self._payloads.store_args(plan_under_budgets(plan, task.budget_keys))
             end = await self._payloads.store_plan(end, plan)
         while True:
             try:

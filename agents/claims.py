@@ -62,7 +62,7 @@ class Claims:
         if isinstance(decided, Refusal) and decided.code == "offer_held":
             lease = decided.task.lease
             if lease is not None and await self._is_holder_dead(lease):
-                command = msgspec.structs.replace(command, is_holder_dead=True)
+                command = msgspec.structs.replace(command, over=lease.fence)
                 decided = await execute(self._fleet.log, command, decided.task)
         return await self._conclude(offer, decided)
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from fleetlog.agents.footprint import footprint_of
 from fleetlog.agents.strains import bytes_text
 from fleetlog.agents.worker_process import Worker
 from fleetlog.bus.system import Clock
@@ -40,9 +39,9 @@ class MemoryWatch:
                 await asyncio.sleep(0)
 
     def _look_at(self, worker: Worker) -> None:
-        if worker.pid is None or worker.is_ending:
+        if worker.is_ending:
             return
-        used = footprint_of(worker.pid)
+        used = worker.footprint()
         if used is not None and used.rss_bytes > self._max_bytes:
             worker.put_down(
                 f"worker {worker.worker_id} used {bytes_text(used.rss_bytes)} of memory with all that it"

@@ -11,7 +11,7 @@ import msgspec
 
 from fleetlog.bus.core import Complete
 from fleetlog.bus.errors import TransportError
-from fleetlog.bus.fanning_out import store_plan
+from fleetlog.bus.fanning_out import store_args, store_plan
 from fleetlog.bus.objects import Objects
 from fleetlog.bus.system import Clock
 from fleetlog.schemas.fan_outs import FanOutSpec
@@ -46,8 +46,12 @@ class Payloads:
         ref = await self.insist(partial(self._objects.put, bytes(end.result)))
         return msgspec.structs.replace(end, result=msgspec.Raw(b"null"), result_ref=ref)
 
+    async def store_args(self, plan: FanOutSpec) -> FanOutSpec:
+        """The same fan-out, its large arguments stored."""
+        return await self.insist(partial(store_args, self._objects, plan))
+
     async def store_plan(self, end: Complete, plan: FanOutSpec) -> Complete:
-        """The same end, its fan-out as an event can hold it."""
+        """The same end, its fan-out, whose large arguments are stored, as an event can hold it."""
         fan_out = await self.insist(partial(store_plan, self._objects, plan))
         return msgspec.structs.replace(end, fan_out=fan_out)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -17,8 +16,8 @@ from fleetlog.agents.executors.profiles import load_profiles, profile_variables
 from fleetlog.agents.frames import Broken, Ready
 from fleetlog.agents.groups import signal_name
 from fleetlog.agents.leftovers import owner
+from fleetlog.agents.machine import LocalMachine, Machine
 from fleetlog.agents.slots import Reserve, Slot
-from fleetlog.agents.wire import connect
 from fleetlog.agents.worker_process import Worker, WorkerTimes
 from fleetlog.bus.errors import ConfigError
 from fleetlog.bus.system import System
@@ -79,9 +78,17 @@ class WorkerPool:
     leaving ends them all and leaves no process behind.
     """
 
-    def __init__(self, options: PoolOptions, *, system: System, events: PoolEvents) -> None:
+    def __init__(
+        self,
+        options: PoolOptions,
+        *,
+        system: System,
+        events: PoolEvents,
+        machine: Machine | None = None,
+    ) -> None:
         self._options = options
         self._system = system
+        self._machine = machine or LocalMachine(system)
         self._events = events
         self._tasks = asyncio.TaskGroup()
         self._workers: dict[str, Worker] = {}
@@ -282,6 +289,7 @@ class WorkerPool:
             f"w{self._spawned_count}",
             mark=f"{_MARK}={mark}",
             clock=self._system.clock,
+            machine=self._machine,
             times=self._options.times,
         )
         self._workers[worker.worker_id] = worker
@@ -298,26 +306,16 @@ class WorkerPool:
         return worker.worker_id, is_idle and not worker.is_end_wanted
 
     async def _spawn(self, worker: Worker, mark: str) -> None:
-        ours, theirs = socket.socketpair()
+        env = {**self._environment(), "FLEETLOG_WORKER_ID": worker.worker_id, _MARK: mark}
         try:
-            with theirs:
-                process = await self._system.processes.start(
-                    self._argv(worker.worker_id, theirs.fileno()),
-                    env={
-                        **self._environment(),
-                        "FLEETLOG_WORKER_ID": worker.worker_id,
-                        _MARK: mark,
-                    },
-                    fds=(theirs.fileno(),),
-                )
+            spawned = await self._machine.spawn(lambda fd: self._argv(worker.worker_id, fd), env)
         except OSError as error:
-            ours.close()
             worker.ready.set_result(Broken(f"a worker process cannot be started: {error}"))
             return
-        worker.process = process
+        worker.process = process = spawned.process
         self._events.on_spawned(worker.worker_id, process.pid)
         try:
-            await connect(ours, worker.wire)
+            await spawned.connect(worker.wire)
             await worker.live(process)
         finally:
             worker.give_up()

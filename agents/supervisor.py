@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import platform
 import re
 from collections.abc import Awaitable, Coroutine, Mapping
@@ -22,7 +21,7 @@ from fleetlog.agents.derived_lanes import DerivedLanes
 from fleetlog.agents.elasticity import Elasticity
 from fleetlog.agents.feeder import Feeder
 from fleetlog.agents.lanes import QueueShare
-from fleetlog.agents.leftovers import Leftovers
+from fleetlog.agents.machine import LocalMachine, Machine
 from fleetlog.agents.memory_watch import MemoryWatch
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.own_labels import built_in_labels
@@ -103,9 +102,15 @@ class Supervisor:
     """An agent, one incarnation after the other: whoever was held for lost starts anew under another id."""
 
     def __init__(
-        self, fleet: Fleet, options: AgentOptions, *, gauges: Gauges | None = None
+        self,
+        fleet: Fleet,
+        options: AgentOptions,
+        *,
+        gauges: Gauges | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self._fleet = fleet
+        self._machine = machine or LocalMachine(fleet.system)
         self._folder = options.data or Path.cwd()
         self._gauges = gauges or HostGauges(self._folder)
         self._options = options
@@ -168,7 +173,12 @@ class Supervisor:
             credentials=self._options.credentials,
             profiles=self._options.profiles,
         )
-        pool = WorkerPool(pool_options, system=self._fleet.system, events=self._recorder)
+        pool = WorkerPool(
+            pool_options,
+            system=self._fleet.system,
+            events=self._recorder,
+            machine=self._machine,
+        )
         trees = self._worktrees.open() if self._worktrees is not None else nullcontext()
         # Beats come before the start is recorded and until the end is: silence in between would be a loss.
         async with background(self._recorder.run(), self._outflow.run(), self._beat(pool)):
@@ -197,7 +207,7 @@ class Supervisor:
 
     def _record_start(self, pool: WorkerPool) -> None:
         self._recorder.started(
-            pid=os.getpid(),
+            pid=self._machine.pid,
             version=self._options.version,
             queues=self._queues(),
             workers=self._options.workers,
@@ -239,7 +249,7 @@ class Supervisor:
                 *(feeder.run(), self._loss.run(), self._keep_leases(), self._fleet.offers.run()),
                 *(lanes.run(), strains.run()),
                 *(*self._memory_watch(pool), *self._elasticity(pool, feeder)),
-                Leftovers(self._fleet.system.clock).run(),
+                self._machine.end_leftovers(),
             )
             async with (
                 background(*loops, self._look_for_ends(), self._gate.run()),

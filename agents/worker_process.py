@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from fleetlog.agents.footprint import footprint_of
+from fleetlog.agents.footprint import Footprint
 from fleetlog.agents.frames import (
     Alive,
     ArtifactNamed,
@@ -31,7 +31,8 @@ from fleetlog.agents.frames import (
     Used,
     to_supervisor_decoder,
 )
-from fleetlog.agents.groups import end_groups, signal_group, signal_name, sweep
+from fleetlog.agents.groups import signal_name
+from fleetlog.agents.machine import Machine
 from fleetlog.agents.wire import Wire
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.system import Clock, Process
@@ -139,7 +140,9 @@ class WorkerTimes(msgspec.Struct, frozen=True, kw_only=True):
 class Worker:
     """One worker process. Made by `WorkerPool`; ids are never used again within an agent."""
 
-    def __init__(self, worker_id: str, *, mark: str, clock: Clock, times: WorkerTimes) -> None:
+    def __init__(
+        self, worker_id: str, *, mark: str, clock: Clock, machine: Machine, times: WorkerTimes
+    ) -> None:
         self.worker_id = worker_id
         self.process: Process | None = None
         self.ready: asyncio.Future[Ready | Broken | None] = (
@@ -158,6 +161,7 @@ class Worker:
         self._why: str | None = None
         self._mark = mark
         self._clock = clock
+        self._machine = machine
         self._times = times
         self._attempts: dict[int, _Attempt] = {}
         self._end_asked = asyncio.Event()
@@ -185,10 +189,14 @@ class Worker:
             return "starting"
         return "busy" if self._attempts else "idle"
 
+    def footprint(self) -> Footprint | None:
+        """What it uses of the machine, with all that it started; None if that can't be known."""
+        return None if self.pid is None else self._machine.footprint(self.pid)
+
     def beat(self) -> WorkerBeat:
         """Its part of the agent's beat."""
         oldest = next(iter(self._attempts.values()), None)
-        used = footprint_of(self.pid) if self.pid is not None else None
+        used = self.footprint()
         return WorkerBeat(
             worker_id=self.worker_id,
             pid=self.pid,
@@ -258,7 +266,7 @@ class Worker:
         self._why = why
         self.is_ending = True
         for pgid in (*self._pgids(), *([] if self.pid is None else [self.pid])):
-            signal_group(pgid, signal.SIGKILL)
+            self._machine.signal_group(pgid, signal.SIGKILL)
 
     @property
     def is_used(self) -> bool:
@@ -305,9 +313,9 @@ class Worker:
     def give_up(self) -> None:
         """Leaves nothing of it running and nobody waiting, without waiting for anything."""
         for pgid in self._pgids():
-            signal_group(pgid, signal.SIGKILL)
+            self._machine.signal_group(pgid, signal.SIGKILL)
         if self.pid is not None:
-            signal_group(self.pid, signal.SIGKILL)
+            self._machine.signal_group(self.pid, signal.SIGKILL)
         self.is_ended = self.is_ending = True
         self.wire.close()
         if not self.ready.done():
@@ -331,10 +339,10 @@ class Worker:
 
     async def _sweep(self) -> None:
         if self.pid is not None:
-            signal_group(self.pid, signal.SIGKILL)
-        await end_groups(self._pgids(), self._clock, self._times.grace_s)
+            self._machine.signal_group(self.pid, signal.SIGKILL)
+        await self._machine.end_groups(self._pgids(), self._times.grace_s)
         if self.exit_status() != (0, None):
-            await sweep(self._mark, (), self._clock, self._times.grace_s)
+            await self._machine.sweep(self._mark, self._times.grace_s)
 
     def _pgids(self) -> list[int]:
         return [pgid for attempt in self._attempts.values() for pgid in attempt.pgids]
@@ -351,14 +359,14 @@ class Worker:
                 await self._kill_asked.wait()
         except TimeoutError:
             pass
-        signal_group(process.pid, signal.SIGTERM)
+        self._machine.signal_group(process.pid, signal.SIGTERM)
         await self._clock.sleep(self._times.grace_s)
         logger.warning(
             "worker %s did not end within %g s of SIGTERM: it is killed",
             self.worker_id,
             self._times.grace_s,
         )
-        signal_group(process.pid, signal.SIGKILL)
+        self._machine.signal_group(process.pid, signal.SIGKILL)
 
     async def _insist_on_start(self) -> None:
         await self._clock.sleep(self._times.start_s)

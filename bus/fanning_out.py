@@ -27,8 +27,8 @@ PUTS_MAX: Final = 16
 _members_decoder: Final = msgspec.json.Decoder(tuple[Member, ...])
 
 
-async def store_plan(objects: Objects, plan: FanOutSpec) -> FanOutSpec:
-    """The plan as an event can hold it: what is too large stands in the object store, before anything names it.
+async def store_args(objects: Objects, plan: FanOutSpec) -> FanOutSpec:
+    """The plan without large arguments: these stand in the object store, before anything names them.
 
     Raises:
         TransportError: the store does not answer.
@@ -44,6 +44,19 @@ async def store_plan(objects: Objects, plan: FanOutSpec) -> FanOutSpec:
         plan = msgspec.structs.replace(plan, members=tuple(members))
     if plan.then is not None:
         plan = msgspec.structs.replace(plan, then=await _without_large_args(objects, plan.then))
+    return plan
+
+
+async def store_plan(objects: Objects, plan: FanOutSpec) -> FanOutSpec:
+    """The plan as an event can hold it: its members stand in the object store where they are too large.
+
+    Args:
+        objects: the store.
+        plan: from `store_args`.
+
+    Raises:
+        TransportError: the store does not answer.
+    """
     data = msgspec.json.encode(plan.members)
     if len(data) <= INLINE_MAX_BYTES:
         return plan
@@ -108,6 +121,7 @@ async def open_fan_out(
     """
     digest = plan_digest(plan)
     await fleet.room.check_free()
+    plan = await store_args(fleet.objects, plan)
     event = BarrierOpened(
         id=fleet.system.new_id(),
         occurred_at=fleet.log.now(),
@@ -142,7 +156,7 @@ async def make_members(fleet: Fleet, barrier_id: str, plan: FanOutSpec) -> None:
     Args:
         fleet: where.
         barrier_id: whose.
-        plan: with its members in it.
+        plan: from `store_args`, with its members in it.
     """
     followers = [member for member in plan.members if member.spec is not None]
     if plan.then is not None:

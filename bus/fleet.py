@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
@@ -31,6 +31,8 @@ from fleetlog.bus.system import System
 logger = logging.getLogger("fleetlog.bus")
 
 AGAIN_S = 1.0
+TIME_LOOK_S = 2.0
+"""How often it is looked whether a clock was set."""
 
 
 class Fleet(msgspec.Struct, frozen=True):
@@ -94,27 +96,72 @@ async def open_fleet(
         target, system.clock, name=f"fleetlog {role}", patience_s=patience_s
     ) as connection:
         check_version(connection)
-        replicas = await ensure_streams(connection, name)
-        durability = await attest_durability(target.http_url)
-        log = JetStreamLog(connection, name, is_grouping=durability == "always" and replicas == 1)
-        await log.appender.start()
-        await log.together.start()
-        async with background(log.appender.watch(), _keep_streams(connection, name)):
-            yield Fleet(
-                name=name,
-                log=log,
-                offers=JetStreamOffers(connection, log, ack_wait_s=ack_wait_s),
-                beats=NatsBeats(connection, name),
-                outputs=NatsOutputs(connection, name),
-                objects=NatsObjects(connection, name),
-                hints=NatsHints(connection, name),
-                services=NatsServices(connection, name),
-                system=system,
-                link=connection,
-                room=Room(connection, name, system.clock, store=target.store),
-                durability=durability,
-                derived=DerivedQueues(log, system),
-            )
+        async with fleet_over(
+            connection,
+            name,
+            system=system,
+            objects=NatsObjects(connection, name),
+            durability=await attest_durability(target.http_url),
+            ack_wait_s=ack_wait_s,
+        ) as fleet:
+            room = Room(connection, name, system.clock, store=target.store)
+            yield msgspec.structs.replace(fleet, room=room)
+
+
+@asynccontextmanager
+async def fleet_over(
+    connection: Connection,
+    name: str,
+    *,
+    system: System,
+    objects: Objects,
+    durability: str,
+    ack_wait_s: float = ACK_WAIT_S,
+) -> AsyncIterator[Fleet]:
+    """A fleet over a connection that is there; see `open_fleet`.
+
+    Args:
+        connection: to the server.
+        name: the fleet.
+        system: clock, entropy, processes.
+        objects: where large objects are.
+        durability: see `Fleet`.
+        ack_wait_s: see `Offers`.
+    """
+    replicas = await ensure_streams(connection, name)
+    log = JetStreamLog(connection, name, is_grouping=durability == "always" and replicas == 1)
+    await log.appender.start()
+    await log.together.start()
+    keeping = (
+        log.appender.watch(),
+        _keep_streams(connection, name),
+        _keep_time(log, connection, system),
+    )
+    async with background(*keeping):
+        yield Fleet(
+            name=name,
+            log=log,
+            offers=JetStreamOffers(connection, log, ack_wait_s=ack_wait_s),
+            beats=NatsBeats(connection, name),
+            outputs=NatsOutputs(connection, name),
+            objects=objects,
+            hints=NatsHints(connection, name),
+            services=NatsServices(connection, name),
+            system=system,
+            link=connection,
+            room=Room(connection, name, system.clock),
+            durability=durability,
+            derived=DerivedQueues(log, system),
+        )
+
+
+async def _keep_time(log: EventLog, connection: Connection, system: System) -> None:
+    """Asks for the server's time when what is known of it may be wrong: every answer tells it."""
+    while True:
+        await system.clock.sleep(TIME_LOOK_S)
+        if connection.is_connected and connection.is_time_doubtful:
+            with suppress(TransportError, ConfigError):
+                await log.end()
 
 
 async def _keep_streams(connection: Connection, name: str) -> None:

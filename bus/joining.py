@@ -129,6 +129,8 @@ class Joiner:
         if last is None:
             if is_member:
                 self._joins.miss(name)
+            else:
+                self._joins.find(join, name)
             return
         event = open_stored(last).event
         if isinstance(event, TerminalEvent):

@@ -62,6 +62,7 @@ def derived_id(base: str, suffix: str | int) -> str:
     return f"{base}-{suffix}"
 
 
+@lru_cache(maxsize=4096)
 def key_token(key: str) -> str:
     """How a key stands in subjects: as it is if that is a token, else hashed.
 

@@ -136,7 +136,7 @@ def queue() -> Queue:
     return Queue(id="c")
 
 
-def claim(offer: int = 1, agent: str = "a9", *, is_holder_dead: bool = False) -> Claim:
+def claim(offer: int = 1, agent: str = "a9", *, over: int | None = None) -> Claim:
     return Claim(
         id="c",
         offer=offer,
@@ -144,7 +144,7 @@ def claim(offer: int = 1, agent: str = "a9", *, is_holder_dead: bool = False) ->
         worker_id="w9",
         host="h9",
         ack="ack.9",
-        is_holder_dead=is_holder_dead,
+        over=over,
     )
 
 

@@ -97,6 +97,8 @@ class Admission:
         self._orders: OrderedDict[str, None] = OrderedDict()
         self._untold: dict[str, None] = {}
         self._alarms = Alarms()
+        self._serving: dict[tuple[str, tuple[tuple[str, str], ...]], list[Load]] = {}
+        """While acts are sought: how loaded the agents are that can take a lane's tasks."""
 
     def restore(
         self,
@@ -290,6 +292,7 @@ class Admission:
     def acts(self, now: datetime, most: int) -> list[AdmissionAct]:
         """Up to `most` appends, each only once for each state of what it concerns."""
         found: list[AdmissionAct] = []
+        self._serving.clear()  # no event comes in between
         for name in self._alarms.ring(now):
             self._lines.touch_line(name)
         while self._untold and len(found) < most:
@@ -334,23 +337,31 @@ class Admission:
         return max(0, room)
 
     def _room_in(self, lane: Lane, gate: Gate) -> int:
-        requires = dict(lane.requires)
-        serving = [
-            agent
-            for agent in self._agents.values()
-            if agent.status == "running"
-            and lane.queue in agent.queues
-            and satisfies(agent.labels, requires)
-        ]
+        loads = self._loads_of(lane)
         if not gate.is_rationed:
             # An offer that nobody can take would keep its limits' places from those that can run.
-            return ADMIT_MAX if serving else 0
+            return ADMIT_MAX if loads else 0
         if gate.is_strict:
             beside = {each: msgspec.structs.replace(lane, priority=each) for each in PRIORITIES}
             offered = {name: len(self._offered.get(each, ())) for name, each in beside.items()}
-            return room_for(lane.priority, map(self._load, serving), offered)
-        window = max(WINDOW_MIN, WINDOW_SLOTS * sum(agent.slots for agent in serving))
+            return room_for(lane.priority, loads, offered)
+        window = max(WINDOW_MIN, WINDOW_SLOTS * sum(load.slots for load in loads))
         return window - len(self._offered.get(lane, ()))
+
+    def _loads_of(self, lane: Lane) -> list[Load]:
+        """Those agents that can take its tasks; of thousands of lines most are in a few lanes."""
+        key = (lane.queue, lane.requires)
+        loads = self._serving.get(key)
+        if loads is None:
+            requires = dict(lane.requires)
+            loads = self._serving[key] = [
+                self._load(agent)
+                for agent in self._agents.values()
+                if agent.status == "running"
+                and lane.queue in agent.queues
+                and satisfies(agent.labels, requires)
+            ]
+        return loads
 
     def _load(self, agent: AgentState) -> Load:
         held = self._held.get(agent.id, ())

@@ -101,8 +101,9 @@ class Claim(Command, frozen=True, kw_only=True):
     """Where."""
     ack: str | None = None
     """The ack subject of the delivery."""
-    is_holder_dead: bool = False
-    """The caller has evidence, as the design defines it, that the present holder of this offer is gone."""
+    over: int | None = None
+    """Fence of the claim to take the place of: the caller has evidence, as the design defines it, that its
+    holder is gone. Of whoever has claimed the offer since, that says nothing."""
 
 
 class Ending(Command, frozen=True, kw_only=True):

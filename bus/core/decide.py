@@ -127,7 +127,7 @@ def _claim(command: Claim, task: Task, now: datetime) -> TaskEvent | Refusal:
         return _expired(command, task, now, limit) if limit else _claimed(command, task, now)
     if task.lease is None or command.offer != task.lease.offer:
         return Refusal("stale_offer", task)
-    if not command.is_holder_dead:
+    if command.over != task.lease.fence:
         return Refusal("offer_held", task)
     if task.is_cancel_requested:
         return cancelled(command, task, now, task.lease.fence)

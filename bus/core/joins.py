@@ -139,8 +139,9 @@ class Joins:
         self._flush()
 
     def find(self, join: Join, task_id: str) -> None:
-        """A look has shown that the task is there and has no outcome: that will come by itself."""
-        if join.unseen.pop(task_id, None) is not None:
+        """A look has shown that there is no outcome yet: that will come by itself."""
+        if join.unseen.pop(task_id, None) is not None or task_id in join.followers:
+            join.followers.discard(task_id)
             self._touch(join)
         self._flush()
 

@@ -124,7 +124,8 @@ class Owing:
         if (unwanted := self._unwanted()) is not None:
             yield unwanted
             return
-        is_over = join.is_over and not (join.own or join.unseen or join.is_unread)
+        is_known = not (join.own or join.unseen or join.is_unread or join.followers)
+        is_over = join.is_over and is_known
         decided = verdict(join.plan, join.tally, is_over=is_over)
         if decided == "release":
             yield Release(join, join.version, join.tally, tuple(join.slots))

@@ -32,6 +32,9 @@ logger = logging.getLogger("fleetlog.bus")
 VERSION_MIN = (2, 15)
 """Older servers lose acknowledged events in a compaction, or know no atomic batches."""
 REQUEST_TIMEOUT_S = 5.0
+TIME_TRUSTED_S = 60.0
+"""The server's time is asked for at least so often."""
+CLOCKS_APART_MAX_S = 0.5
 PENDING_MAX_BYTES = 64 * 1024 * 1024
 PING_S = 5
 PINGS_UNANSWERED_MAX = 2
@@ -67,12 +70,27 @@ class _Answer(msgspec.Struct, frozen=True):
     ts: Instant | None = None
 
 
-class Connection:
-    """A NATS client that reconnects for ever, tells who asks, and knows the server's time."""
+class _Time(msgspec.Struct, frozen=True):
+    """What the clocks said at one moment."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.client = NatsClient()
-        self.wire = Wire(self.client)
+    server: datetime
+    wall: datetime
+    heard_at: float
+    """By the monotonic clock."""
+
+
+class Connection:
+    """A NATS client that reconnects for ever, tells who asks, and knows the server's time.
+
+    Args:
+        clock: this process's.
+        client: keeps the connection.
+        wire: the short way over it.
+    """
+
+    def __init__(self, clock: Clock, client: NatsClient, wire: Wire) -> None:
+        self.client = client
+        self.wire = wire
         self.on_reconnect: list[Callable[[], None]] = []
         self.on_denied: list[Callable[[str], None]] = []
         """Called with a subject that this user may not publish to; in lower case, for so it reaches us."""
@@ -81,14 +99,30 @@ class Connection:
         self._clock = clock
         self._connected = asyncio.Event()
         self._connected_since = clock.monotonic()
-        self._offset = timedelta()
+        self._time = _Time(clock.now(), clock.now(), clock.monotonic())
         self._last_error: Exception | None = None
         self._is_opening = True
         self._refused = asyncio.Event()
 
     def now(self) -> datetime:
-        """The server's time, as well as this process knows it."""
-        return self._clock.now() + self._offset
+        """The server's time, as well as this process knows it.
+
+        Counted on from the server's last word by the monotonic clock: this machine's wall clock may be set, by
+        an hour perhaps, and then nothing must expire.
+        """
+        passed_s = self._clock.monotonic() - self._time.heard_at
+        return self._time.server + timedelta(seconds=passed_s)
+
+    @property
+    def is_time_doubtful(self) -> bool:
+        """Whether the server had better be asked for its time.
+
+        After a while the clocks have drifted apart; and when this machine slept or its clock was set, its wall
+        clock and its monotonic one do not agree.
+        """
+        passed_s = self._clock.monotonic() - self._time.heard_at
+        walked_s = (self._clock.now() - self._time.wall).total_seconds()
+        return passed_s > TIME_TRUSTED_S or abs(walked_s - passed_s) > CLOCKS_APART_MAX_S
 
     @property
     def is_connected(self) -> bool:
@@ -178,7 +212,7 @@ class Connection:
         if answer.error is not None:
             raise ApiRefusal(answer.error)
         if answer.ts is not None:
-            self._offset = answer.ts - self._clock.now()
+            self._time = _Time(answer.ts, self._clock.now(), self._clock.monotonic())
         return message.data
 
     async def ask(self, subject: str, payload: object | None, kind: type[T]) -> T:
@@ -199,8 +233,8 @@ class Connection:
                 ping_interval=PING_S,
                 max_outstanding_pings=PINGS_UNANSWERED_MAX,
                 error_cb=self._on_error,
-                disconnected_cb=self._on_disconnected,
-                reconnected_cb=self._on_reconnected,
+                disconnected_cb=self.on_disconnected,
+                reconnected_cb=self.on_reconnected,
             )
         )
         refused = asyncio.ensure_future(self._refused.wait())
@@ -213,7 +247,7 @@ class Connection:
             await asyncio.wait((connecting,))
         self._raise_unless_connected(connecting, target)
         self._is_opening = False
-        self._mark_connected()
+        self.mark_connected()
 
     def _raise_unless_connected(self, connecting: asyncio.Future[None], target: Target) -> None:
         error = self._last_error if connecting.cancelled() else connecting.exception()
@@ -228,7 +262,8 @@ class Connection:
                 " start one with `fleetlog up`, or give the address of yours with --url"
             ) from error
 
-    def _mark_connected(self) -> None:
+    def mark_connected(self) -> None:
+        """From now on there is a connection."""
         self._connected_since = self._clock.monotonic()
         self._connected.set()
 
@@ -249,16 +284,18 @@ class Connection:
             for callback in self.on_denied:
                 callback(found[1])
 
-    async def _on_disconnected(self) -> None:
+    async def on_disconnected(self) -> None:
+        """There is none any more; the client tells."""
         if self._connected.is_set():
             self._connected.clear()
             if not self.client.is_closed and not self.client.is_draining:
                 logger.warning("the connection to the log is gone; trying again until it is back")
 
-    async def _on_reconnected(self) -> None:
+    async def on_reconnected(self) -> None:
+        """There is one again; the client tells."""
         self._is_inbox_denied = False
         self._denied.clear()  # the server may have been given other permissions meanwhile
-        self._mark_connected()
+        self.mark_connected()
         logger.warning("connected to the log again")
         for callback in self.on_reconnect:
             callback()
@@ -276,7 +313,8 @@ async def connect(
     """
     if target.creds is not None:
         _check_creds(target.creds)
-    connection = Connection(clock)
+    client = NatsClient()
+    connection = Connection(clock, client, Wire(client))
     await connection._open(target, name, patience_s)
     try:
         yield connection

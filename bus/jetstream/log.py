@@ -119,15 +119,24 @@ class JetStreamLog:
         return Stored(message.seq, _ns(message.time), message.subject, message.data)
 
     async def _direct(self, subjects: str, after: int) -> list[Stored]:
-        """All messages of a filter above `after`, as one replica has them, in one round trip a thousand."""
+        """Messages of a filter above `after`, as one replica has them, a thousand in one round trip.
+
+        All of them, or those before the first that was lost on the way.
+        """
         found: list[Stored] = []
+        is_whole = True
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def on_message(message: Msg) -> None:
+            nonlocal is_whole
             headers = message.headers or {}
             if "Status" in headers:
                 if not done.done():
                     done.set_result(None)
+                return
+            # Each names the one before it. With one missing, a later one would lead to a state that never was.
+            is_whole &= int(headers["Nats-Last-Sequence"]) == (found[-1].seq if found else 0)
+            if not is_whole:
                 return
             found.append(
                 Stored(
@@ -152,7 +161,7 @@ class JetStreamLog:
         finally:
             if not self._connection.client.is_closed:
                 await subscription.unsubscribe()
-        if len(found) == _DIRECT_COUNT:
+        if is_whole and len(found) == _DIRECT_COUNT:
             found += await self._direct(subjects, found[-1].seq)
         return found
 

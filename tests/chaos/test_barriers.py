@@ -17,6 +17,7 @@ import pytest
 from support.barrier_reading import Reading, check
 from support.fleet_process import FleetProcess, process_of
 from support.fleets import history
+from support.judging import check_fleet
 
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client, FannedOut
@@ -287,6 +288,7 @@ async def test_every_barrier_ends_once_by_its_rule_whatever_dies(
             fanned_out = await sending
         records = await rest(opened)
         reading = Reading(records, await stored(opened, records))
+        await check_fleet(opened, objects=reading.objects, is_quiet=True)
         check_rows(reading, await rows_by_sql(opened, tmp_path / "views"))
     check(reading, has_cancelled=True)
     assert {each.barrier_id for each in fanned_out} <= set(reading.openings)

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from support.fleet_process import FleetProcess, process_of
 from support.fleets import history
+from support.judging import check_fleet
 
 from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.runtime import Target
@@ -137,6 +138,7 @@ async def test_whatever_is_killed_or_paused_every_task_ends_once_and_leaves_no_p
                     await asyncio.wait((waiting,), timeout=chance.uniform(0.2, 2.0))
                 outcomes = await waiting
         events = await history(opened)
+        await check_fleet(opened, is_quiet=True)
     with capsys.disabled():
         print(f"\nseed {SEED}: {TASKS} tasks, {dict(blows)}, {Counter(o.state for o in outcomes)}")
     ends = Counter(r.subject.id for r in events if r.subject and isinstance(r.event, TerminalEvent))

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, suppress
 import msgspec
 from support.fleet_process import FleetProcess, process_of
 from support.fleets import coordinator, history
+from support.judging import check_fleet
 from support.limit_reading import check_limits, most_at_once
 
 from fleetlog.bus.bounds import set_limit
@@ -74,6 +75,7 @@ async def test_kills_of_holders_neither_exceed_a_limit_nor_use_it_up(
         last = await client.submit_many([naps] * (2 * PLACES))
         await asyncio.gather(*(each.result("30s") for each in last))
         later = (await history(client.fleet))[len(records) :]
+        await check_fleet(client.fleet, is_quiet=True)
         assert most_at_once(later, "k") == (PLACES, 0)
     ends = Counter(type(r.event).__name__ for r in records if isinstance(r.event, AttemptEnd))
     print(

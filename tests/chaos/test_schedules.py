@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.fleet_process import FleetProcess, process_of
 from support.fleets import history, wait_for
+from support.judging import check_fleet
 from support.schedules import made, set_quickly
 
 from fleetlog.bus.core.schedule import instant_of, task_id_of
@@ -91,6 +92,7 @@ async def test_a_schedule_makes_one_task_for_each_instant_whoever_is_killed(
         found = await made(opened, "tick")
         late_s = await latenesses_s(opened)
         row = await by_sql(opened, tmp_path / "views")
+        await check_fleet(opened, is_quiet=False)
     with capsys.disabled():
         print(
             f"\nseed {SEED}: {len(found)} instants, {kills} coordinators killed,"

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from support.fleets import agent, coordinator, history, wait_for
+from support.judging import check_fleet
 
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client, Submitted
@@ -50,6 +51,7 @@ async def test_every_acknowledged_submit_survives_kills_of_the_server_and_comple
         ids = {each.task_id for each in accepted}
         await wait_for(opened, "TaskCompleted", len(ids), timeout_s=120)
         log = await history(opened)
+        await check_fleet(opened, is_quiet=False)
     ends = Counter(r.subject.id for r in log if r.subject and isinstance(r.event, TerminalEvent))
     queued = {r.subject.id for r in log if r.subject and type(r.event).__name__ == "TaskQueued"}
     assert ids <= queued

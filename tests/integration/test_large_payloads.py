@@ -15,10 +15,12 @@ from fleetlog.bus.call import call
 from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import KeyTaken, ObjectLost
+from fleetlog.bus.fan_out import FanOut
+from fleetlog.bus.fanning_out import open_fan_out
 from fleetlog.bus.fleet import open_fleet
 from fleetlog.bus.objects import MemoryObjects, ref_of
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.events import TaskCompleted, TaskQueued
+from fleetlog.schemas.events import TaskCompleted, TaskHeld, TaskQueued
 from fleetlog.schemas.objects import INLINE_MAX_BYTES, PAYLOAD_MAX_BYTES, ObjectRef
 from fleetlog.schemas.specs import TaskSpec
 
@@ -61,6 +63,34 @@ async def test_large_arguments_reach_their_handler_and_stand_in_no_event(
     async with agent(server.target, fleet):
         outcome = await task.result("20s")
     assert (outcome.result, outcome.result_ref) == (len(LARGE), None)
+
+
+async def test_large_arguments_of_members_stand_in_no_event(
+    server: EmbeddedServer, client: Client, fleet: str
+) -> None:
+    # So large that the server would take no event with them.
+    spec = call("measure", text="x" * (PAYLOAD_MAX_BYTES // 2))
+    plan = FanOut([spec], then=spec).plan("b")
+    await open_fan_out(client.fleet, "b", plan)
+    event = await first_event(client, "b-1")
+    assert event.spec.args_ref == ref_of(bytes(spec.args))
+    held = (await client.get("b-then")).events[0].event
+    assert isinstance(held, TaskHeld)
+    assert held.spec.args_ref == event.spec.args_ref
+    async with coordinator(server.target, fleet), agent(server.target, fleet):
+        assert (await client.result("b-1", "20s")).result == PAYLOAD_MAX_BYTES // 2
+        assert (await client.result("b-then", "20s")).state == "completed"
+
+
+async def test_a_handler_fans_out_with_large_arguments(
+    server: EmbeddedServer, client: Client, fleet: str
+) -> None:
+    task = await client.submit(call("spread_large", chars=len(LARGE)))
+    async with coordinator(server.target, fleet), agent(server.target, fleet):
+        outcome = await task.result("20s")
+    assert outcome.result == [["completed", len(LARGE), None]]
+    event = await first_event(client, f"{task.task_id}-1")
+    assert event.spec.args_ref is not None
 
 
 async def test_arguments_up_to_the_limit_stand_in_the_event(client: Client) -> None:

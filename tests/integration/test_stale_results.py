@@ -29,7 +29,7 @@ async def take_over_and_complete(fleet: Fleet, task_id: str) -> int:
         agent_id="other",
         worker_id="w1",
         host="elsewhere",
-        is_holder_dead=True,
+        over=task.lease.fence,
     )
     taken = await execute(fleet.log, claim, task)
     assert isinstance(taken, Decided)

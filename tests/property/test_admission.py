@@ -10,6 +10,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 from support.join_world import USD, World
+from support.judging import check_log
 from support.limit_reading import check_limits
 
 from fleetlog.bus.core import Task
@@ -212,10 +213,11 @@ async def run(seed: int) -> None:
     open_tasks = await settle(world, chance)
     assert not open_tasks, [(t.id, t.status) for t in open_tasks]
     check_limits(world.records())
-    await world.seats[0].read()
+    await world.seats[0].finish()
     admission = world.seats[0].fold.admission
     assert admission._lines.is_empty
     assert (admission._holders, admission._under, admission._offered) == ({}, {}, {})
+    check_log(world.log._messages, is_quiet=True)
 
 
 @given(seed=st.integers(0, 2**63))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.barrier_reading import Reading, check, openings
 from support.join_world import World
+from support.judging import check_log
 
 from fleetlog.bus.core import Task
 from fleetlog.bus.unsettled import Unsettled
@@ -215,6 +216,7 @@ def test_every_barrier_ends_once_by_its_rule(seed: int, steps: int, may_cancel: 
         reading = Reading(world.records(), world.kept)
         check(reading, has_cancelled=world.has_cancelled)
         await check_forgotten(world)
+        check_log(world.log._messages, objects=world.kept, is_quiet=True)
 
     asyncio.run(live(seed))
     asyncio.run(live(seed + 1))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from simulation.invariants import Tolerance
+from support.judging import check_log
 
 from fleetlog.bus.core import (
     LOSSES_MAX,
@@ -29,7 +32,8 @@ from fleetlog.bus.core import (
 from fleetlog.bus.core.commands import Cancel, Expire, GiveAnswer, OfferAgain, Queue
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.stuck import offer_again
-from fleetlog.schemas.envelope import Recorded, decode, encode
+from fleetlog.bus.rules import subject_of
+from fleetlog.schemas.envelope import Recorded, Stored, decode, encode
 from fleetlog.schemas.events import (
     Event,
     TaskCancelRequested,
@@ -39,9 +43,11 @@ from fleetlog.schemas.events import (
     TaskRetried,
     TaskReturned,
     TerminalEvent,
+    WorkerSpawned,
 )
 from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import Backoff, TaskSpec, payload_digest
+from fleetlog.schemas.subjects import format_subject
 from tests.given import NULL, T0, fold_records
 from tests.property.strategies import OTHER_EVENTS, SPECS, STORED_AT, TASK_EVENTS, UNKNOWN
 
@@ -187,7 +193,7 @@ class World:
             case "claim":
                 agent = f"a{step.actor}"
                 place = {"agent_id": agent, "worker_id": "w", "host": "h"}
-                return Claim(id="c", offer=offer, is_holder_dead=step.flag, **place)
+                return Claim(id="c", offer=offer, over=fence if step.flag else None, **place)
             case "complete":
                 return Complete(result=NULL, **end)
             case "fail":
@@ -260,6 +266,23 @@ def test_no_mix_of_actors_breaks_a_promise(spec: TaskSpec, steps: list[Step]) ->
     events = [record.event for record in log]
     assert sum(isinstance(event, TERMINAL) for event in events) <= 1
     assert sum(isinstance(event, TaskRetried) for event in events) < spec.max_attempts
+    # What is offered again may be so at once here.
+    check_log(stored(log), tolerance=Tolerance(stuck_ms=0), is_quiet=False)
+
+
+def stored(log: list[Recorded]) -> Iterator[Stored]:
+    """As a server keeps it: each event with an id of its own, and something else in each gap."""
+    task, seq = Task(id="t1"), 0
+    for record in log:
+        at_ns = round(record.stored_at.timestamp() * 1_000) * 1_000_000
+        for gap in range(seq + 1, record.seq):
+            other = WorkerSpawned(id=f"w{gap}", occurred_at=record.stored_at, host="h", pid=1)
+            yield Stored(gap, at_ns, "fleetlog.main.worker.a.w.spawned", encode(other))
+        seq, event = record.seq, record.event
+        assert isinstance(event, Event)
+        data = encode(msgspec.structs.replace(event, id=f"t{seq}"))
+        yield Stored(seq, at_ns, format_subject(subject_of("main", task, event)), data)  # type: ignore[arg-type] # a task's
+        task = evolve(task, record)
 
 
 @given(RULES, STEPS)
@@ -407,7 +430,7 @@ def test_every_command_has_an_answer_in_every_foreign_state(
     commands: list[AnyCommand | None] = [
         *(Submit(id="c", spec=spec, digest=payload_digest(spec)), Queue(id="c")),
         *(offer_again(task), OfferAgain(id="c", offer=task.version)),
-        *(Claim(id="c", **place), Claim(id="c", is_holder_dead=True, **place)),  # type: ignore[arg-type]  # one dict of all fields
+        *(Claim(id="c", **place), Claim(id="c", over=fence, **place)),  # type: ignore[arg-type]  # one dict of all fields
         *(Complete(result=NULL, **end), Cancel(**end), RequestCancel(id="c"), Expire(id="c")),
         *(Fail(jitter=0.5, **why, **end), Return(**why, **end), due(task, now), resume(task)),
     ]

@@ -163,7 +163,8 @@ class World:
             case "queue":
                 return Queue(id="c", is_open=True, is_admitted=True)
             case "claim" | "take":
-                return Claim(id="c", offer=task.offer, is_holder_dead=what == "take", **place)
+                over = ending["fence"] if what == "take" else None
+                return Claim(id="c", offer=task.offer, over=over, **place)
             case "complete":
                 return Complete(result=msgspec.Raw(b"null"), **ending)
             case "fail":

@@ -199,8 +199,8 @@ def _command(step: Step, task: Task) -> AnyCommand:
             spec = _spec(step.twist)
             return Submit(id="c", spec=spec, digest=payload_digest(spec))
         case "claim" | "take":
-            is_dead = step.what == "take"
-            return Claim(id="c", offer=task.offer, is_holder_dead=is_dead, **place)
+            over = fence if step.what == "take" else None
+            return Claim(id="c", offer=task.offer, over=over, **place)
         case "complete":
             if step.near == 2:
                 return Complete(result=msgspec.Raw(b"null"), result_ref=REF, **ending)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.judging import check_log
 from support.schedule_world import Seat, World
 
 from fleetlog.bus.core import RequestCancel
@@ -239,5 +240,8 @@ def test_every_instant_makes_one_task_and_none_is_lost(seed: int, steps: list[st
         records = world.records()
         check_allowed(records)
         assert not {each.fold.violation_count for each in world.seats} - {0}
+        # Nobody runs what was made.
+        at_ns = round(world.clock.now().timestamp() * 1_000) * 1_000_000
+        check_log(world.log._messages, is_quiet=True, allowed_open=lambda _: True, at_ns=at_ns)
 
     asyncio.run(play())

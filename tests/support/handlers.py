@@ -151,6 +151,11 @@ async def add(a: int, b: int) -> int:
 
 
 @agent.task
+def spread_large(chars: int) -> FanOut:
+    return FanOut([call(measure, text="x" * chars)], then=call(gathered))
+
+
+@agent.task
 def gathered(ctx: Context) -> list[object]:
     """What a continuation sees: state, result and arguments of each member."""
     return [[child.state, child.result, child.args] for child in ctx.children]

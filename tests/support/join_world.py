@@ -155,6 +155,13 @@ class Seat:
         else:
             await self.joiner.do(act)
 
+    async def finish(self) -> None:
+        """Reads everything, and does what is owed then."""
+        await self.read()
+        self.plan()
+        while self.waiting:
+            await self.do()
+
     async def act(self) -> int:
         """What is due for single tasks."""
         acts = self.fold.acts(self.fleet.log.now(), 1000)

@@ -702,3 +702,31 @@ async def test_given_members_count_whatever_their_number_was_said_to_be(world: W
     assert len(events(world, TerminalEvent)) == 1  # type: ignore[arg-type]  # a union
     assert Member("x-1").spec is None
     assert Unsettled().joins.next_at() is None
+
+
+async def test_a_deadline_leaves_out_no_outcome_that_has_to_be_looked_up(world: World) -> None:
+    there = await world.submit(H)
+    await world.claim(world.tasks()[there])
+    plan = plan_fan_out(there, [H], parent_id=there)
+    await world.spread(world.tasks()[there], plan, made=99, is_large=False)
+    await run(world, f"{there}-1")
+    await work(world)
+    await opened(world, [there], deadline_ms=1_000)
+    # Nobody acts before the deadline, and who does then knows nothing of the member.
+    world.clock.pass_ms(1_000)
+    await work(world, seat=1)
+    released = events(world, BarrierReleased)
+    assert [each.settled for each in released] == [1, 1]
+    assert released[1].succeeded == 1
+
+
+async def test_a_deadline_does_not_wait_for_what_others_lead_to(world: World) -> None:
+    there = await world.submit(H)
+    await world.claim(world.tasks()[there])
+    plan = plan_fan_out(there, [H], then=THEN, parent_id=there)
+    # Its continuation is not even made.
+    await world.spread(world.tasks()[there], plan, made=1, is_large=False)
+    b = await opened(world, [there], deadline_ms=1_000)
+    world.clock.pass_ms(1_000)
+    await work(world)
+    assert events(world, BarrierReleased, b)[0].outcomes == (0,)

@@ -78,7 +78,7 @@ def test_claim_is_refused(case: str) -> None:
 def test_evidence_of_a_dead_holder_does_not_make_a_stale_offer_fresh(case: str) -> None:
     given, offer, _ = REFUSED[case]
     task = fold(*given)
-    refusal = decide(claim(offer, is_holder_dead=True), task, at(99))
+    refusal = decide(claim(offer, over=2), task, at(99))
     assert refusal == Refusal("stale_offer", task)
 
 
@@ -89,7 +89,7 @@ def test_an_unreadable_task_is_not_claimed() -> None:
 
 def test_takeover_of_a_dead_holder_names_its_fence_and_counts_a_loss() -> None:
     task = fold(queued(), claimed())
-    event = decide(claim(is_holder_dead=True), task, at(60))
+    event = decide(claim(over=2), task, at(60))
     assert isinstance(event, TaskClaimed)
     assert (event.offer, event.over, event.attempt) == (1, 2, 2)
     taken = evolve(task, record(3, event))
@@ -104,10 +104,15 @@ def test_the_holder_that_was_thought_dead_has_lost_its_lease() -> None:
     assert not isinstance(decide(complete(3), task, at(99)), Refusal)
 
 
+def test_evidence_against_a_holder_is_none_against_the_one_that_took_its_place() -> None:
+    task = fold(queued(), claimed(agent="a1"), claimed(agent="a2", attempt=2, over=2))
+    assert decide(claim(agent="a3", over=2), task, at(99)) == Refusal("offer_held", task)
+
+
 def test_takeover_at_the_bound_on_losses_fails_the_task() -> None:
     task = fold(queued(), claimed(), claimed(over=2), claimed(over=3))
     assert task.losses + 1 == LOSSES_MAX
-    event = decide(claim(is_holder_dead=True), task, at(99))
+    event = decide(claim(over=4), task, at(99))
     assert isinstance(event, TaskFailed)
     assert (event.error_class, event.fence, event.attempts) == ("lost", 4, 3)
     assert "a1 on h1" in event.error
@@ -116,7 +121,7 @@ def test_takeover_at_the_bound_on_losses_fails_the_task() -> None:
 
 def test_takeover_of_a_task_whose_end_was_asked_for_cancels_it() -> None:
     task = fold(queued(), claimed(), cancel_requested())
-    event = decide(claim(is_holder_dead=True), task, at(99))
+    event = decide(claim(over=2), task, at(99))
     assert isinstance(event, TaskCancelled)
     assert event.fence == 2
     assert evolve(task, record(4, event)).status == "cancelled"
@@ -124,8 +129,8 @@ def test_takeover_of_a_task_whose_end_was_asked_for_cancels_it() -> None:
 
 def test_no_attempt_starts_by_takeover_after_the_overall_time() -> None:
     task = fold(queued(expires_ms=60_000), claimed())
-    assert isinstance(decide(claim(is_holder_dead=True), task, at(59.999)), TaskClaimed)
-    event = decide(claim(is_holder_dead=True), task, at(60))
+    assert isinstance(decide(claim(over=2), task, at(59.999)), TaskClaimed)
+    event = decide(claim(over=2), task, at(60))
     assert isinstance(event, TaskFailed)
     assert (event.error_class, event.fence) == ("expired", 2)
     assert evolve(task, record(3, event)).status == "failed"
@@ -133,7 +138,7 @@ def test_no_attempt_starts_by_takeover_after_the_overall_time() -> None:
 
 def test_start_within_does_not_end_a_running_task() -> None:
     task = fold(queued(start_within_ms=1_000), claimed())
-    assert isinstance(decide(claim(is_holder_dead=True), task, at(99)), TaskClaimed)
+    assert isinstance(decide(claim(over=2), task, at(99)), TaskClaimed)
 
 
 @pytest.mark.parametrize(

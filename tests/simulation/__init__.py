@@ -1,0 +1,1 @@
+"""The whole fleet in virtual time, from one seed: see `docs/reliability.md`."""

@@ -1,0 +1,64 @@
+"""The simulator itself: the same seed is the same run, what is wrong is found, and told shortly."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from simulation.narrator import told
+from simulation.planted import BUGS, Bug
+from simulation.running import find
+from simulation.shrinking import shrink
+from simulation.story import Story
+
+STEPS = 40
+SEEDS = "0..499" if os.environ.get("FLEETLOG_LONG") else "0..11"
+QUICK = ("a limit lets one more in", "a retry does not wait", "a barrier misses one member")
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    stories = [Story(11, STEPS) for _ in range(2)]
+    for story in stories:
+        assert story.run() == []
+    first, second = ([tuple(kept) for kept in story.world.log] for story in stories)
+    assert first == second
+    assert len(first) > 50
+    assert stories[0].told == stories[1].told
+
+
+def test_no_seed_goes_wrong() -> None:
+    tests = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "simulation", SEEDS, "--steps", "60"],
+        env=os.environ | {"PYTHONPATH": str(tests)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 went wrong" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "bug", [bug for bug in BUGS if bug.name in QUICK], ids=lambda bug: bug.name
+)
+def test_a_planted_bug_is_found(bug: Bug) -> None:
+    found = find(bug, STEPS)
+    assert found is not None
+    assert found[1].rule.startswith(bug.rules)
+
+
+def test_what_goes_wrong_is_told_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
+    [bug] = [bug for bug in BUGS if bug.name == "a retry does not wait"]
+    found = find(bug, STEPS)
+    assert found is not None
+    bug.plant(monkeypatch)
+    story, wrong = shrink(found[0], STEPS, found[1].rule)
+    assert 0 < len(story.steps) < STEPS / 3
+    lines = list(told(story.told, story.world.log, wrong[:1]))
+    assert len(lines) < 60
+    assert any("is tried again after" in line for line in lines)
+    assert lines[-1].startswith("wrong: wait.retry: task ")
