@@ -83,7 +83,7 @@ def test_demo_does_real_work_and_leaves_nothing(tmp_path: Path) -> None:
         r"^(\d+) files: \1 new tasks, 0 known already$",
         r"^(\d+) files: 0 new tasks, \1 known already$",
         r"^opened at knock 3$",
-        r"^cube: \d+ % free\n.+\nreef: FileNotFoundError: .*no/such/folder",
+        r"^cube: \d+ % free\nclifford: .+\nzerg: FileNotFoundError: .*no/such/folder",
         r"^task \w+ failed after 2 attempts \(error\)",
         r"^measure +(\d+) +\1 +0 +1\.0$",
         r"^3 +completed ",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,8 @@ from simulation.server import Interest, SimServer
 MAX_PAYLOAD = 1024 * 1024
 FLUSH_TIMEOUT_S = 5.0
 TICK_S = 1e-9
+TOGETHER = 0.7
+"""So often a message arrives with the one before it, if that is still on its way."""
 
 
 class Network:
@@ -36,6 +39,55 @@ class Network:
         """The least and the most, each way."""
         self.loss = loss
         """The part of messages that never arrives: worse than TCP, and allowed for by the design."""
+
+
+class _Way:
+    """One direction of a connection: everything in order, and what is sent within a moment often together.
+
+    Args:
+        loop: its time.
+        context: of the process that it leads to.
+        chance: its delays.
+        network: what it is like.
+    """
+
+    def __init__(
+        self, loop: SimLoop, context: Context, chance: random.Random, network: Network
+    ) -> None:
+        self._loop = loop
+        self._context = context
+        self._chance = chance
+        self._network = network
+        self._at = 0.0
+        self._packet: list[Callable[[], None]] | None = None
+
+    def send(self, arrive: Callable[[], None]) -> None:
+        """Calls `arrive` at the other end."""
+        if self._packet is not None and self._chance.random() < TOGETHER:
+            self._packet.append(arrive)
+            return
+        self._packet = packet = [arrive]
+        delay_s = self._chance.uniform(*self._network.delay_s)
+        # Never the same instant twice: timers of one instant are in no order.
+        self._at = max(self._at + TICK_S, self._loop.at + delay_s)
+
+        def deliver() -> None:
+            if self._packet is packet:
+                self._packet = None
+            for each in packet:
+                each()
+
+        self._loop.call_at(self._at, deliver, context=self._context)
+
+    def stall(self, for_s: float) -> None:
+        """Nothing gets through for a while."""
+        self._packet = None
+        self._at = max(self._at, self._loop.at + for_s)
+
+    def begin(self) -> None:
+        """There is a new socket."""
+        self._packet = None
+        self._at = self._loop.at
 
 
 class Link:
@@ -60,7 +112,8 @@ class Link:
         self.on_back: Callable[[], None] = lambda: None
         self._chance = chance
         self._socket = 0
-        self._up_at = self._down_at = 0.0
+        contexts = (server.context, process.context)
+        self._ways = tuple(_Way(self.loop, each, chance, network) for each in contexts)
         self._heard: dict[int, Callable[[str, str, bytes, bytes], None]] = {}
         self._wanted: dict[int, tuple[str, str]] = {}
         self._sid = 0
@@ -140,8 +193,8 @@ class Link:
 
     def stall(self, for_s: float) -> None:
         """Nothing gets through for a while, and nobody notices."""
-        until = self.loop.at + for_s
-        self._up_at, self._down_at = max(self._up_at, until), max(self._down_at, until)
+        for way in self._ways:
+            way.stall(for_s)
 
     def cut(self) -> None:
         """The connection breaks, and what is on its way is lost; it comes back by itself."""
@@ -179,7 +232,8 @@ class Link:
             self._try_again()
             return
         self.is_connected = True
-        self._up_at = self._down_at = self.loop.at
+        for way in self._ways:
+            way.begin()
         for sid, (subject, queue) in self._wanted.items():
             self._up(
                 lambda sid=sid, subject=subject, queue=queue: self.server.subscribe(
@@ -196,26 +250,21 @@ class Link:
 
     def _up(self, do: Callable[[], None], *, is_after_all: bool = False) -> None:
         socket = self._socket
-        delay_s = self._chance.uniform(*self.network.delay_s)
-        # Never the same instant twice: timers of one instant are in no order.
-        self._up_at = max(self._up_at + TICK_S, self.loop.at + delay_s)
 
         def arrive() -> None:
             if self.server.is_up and (is_after_all or socket == self._socket):
                 do()
 
-        self.loop.call_at(self._up_at, arrive, context=self.server.context)
+        self._ways[0].send(arrive)
 
     def _down(self, do: Callable[[], None]) -> None:
         socket = self._socket
-        delay_s = self._chance.uniform(*self.network.delay_s)
-        self._down_at = max(self._down_at + TICK_S, self.loop.at + delay_s)
 
         def arrive() -> None:
             if socket == self._socket and self.is_connected:
                 do()
 
-        self.loop.call_at(self._down_at, arrive, context=self.process.context)
+        self._ways[1].send(arrive)
 
     def _inside(self, do: Callable[[], None]) -> None:
         self.loop.call_soon(do, context=self.process.context)
