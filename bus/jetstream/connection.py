@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
@@ -99,7 +99,7 @@ class Connection:
         self._clock = clock
         self._connected = asyncio.Event()
         self._connected_since = clock.monotonic()
-        self._time = _Time(clock.now(), clock.now(), clock.monotonic())
+        self._hear_time(clock.now())
         self._last_error: Exception | None = None
         self._is_opening = True
         self._refused = asyncio.Event()
@@ -110,8 +110,11 @@ class Connection:
         Counted on from the server's last word by the monotonic clock: this machine's wall clock may be set, by
         an hour perhaps, and then nothing must expire.
         """
-        passed_s = self._clock.monotonic() - self._time.heard_at
-        return self._time.server + timedelta(seconds=passed_s)
+        return datetime.fromtimestamp(self._server_minus_monotonic + self._clock.monotonic(), UTC)
+
+    def _hear_time(self, server: datetime) -> None:
+        self._time = _Time(server, self._clock.now(), self._clock.monotonic())
+        self._server_minus_monotonic = server.timestamp() - self._time.heard_at
 
     @property
     def is_time_doubtful(self) -> bool:
@@ -212,7 +215,7 @@ class Connection:
         if answer.error is not None:
             raise ApiRefusal(answer.error)
         if answer.ts is not None:
-            self._time = _Time(answer.ts, self._clock.now(), self._clock.monotonic())
+            self._hear_time(answer.ts)
         return message.data
 
     async def ask(self, subject: str, payload: object | None, kind: type[T]) -> T:
