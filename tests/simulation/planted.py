@@ -18,7 +18,6 @@ from fleetlog.bus.core.budgets import BudgetState
 from fleetlog.bus.errors import ConflictError
 from fleetlog.bus.jetstream import appender
 from fleetlog.bus.jetstream.connection import Connection
-from fleetlog.bus.joining import Joiner
 from fleetlog.schemas.subjects import guard_of
 
 # The package has functions of these names.
@@ -139,12 +138,6 @@ def _forgets_admissions(patch: MonkeyPatch) -> None:
     patch.setattr(Admission, "put_back", lambda _self, _act: None)
 
 
-def _forgets_joins(patch: MonkeyPatch) -> None:
-    async def put_back(_self: Any, _act: Any) -> None: ...
-
-    patch.setattr(Joiner, "_put_back", put_back)
-
-
 def _key_of_its_own(patch: MonkeyPatch) -> None:
     made: list[str] = []
 
@@ -168,6 +161,5 @@ BUGS = (
     Bug("the log's time follows the wall clock", ("wait", "schedule"), 0, _wall_clock),
     Bug("time runs out a second early", ("wait.expiry",), 0, _impatient),
     Bug("an admission that failed is forgotten", ("end", "limit"), 0, _forgets_admissions),
-    Bug("a barrier's act that failed is forgotten", ("end", "barrier"), 0, _forgets_joins),
     Bug("a key makes another id each time", ("task.key",), 0, _key_of_its_own),
 )
