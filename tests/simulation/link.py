@@ -25,6 +25,7 @@ from simulation.server import Interest, SimServer
 MAX_PAYLOAD = 1024 * 1024
 FLUSH_TIMEOUT_S = 5.0
 TICK_S = 1e-9
+ANY_SOCKET = -1
 TOGETHER = 0.7
 """So often a message arrives with the one before it, if that is still on its way."""
 
@@ -41,6 +42,25 @@ class Network:
         """The part of messages that never arrives: worse than TCP, and allowed for by the design."""
 
 
+class _Packet:
+    """What arrives together."""
+
+    __slots__ = ("messages", "way")
+
+    def __init__(self, way: _Way) -> None:
+        self.way = way
+        self.messages: list[tuple[int, Callable[..., object], tuple[Any, ...]]] = []
+
+    def arrive(self) -> None:
+        """It is there."""
+        way = self.way
+        if way.packet is self:
+            way.packet = None
+        for socket, do, args in self.messages:
+            if way.is_open(socket):
+                do(*args)
+
+
 class _Way:
     """One direction of a connection: everything in order, and what is sent within a moment often together.
 
@@ -49,44 +69,43 @@ class _Way:
         context: of the process that it leads to.
         chance: its delays.
         network: what it is like.
+        is_open: whether what was sent over a socket still arrives.
     """
 
     def __init__(
-        self, loop: SimLoop, context: Context, chance: random.Random, network: Network
+        self,
+        loop: SimLoop,
+        context: Context,
+        chance: random.Random,
+        network: Network,
+        is_open: Callable[[int], bool],
     ) -> None:
+        self.is_open = is_open
+        self.packet: _Packet | None = None
         self._loop = loop
         self._context = context
         self._chance = chance
         self._network = network
         self._at = 0.0
-        self._packet: list[Callable[[], None]] | None = None
 
-    def send(self, arrive: Callable[[], None]) -> None:
-        """Calls `arrive` at the other end."""
-        if self._packet is not None and self._chance.random() < TOGETHER:
-            self._packet.append(arrive)
-            return
-        self._packet = packet = [arrive]
-        delay_s = self._chance.uniform(*self._network.delay_s)
-        # Never the same instant twice: timers of one instant are in no order.
-        self._at = max(self._at + TICK_S, self._loop.at + delay_s)
-
-        def deliver() -> None:
-            if self._packet is packet:
-                self._packet = None
-            for each in packet:
-                each()
-
-        self._loop.call_at(self._at, deliver, context=self._context)
+    def send(self, socket: int, do: Callable[..., object], *args: Any) -> None:
+        """Calls `do` at the other end."""
+        if self.packet is None or self._chance.random() >= TOGETHER:
+            self.packet = _Packet(self)
+            delay_s = self._chance.uniform(*self._network.delay_s)
+            # Never the same instant twice, and never before what was sent before.
+            self._at = max(self._at + TICK_S, self._loop.at + delay_s)
+            self._loop.call_at(self._at, self.packet.arrive, context=self._context)
+        self.packet.messages.append((socket, do, args))
 
     def stall(self, for_s: float) -> None:
         """Nothing gets through for a while."""
-        self._packet = None
+        self.packet = None
         self._at = max(self._at, self._loop.at + for_s)
 
     def begin(self) -> None:
         """There is a new socket."""
-        self._packet = None
+        self.packet = None
         self._at = self._loop.at
 
 
@@ -112,8 +131,10 @@ class Link:
         self.on_back: Callable[[], None] = lambda: None
         self._chance = chance
         self._socket = 0
-        contexts = (server.context, process.context)
-        self._ways = tuple(_Way(self.loop, each, chance, network) for each in contexts)
+        self.loop = server.loop
+        """Its time."""
+        self._up_way = _Way(self.loop, server.context, chance, network, self._reaches_server)
+        self._down_way = _Way(self.loop, process.context, chance, network, self._reaches_client)
         self._heard: dict[int, Callable[[str, str, bytes, bytes], None]] = {}
         self._wanted: dict[int, tuple[str, str]] = {}
         self._sid = 0
@@ -123,17 +144,12 @@ class Link:
         if not self.is_connected:
             self._try_again()
 
-    @property
-    def loop(self) -> SimLoop:
-        """Its time."""
-        return self.server.loop
-
     def send(self, subject: str, reply: str, header: bytes, data: bytes) -> None:
         """To the server; lost without a connection."""
         if self._fuse is not None and not self._burn(subject, reply, header, data):
             return
         if self.is_connected and not self._is_lost():
-            self._up(lambda: self.server.take(subject, reply, header, data))
+            self._up(self.server.take, subject, reply, header, data)
 
     def die_at(self, count: int, die: Callable[[], None], *, is_sent: bool) -> None:
         """Calls `die` at its message `count` from now on, which still leaves or does not."""
@@ -165,7 +181,7 @@ class Link:
         self._heard[sid] = heard
         self._wanted[sid] = (subject, queue)
         if self.is_connected:
-            self._up(lambda: self.server.subscribe(Interest(self, sid, subject, queue)))
+            self._up(self.server.subscribe, Interest(self, sid, subject, queue))
         return sid
 
     def unlisten(self, sid: int) -> None:
@@ -173,28 +189,26 @@ class Link:
         self._heard.pop(sid, None)
         subject, _ = self._wanted.pop(sid, ("", ""))
         if subject and self.is_connected:
-            self._up(lambda: self.server.unsubscribe(self, sid, subject))
+            self._up(self.server.unsubscribe, self, sid, subject)
 
     def ping(self, done: Callable[[], None]) -> None:
         """Calls back once the server has had everything that was sent before."""
         if self.is_connected:
-            self._up(lambda: self._down(done))
+            self._up(self._down, done)
 
     def deliver(self, sid: int, subject: str, reply: str, header: bytes, data: bytes) -> None:
         """From the server."""
-        if self._is_lost():
-            return
+        if not self._is_lost():
+            self._down(self._hear, sid, subject, reply, header, data)
 
-        def arrive() -> None:
-            if (heard := self._heard.get(sid)) is not None:
-                heard(subject, reply, header, data)
-
-        self._down(arrive)
+    def _hear(self, sid: int, subject: str, reply: str, header: bytes, data: bytes) -> None:
+        if (heard := self._heard.get(sid)) is not None:
+            heard(subject, reply, header, data)
 
     def stall(self, for_s: float) -> None:
         """Nothing gets through for a while, and nobody notices."""
-        for way in self._ways:
-            way.stall(for_s)
+        self._up_way.stall(for_s)
+        self._down_way.stall(for_s)
 
     def cut(self) -> None:
         """The connection breaks, and what is on its way is lost; it comes back by itself."""
@@ -214,7 +228,7 @@ class Link:
             self.is_connected = False
             if is_rest_lost:
                 self._socket += 1
-            self._up(lambda: self.server.forget(self), is_after_all=True)
+            self._up_way.send(ANY_SOCKET, self.server.forget, self)
 
     def _leave(self) -> None:
         self.is_connected = False
@@ -232,14 +246,10 @@ class Link:
             self._try_again()
             return
         self.is_connected = True
-        for way in self._ways:
-            way.begin()
+        self._up_way.begin()
+        self._down_way.begin()
         for sid, (subject, queue) in self._wanted.items():
-            self._up(
-                lambda sid=sid, subject=subject, queue=queue: self.server.subscribe(
-                    Interest(self, sid, subject, queue)
-                )
-            )
+            self._up(self.server.subscribe, Interest(self, sid, subject, queue))
         self._inside(self.on_back)
 
     def _is_lost(self) -> bool:
@@ -248,23 +258,17 @@ class Link:
             return True
         return False
 
-    def _up(self, do: Callable[[], None], *, is_after_all: bool = False) -> None:
-        socket = self._socket
+    def _up(self, do: Callable[..., object], *args: Any) -> None:
+        self._up_way.send(self._socket, do, *args)
 
-        def arrive() -> None:
-            if self.server.is_up and (is_after_all or socket == self._socket):
-                do()
+    def _down(self, do: Callable[..., object], *args: Any) -> None:
+        self._down_way.send(self._socket, do, *args)
 
-        self._ways[0].send(arrive)
+    def _reaches_server(self, socket: int) -> bool:
+        return self.server.is_up and socket in (self._socket, ANY_SOCKET)
 
-    def _down(self, do: Callable[[], None]) -> None:
-        socket = self._socket
-
-        def arrive() -> None:
-            if socket == self._socket and self.is_connected:
-                do()
-
-        self._ways[1].send(arrive)
+    def _reaches_client(self, socket: int) -> bool:
+        return socket == self._socket and self.is_connected
 
     def _inside(self, do: Callable[[], None]) -> None:
         self.loop.call_soon(do, context=self.process.context)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pytest import MonkeyPatch  # noqa: PT013 - its one use outside of a test
 
+from fleetlog.bus.collector import calm_collector
 from simulation.coverage import Reached
 from simulation.invariants import Violation
 from simulation.narrator import told
@@ -44,6 +45,7 @@ class Report(NamedTuple):
 def run_some(seeds: Sequence[int], steps: int) -> Report:
     """Runs seeds, in a process of its own."""
     logging.disable(logging.CRITICAL)
+    calm_collector()
     started = time.process_time()
     wrong: list[tuple[int, list[Violation]]] = []
     reached = Reached()

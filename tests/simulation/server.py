@@ -9,13 +9,15 @@ stream's subjects is heard by plain subscribers whether the stream takes the mes
 
 from __future__ import annotations
 
-import json
 import random
 from base64 import b64encode
 from collections.abc import Callable
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from simulation.loop import CURRENT, SimLoop
 from simulation.stream import (
@@ -40,6 +42,7 @@ EPOCH = datetime(2026, 3, 1, tzinfo=UTC)
 EPOCH_NS = int(EPOCH.timestamp()) * NS
 BATCH_IDLE_S = 10.0
 COMMIT_S = 0.002
+_decoder = msgspec.json.Decoder(dict[str, Any])
 """What a replicated write takes until most servers have it."""
 
 
@@ -131,7 +134,7 @@ class SimServer:
                 if consumer.is_durable:
                     consumer.restart()
                 else:
-                    del stream.consumers[consumer.name]
+                    stream.drop(consumer.name)
 
     # Who listens.
 
@@ -272,8 +275,7 @@ class SimServer:
         def store() -> None:
             stirred: dict[Consumer, None] = {}
             for subject, _, data in members:
-                kept, consumers = stream.store(subject, data, self.now_ns())
-                stirred.update(dict.fromkeys(consumers))
+                kept = stream.store(subject, data, self.now_ns(), stirred)
                 self.on_stored(stream, kept)
             self._answer(reply, {"stream": stream.name, "seq": stream.end, **extra})
             for consumer in stirred:
@@ -296,31 +298,31 @@ class SimServer:
 
     def _answer(self, reply: str, answer: dict[str, Any]) -> None:
         if reply:
-            self._tell(reply, reply, "", b"", json.dumps(answer).encode())
+            self._tell(reply, reply, "", b"", msgspec.json.encode(answer))
 
     # JetStream's API.
 
     def _api(self, name: str, reply: str, data: bytes) -> None:
         words = name.split(".")
         match words:
+            case ["CONSUMER", "MSG", "NEXT", stream, consumer]:
+                self._next(self.streams.get(stream), consumer, _read(data), reply)
+                return
             case ["STREAM", "CREATE", stream]:
-                answer = self._create_stream(stream, json.loads(data))
+                answer = self._create_stream(stream, _read(data))
             case ["STREAM", "INFO", stream]:
                 answer = self._with(stream, self._stream_info)
             case ["STREAM", "MSG", "GET", stream]:
-                answer = self._with(stream, lambda found: self._get(found, json.loads(data)))
+                answer = self._with(stream, lambda found: self._get(found, _read(data)))
             case ["DIRECT", "GET", stream]:
-                self._direct(self.streams.get(stream), json.loads(data), reply)
+                self._direct(self.streams.get(stream), _read(data), reply)
                 return
             case ["CONSUMER", "CREATE", stream, *_]:
-                answer = self._with(stream, lambda found: self._create(found, json.loads(data)))
+                answer = self._with(stream, lambda found: self._create(found, _read(data)))
             case ["CONSUMER", "INFO", stream, consumer]:
                 answer = self._with(stream, lambda found: _info(found, consumer))
             case ["CONSUMER", "DELETE", stream, consumer]:
                 answer = self._with(stream, lambda found: self._delete(found, consumer))
-            case ["CONSUMER", "MSG", "NEXT", stream, consumer]:
-                self._next(self.streams.get(stream), consumer, json.loads(data), reply)
-                return
             case _:
                 raise AssertionError(f"the simulated server does not know {name}")
         self._answer(reply, answer)
@@ -338,11 +340,10 @@ class SimServer:
         return self._stream_info(stream)
 
     def _stream_info(self, stream: Stream) -> dict[str, Any]:
-        size = sum(len(each.data) for each in stream.messages) if stream.end < 1000 else 0
         return {
             "config": stream.config,
             "created": _text(stream.created_ns),
-            "state": {"last_seq": stream.end, "bytes": size},
+            "state": {"last_seq": stream.end, "bytes": stream.size},
             "ts": _text(self.now_ns()),
         }
 
@@ -382,11 +383,11 @@ class SimServer:
         config = request["config"]
         consumer = stream.consumers.get(config["name"])
         if consumer is None:
-            consumer = stream.consumers[config["name"]] = Consumer(stream, config, self._tell)
+            consumer = stream.add(Consumer(stream, config, self._tell))
         return consumer.info()
 
     def _delete(self, stream: Stream, name: str) -> dict[str, Any]:
-        consumer = stream.consumers.pop(name, None)
+        consumer = stream.drop(name)
         if consumer is None:
             return {"error": _error(NO_CONSUMER, "consumer not found", 404)}
         self.later(0.0, consumer.delete)
@@ -434,7 +435,8 @@ class SimServer:
 
 
 def _head(subject: str) -> str:
-    return subject.split(".", 2)[0] + "." + subject.split(".", 2)[1] if "." in subject else subject
+    end = subject.find(".", subject.find(".") + 1)
+    return subject if end < 0 else subject[:end]
 
 
 def _error(code: int, text: str = "", status: int = 400) -> dict[str, Any]:
@@ -447,8 +449,16 @@ def _headers(block: bytes) -> dict[str, str]:
 
 
 def _text(ns: int) -> str:
-    whole = datetime.fromtimestamp(ns // NS, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{whole}.{ns % NS:09d}Z"
+    return f"{_whole(ns // NS)}.{ns % NS:09d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _whole(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    return _decoder.decode(data)
 
 
 def _info(stream: Stream, name: str) -> dict[str, Any]:

@@ -226,6 +226,8 @@ class Story:
         """What kind of thing went wrong, and when."""
         self.unsettled: list[str] = []
         """What had not ended long after the end."""
+        self._last: dict[str, tuple[str, bytes]] = {}
+        self._looked_at = 0
         self._fleets: dict[Node, Fleet] = {}
         self._is_bound = True
         self._recovered_at = 0.0
@@ -372,14 +374,16 @@ class Story:
         ]
 
     def _last_events(self) -> dict[str, tuple[str, bytes]]:
-        found: dict[str, tuple[str, bytes]] = {}
-        for kept in self.world.log:
+        """Of each task, its event that says how it stands."""
+        log, last = self.world.log, self._last
+        for kept in log[self._looked_at :]:
             words = kept.subject.split(".")
             if words[2] == "task":
                 verb = words[-1]
-                if verb != "cancel_requested" or words[3] not in found:
-                    found[words[3]] = (verb, kept.data)
-        return found
+                if verb != "cancel_requested" or words[3] not in last:
+                    last[words[3]] = (verb, kept.data)
+        self._looked_at = len(log)
+        return last
 
     def _open(self) -> list[str]:
         return [

@@ -56,24 +56,54 @@ class Stream:
         self.is_memory = config["storage"] == "memory"
         self.takes = [matcher(each) for each in config["subjects"]]
         self.messages: list[Kept] = []
+        self.size = 0
+        """Of all its data, in bytes."""
         self.consumers: dict[str, Consumer] = {}
         self._things: dict[str, list[Kept]] = {}
+        self._readers: dict[str, list[Consumer]] = {}
 
     @property
     def end(self) -> int:
         """The last sequence."""
         return len(self.messages)
 
-    def store(self, subject: str, data: bytes, at_ns: int) -> tuple[Kept, list[Consumer]]:
-        """Appends; answers who has something to deliver for it."""
+    def store(self, subject: str, data: bytes, at_ns: int, stirred: dict[Consumer, None]) -> Kept:
+        """Appends; adds to `stirred` who has something to deliver for it."""
         kept = Kept(self.end + 1, at_ns, subject, data)
         self.messages.append(kept)
+        self.size += len(data)
         self._things.setdefault(thing_of(subject), []).append(kept)
-        return kept, [consumer for consumer in self.consumers.values() if consumer.see(kept)]
+        for consumer in self._who_reads(subject):
+            if consumer.see(kept):
+                stirred[consumer] = None
+        return kept
+
+    def _who_reads(self, subject: str) -> list[Consumer]:
+        # Only filters for all things or for none in particular: then the thing makes no difference.
+        words = subject.split(".", 4)
+        kind = ".".join((*words[:3], *words[4:]))
+        found = self._readers.get(kind)
+        if found is None:
+            found = [each for each in self.consumers.values() if each.is_for(subject)]
+            if all(each.is_for_any_thing for each in self.consumers.values()):
+                self._readers[kind] = found
+        return found
+
+    def add(self, consumer: Consumer) -> Consumer:
+        """From now on it sees what is stored."""
+        self.consumers[consumer.name] = consumer
+        self._readers.clear()
+        return consumer
+
+    def drop(self, name: str) -> Consumer | None:
+        """It is gone; answers it if it was there."""
+        self._readers.clear()
+        return self.consumers.pop(name, None)
 
     def cut(self, end: int) -> None:
         """Forgets what came after `end`, as a server that had not written it to the disk."""
         del self.messages[end:]
+        self.size = sum(len(kept.data) for kept in self.messages)
         for thing in self._things.values():
             while thing and thing[-1].seq > end:
                 thing.pop()
@@ -106,6 +136,11 @@ class Stream:
 def thing_of(subject: str) -> str:
     """The first four tokens: what the events of a log speak of."""
     return ".".join(subject.split(".", 4)[:4])
+
+
+def _is_for_any_thing(subjects: str) -> bool:
+    first = subjects.split(".", 4)[:4]
+    return first[-1] == ">" or first[3:] == ["*"]
 
 
 def _is_wide(subjects: str) -> bool:
@@ -149,7 +184,9 @@ class Consumer:
         self.is_acking = config.get("ack_policy") == "explicit"
         self.ack_wait_s = config.get("ack_wait", 30 * NS) / NS
         self._filter: str = config["filter_subject"]
-        self._is_match = matcher(self._filter)
+        self.is_for = matcher(self._filter)
+        """Whether a subject is one of those that it reads."""
+        self.is_for_any_thing = _is_for_any_thing(self._filter)
         self._tell = tell
         first = config.get("opt_start_seq", 1)
         self._new = deque(kept.seq for kept in stream.matching(self._filter, first))
@@ -181,9 +218,7 @@ class Consumer:
         }
 
     def see(self, kept: Kept) -> bool:
-        """A message was stored; answers whether someone waits for it."""
-        if not self._is_match(kept.subject):
-            return False
+        """A message of its kind was stored; answers whether someone waits for it."""
         self._new.append(kept.seq)
         return bool(self._pulls)
 
@@ -194,12 +229,8 @@ class Consumer:
 
     def serve(self, now: float) -> None:
         """Delivers what can be delivered, ends what has expired."""
-        for seq in [seq for seq, (_, until) in self._pending.items() if until <= now]:
-            del self._pending[seq]
-            self._again.append(seq)
-        for seq in [seq for seq, at in self._late.items() if at <= now]:
-            del self._late[seq]
-            self._again.append(seq)
+        if self._pending or self._late:
+            self._take_back(now)
         while self._pulls and (self._again or self._new):
             pull = self._pulls[0]
             if pull.expires_at is not None and pull.expires_at <= now:
@@ -219,14 +250,24 @@ class Consumer:
                 pull.quiet_since = now
                 self._end(pull, "100 Idle Heartbeat")
 
+    def _take_back(self, now: float) -> None:
+        for seq in [seq for seq, (_, until) in self._pending.items() if until <= now]:
+            del self._pending[seq]
+            self._again.append(seq)
+        for seq in [seq for seq, at in self._late.items() if at <= now]:
+            del self._late[seq]
+            self._again.append(seq)
+
     def next_at(self) -> float | None:
         """When `serve` has something to do."""
-        instants = [until for _, until in self._pending.values()]
-        instants += self._late.values()
-        instants += [pull.expires_at for pull in self._pulls if pull.expires_at is not None]
-        instants += [
-            pull.quiet_since + pull.heartbeat_s for pull in self._pulls if pull.heartbeat_s
-        ]
+        instants = [*self._late.values()]
+        if self._pending:
+            instants += [until for _, until in self._pending.values()]
+        for pull in self._pulls:
+            if pull.expires_at is not None:
+                instants.append(pull.expires_at)
+            if pull.heartbeat_s:
+                instants.append(pull.quiet_since + pull.heartbeat_s)
         return min(instants, default=None)
 
     def answer(self, seq: int, word: bytes, now: float) -> None:
