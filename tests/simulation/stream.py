@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -60,7 +61,9 @@ class Stream:
         """Of all its data, in bytes."""
         self.consumers: dict[str, Consumer] = {}
         self._things: dict[str, list[Kept]] = {}
+        self._kinds: dict[str, list[Kept]] = {}
         self._readers: dict[str, list[Consumer]] = {}
+        self._narrow_readers: list[Consumer] = []
 
     @property
     def end(self) -> int:
@@ -72,60 +75,71 @@ class Stream:
         kept = Kept(self.end + 1, at_ns, subject, data)
         self.messages.append(kept)
         self.size += len(data)
+        kind = kind_of(subject)
         self._things.setdefault(thing_of(subject), []).append(kept)
-        for consumer in self._who_reads(subject):
+        self._kinds.setdefault(kind, []).append(kept)
+        for consumer in self._who_reads(kind, subject):
             if consumer.see(kept):
                 stirred[consumer] = None
         return kept
 
-    def _who_reads(self, subject: str) -> list[Consumer]:
-        # Only filters for all things or for none in particular: then the thing makes no difference.
-        words = subject.split(".", 4)
-        kind = ".".join((*words[:3], *words[4:]))
+    def _who_reads(self, kind: str, subject: str) -> list[Consumer]:
         found = self._readers.get(kind)
         if found is None:
-            found = [each for each in self.consumers.values() if each.is_for(subject)]
-            if all(each.is_for_any_thing for each in self.consumers.values()):
-                self._readers[kind] = found
-        return found
+            wide = (each for each in self.consumers.values() if each.is_for_any_thing)
+            found = self._readers[kind] = [each for each in wide if each.is_for(subject)]
+        if not self._narrow_readers:
+            return found
+        return found + [each for each in self._narrow_readers if each.is_for(subject)]
 
     def add(self, consumer: Consumer) -> Consumer:
         """From now on it sees what is stored."""
         self.consumers[consumer.name] = consumer
-        self._readers.clear()
+        self._sort_readers()
         return consumer
 
     def drop(self, name: str) -> Consumer | None:
         """It is gone; answers it if it was there."""
+        consumer = self.consumers.pop(name, None)
+        self._sort_readers()
+        return consumer
+
+    def _sort_readers(self) -> None:
         self._readers.clear()
-        return self.consumers.pop(name, None)
+        self._narrow_readers = [
+            each for each in self.consumers.values() if not each.is_for_any_thing
+        ]
 
     def cut(self, end: int) -> None:
         """Forgets what came after `end`, as a server that had not written it to the disk."""
         del self.messages[end:]
         self.size = sum(len(kept.data) for kept in self.messages)
-        for thing in self._things.values():
-            while thing and thing[-1].seq > end:
-                thing.pop()
+        for group in (*self._things.values(), *self._kinds.values()):
+            while group and group[-1].seq > end:
+                group.pop()
 
     def matching(self, subjects: str, first: int = 1) -> Iterator[Kept]:
         """Messages of a filter, from a sequence on."""
-        thing = self._things.get(subjects[:-2]) if subjects.endswith(".>") else None
-        if thing is None and not _is_wide(subjects):
-            thing = self._things.get(thing_of(subjects), [])
+        group = self._group(subjects)
         is_match = matcher(subjects)
-        for kept in self.messages[max(0, first - 1) :] if thing is None else thing:
-            if kept.seq >= first and is_match(kept.subject):
+        for kept in group[bisect_left(group, first, key=_seq_of) :]:
+            if is_match(kept.subject):
                 yield kept
 
     def last(self, subjects: str) -> Kept | None:
         """The last message of a filter."""
-        thing = self._things.get(subjects[:-2]) if subjects.endswith(".>") else None
-        if thing is None and not _is_wide(subjects):
-            thing = self._things.get(thing_of(subjects), [])
-        found = self.messages if thing is None else thing
         is_match = matcher(subjects)
-        return next((kept for kept in reversed(found) if is_match(kept.subject)), None)
+        found = reversed(self._group(subjects))
+        return next((kept for kept in found if is_match(kept.subject)), None)
+
+    def _group(self, subjects: str) -> list[Kept]:
+        """As few messages as can be found quickly, among them all of a filter."""
+        words = subjects.split(".")
+        if not _is_wide(words[:4]):
+            return self._things.get(".".join(words[:4]), [])
+        if not _is_wide(words[:3]) and words[3] == "*" and not _is_wide(words[4:]):
+            return self._kinds.get(kind_of(subjects), [])
+        return self.messages
 
     def last_seq(self, subjects: str) -> int:
         """Its sequence; 0 without one."""
@@ -138,14 +152,23 @@ def thing_of(subject: str) -> str:
     return ".".join(subject.split(".", 4)[:4])
 
 
+def kind_of(subject: str) -> str:
+    """All but the fourth token: what kind of event it is."""
+    words = subject.split(".", 4)
+    return ".".join((*words[:3], *words[4:]))
+
+
 def _is_for_any_thing(subjects: str) -> bool:
     first = subjects.split(".", 4)[:4]
     return first[-1] == ">" or first[3:] == ["*"]
 
 
-def _is_wide(subjects: str) -> bool:
-    first = subjects.split(".", 4)[:4]
-    return "*" in first or ">" in first
+def _is_wide(words: list[str]) -> bool:
+    return "*" in words or ">" in words
+
+
+def _seq_of(kept: Kept) -> int:
+    return kept.seq
 
 
 class Pull:
