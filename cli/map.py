@@ -8,16 +8,19 @@ import msgspec
 import typer
 
 from fleetlog.bus.submit_options import with_options
-from fleetlog.cli import options, placing
+from fleetlog.cli import options
 from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
+from fleetlog.cli.grouping import grouped
 from fleetlog.cli.items import Shape
 from fleetlog.cli.map_fan_out import WantedFanOut, fan_out_and_tell, joining_of, read_file
 from fleetlog.cli.mapping import Wanted, check_file, map_and_tell
+from fleetlog.cli.rules import TaskRules
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.specs import TaskSpec, check_spec
 
 
+@grouped
 def map_items(  # noqa: PLR0913 - one parameter per option
     ctx: typer.Context,
     handler: Annotated[str, typer.Argument(metavar="HANDLER", help="Its name.")],
@@ -75,22 +78,7 @@ def map_items(  # noqa: PLR0913 - one parameter per option
             show_default="cancel",
         ),
     ] = None,
-    queue: options.QueueOption = None,
-    priority: options.PriorityOption = None,
-    label: options.LabelOption = None,
-    timeout: options.TimeoutOption = None,
-    start_within: options.StartWithinOption = None,
-    silence: options.SilenceOption = None,
-    expires: options.ExpiresOption = None,
-    max_attempts: options.MaxAttemptsOption = None,
-    delay: options.DelayOption = None,
-    limit: options.LimitOption = None,
-    budget: options.BudgetOption = None,
-    tree_budget: options.TreeBudgetOption = None,
-    fair_key: options.FairKeyOption = None,
-    requires: placing.RequiresOption = None,
-    affinity: placing.AffinityOption = None,
-    affinity_wait: placing.AffinityWaitOption = None,
+    rules: TaskRules,
     unchecked: options.UncheckedOption = False,
     wait: Annotated[
         bool,
@@ -120,21 +108,7 @@ def map_items(  # noqa: PLR0913 - one parameter per option
       fleetlog map resize --items sizes.jsonl --key-field name --queue gpu
       ls *.png | jq -R . | fleetlog map resize --items - --arg path
     """
-    said = options.submit_options(
-        queue=queue,
-        priority=priority,
-        label=label,
-        timeout=timeout,
-        start_within=start_within,
-        silence=silence,
-        expires=expires,
-        max_attempts=max_attempts,
-        delay=delay,
-        limit=limit,
-        budget=budget,
-        tree_budget=tree_budget,
-        fair_key=fair_key,
-    ) | placing.placing_options(requires=requires, affinity=affinity, affinity_wait=affinity_wait)
+    said = rules.submit_options()
     if "map" in said.get("labels", {}):
         raise InvalidInput(
             "the label `map` is given by `fleetlog map` itself: name yours otherwise"

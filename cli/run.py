@@ -8,9 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from fleetlog.cli import connection, options, placing, prompting
+from fleetlog.cli import connection, options
+from fleetlog.cli.grouping import grouped
 from fleetlog.cli.inputs import encode_object, json_of, pairs_of, repo_of
 from fleetlog.cli.lazy import plain_typer
+from fleetlog.cli.prompting import Prompting, SessionPrompting
+from fleetlog.cli.rules import OneTaskRules
 from fleetlog.cli.submitting import Submission, submit_and_tell
 from fleetlog.schemas.specs import TaskSpec
 
@@ -24,6 +27,7 @@ app = plain_typer()
     # The command's own options are the command's, with and without the dashes before it.
     context_settings={"allow_interspersed_args": False},
 )
+@grouped
 def run(  # noqa: PLR0913 - one parameter per option
     ctx: typer.Context,
     command: Annotated[
@@ -35,13 +39,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         ),
     ] = None,
     *,
-    executor: prompting.ExecutorOption = None,
-    prompt: prompting.PromptOption = None,
-    model: prompting.ModelOption = None,
-    max_budget_usd: prompting.BudgetOption = None,
-    resume: prompting.ResumeOption = None,
-    keep_session: prompting.KeepSessionOption = False,
-    credential: prompting.CredentialOption = None,
+    asked: SessionPrompting,
     stdin: Annotated[
         str | None,
         typer.Option(
@@ -61,25 +59,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         ),
     ] = None,
     repo: options.RepoOption = None,
-    queue: options.QueueOption = None,
-    priority: options.PriorityOption = None,
-    key: options.KeyOption = None,
-    on_duplicate: options.OnDuplicateOption = None,
-    label: options.LabelOption = None,
-    timeout: options.TimeoutOption = None,
-    start_within: options.StartWithinOption = None,
-    silence: options.SilenceOption = None,
-    expires: options.ExpiresOption = None,
-    max_attempts: options.MaxAttemptsOption = None,
-    delay: options.DelayOption = None,
-    limit: options.LimitOption = None,
-    budget: options.BudgetOption = None,
-    tree_budget: options.TreeBudgetOption = None,
-    fair_key: options.FairKeyOption = None,
-    after: options.AfterOption = None,
-    requires: placing.RequiresOption = None,
-    affinity: placing.AffinityOption = None,
-    affinity_wait: placing.AffinityWaitOption = None,
+    rules: OneTaskRules,
     unchecked: options.UncheckedOption = False,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
@@ -101,40 +81,16 @@ def run(  # noqa: PLR0913 - one parameter per option
       fleetlog run --stdin '{"host": "cube"}' --env LEVEL=2 -- sh -c 'cat; echo $LEVEL'
     """
     arguments = command_arguments(stdin, env, cwd)
-    asked = prompting.Prompting(
-        executor=executor,
-        prompt=prompt,
-        model=model,
-        max_budget_usd=max_budget_usd,
-        resume=resume,
-        keep_session=keep_session or None,
-        credential=credential,
-    )
-    rules = options.submit_options(
-        queue=queue,
-        priority=priority,
-        label=label,
-        timeout=timeout,
-        start_within=start_within,
-        silence=silence,
-        expires=expires,
-        max_attempts=max_attempts,
-        delay=delay,
-        limit=limit,
-        budget=budget,
-        tree_budget=tree_budget,
-        fair_key=fair_key,
-        after=after,
-    ) | placing.placing_options(requires=requires, affinity=affinity, affinity_wait=affinity_wait)
+    said = rules.submit_options()
     if repo is not None:
-        rules["repo"] = repo_of(repo)
+        said["repo"] = repo_of(repo)
     submission = Submission(
-        spec=command_spec(ctx, command or [], arguments, asked, key),
-        options=rules,
+        spec=command_spec(ctx, command or [], arguments, asked, rules.key),
+        options=said,
         is_waiting=wait,
         wait_timeout=wait_timeout,
         is_json=is_json,
-        on_duplicate=options.on_duplicate_of(on_duplicate, key),
+        on_duplicate=rules.what_on_duplicate(),
         is_output_wanted=True,
         is_checked=not unchecked,
     )
@@ -163,7 +119,7 @@ def command_spec(
     ctx: typer.Context,
     words: list[str],
     arguments: dict[str, Any],
-    asked: prompting.Prompting,
+    asked: Prompting,
     key: str | None,
 ) -> TaskSpec:
     """The task of a command, or of a prompt for an agent CLI.

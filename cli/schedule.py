@@ -18,15 +18,18 @@ from fleetlog.bus.schedules import (
     set_schedule,
 )
 from fleetlog.bus.submit_options import with_options
-from fleetlog.cli import options, placing, prompting
+from fleetlog.cli import options
 from fleetlog.cli.actor import ReasonOption, actor
 from fleetlog.cli.asking import ask_rows
 from fleetlog.cli.connection import connected, run
 from fleetlog.cli.failures import say
+from fleetlog.cli.grouping import grouped
 from fleetlog.cli.inputs import object_of, repo_of
 from fleetlog.cli.lazy import plain_typer
+from fleetlog.cli.prompting import Prompting
 from fleetlog.cli.rendering import write_json
 from fleetlog.cli.requirements import note_missing
+from fleetlog.cli.rules import Rules
 from fleetlog.cli.run import command_arguments, command_spec
 from fleetlog.cli.schedule_text import (
     cells,
@@ -74,7 +77,19 @@ def _schedule() -> None:
     """
 
 
+class ScheduleRules(Rules, frozen=True, kw_only=True):
+    """How a schedule's tasks may run."""
+
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="After it was made; no attempt of a task runs after that."
+        ),
+    ] = None
+
+
 @app.command("add", cls=_WithCommand)
+@grouped
 def add(  # noqa: PLR0913 - one parameter per option
     ctx: typer.Context,
     name: NameArgument,
@@ -121,11 +136,7 @@ def add(  # noqa: PLR0913 - one parameter per option
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace the schedule of this name, if there is one.")
     ] = False,
-    executor: prompting.ExecutorOption = None,
-    prompt: prompting.PromptOption = None,
-    model: prompting.ModelOption = None,
-    max_budget_usd: prompting.BudgetOption = None,
-    credential: prompting.CredentialOption = None,
+    asked: Prompting,
     stdin: Annotated[
         str | None,
         typer.Option(
@@ -144,26 +155,7 @@ def add(  # noqa: PLR0913 - one parameter per option
         typer.Option(metavar="DIR", help="Where a command runs, on the agent's host."),
     ] = None,
     repo: options.RepoOption = None,
-    queue: options.QueueOption = None,
-    priority: options.PriorityOption = None,
-    label: options.LabelOption = None,
-    timeout: options.TimeoutOption = None,
-    start_within: options.StartWithinOption = None,
-    silence: options.SilenceOption = None,
-    expires: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DURATION", help="After it was made; no attempt of a task runs after that."
-        ),
-    ] = None,
-    max_attempts: options.MaxAttemptsOption = None,
-    limit: options.LimitOption = None,
-    budget: options.BudgetOption = None,
-    tree_budget: options.TreeBudgetOption = None,
-    fair_key: options.FairKeyOption = None,
-    requires: placing.RequiresOption = None,
-    affinity: placing.AffinityOption = None,
-    affinity_wait: placing.AffinityWaitOption = None,
+    rules: ScheduleRules,
     unchecked: options.UncheckedOption = False,
     is_json: options.JsonOption = False,
 ) -> None:
@@ -183,35 +175,12 @@ def add(  # noqa: PLR0913 - one parameter per option
       fleetlog schedule add triage --cron "0 8 * * mon-fri" --executor claude --prompt @triage.md
     """
     check_name(name)
-    asked = prompting.Prompting(
-        executor=executor,
-        prompt=prompt,
-        model=model,
-        max_budget_usd=max_budget_usd,
-        resume=None,
-        keep_session=None,
-        credential=credential,
-    )
-    rules = options.submit_options(
-        queue=queue,
-        priority=priority,
-        label=label,
-        timeout=timeout,
-        start_within=start_within,
-        silence=silence,
-        expires=expires,
-        max_attempts=max_attempts,
-        delay=None,
-        limit=limit,
-        budget=budget,
-        tree_budget=tree_budget,
-        fair_key=fair_key,
-    ) | placing.placing_options(requires=requires, affinity=affinity, affinity_wait=affinity_wait)
+    said = rules.submit_options()
     if repo is not None:
-        rules["repo"] = repo_of(repo)
+        said["repo"] = repo_of(repo)
     spec = _spec(ctx, handler, args, command_arguments(stdin, env, cwd), asked)
     wanted = Wanted(
-        spec=with_options(spec, rules),
+        spec=with_options(spec, said),
         cron=cron,
         every_ms=parse_duration(every, "every") if every is not None else None,
         zone=read_zone(zone, cron),
@@ -283,7 +252,7 @@ def _spec(
     handler: str | None,
     args: str | None,
     arguments: dict[str, Any],
-    asked: prompting.Prompting,
+    asked: Prompting,
 ) -> TaskSpec:
     words: list[str] | None = ctx.meta.get(_WORDS)
     is_command = words is not None or asked.executor is not None

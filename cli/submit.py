@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
-from fleetlog.cli import options, placing
+from fleetlog.cli import options
 from fleetlog.cli.connection import run
+from fleetlog.cli.grouping import grouped
 from fleetlog.cli.inputs import object_of
+from fleetlog.cli.rules import OneTaskRules
 from fleetlog.cli.submitting import Submission, submit_and_tell
 from fleetlog.schemas.specs import NO_ARGS, TaskSpec
 
 
+@grouped
 def submit(  # noqa: PLR0913 - one parameter per option
     ctx: typer.Context,
     handler: Annotated[str, typer.Argument(metavar="HANDLER", help="Its name.")],
@@ -25,25 +28,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
         ),
     ] = None,
     *,
-    queue: options.QueueOption = None,
-    priority: options.PriorityOption = None,
-    key: options.KeyOption = None,
-    on_duplicate: options.OnDuplicateOption = None,
-    label: options.LabelOption = None,
-    timeout: options.TimeoutOption = None,
-    start_within: options.StartWithinOption = None,
-    silence: options.SilenceOption = None,
-    expires: options.ExpiresOption = None,
-    max_attempts: options.MaxAttemptsOption = None,
-    delay: options.DelayOption = None,
-    limit: options.LimitOption = None,
-    budget: options.BudgetOption = None,
-    tree_budget: options.TreeBudgetOption = None,
-    fair_key: options.FairKeyOption = None,
-    after: options.AfterOption = None,
-    requires: placing.RequiresOption = None,
-    affinity: placing.AffinityOption = None,
-    affinity_wait: placing.AffinityWaitOption = None,
+    rules: OneTaskRules,
     unchecked: options.UncheckedOption = False,
     wait: options.WaitOption = False,
     wait_timeout: options.WaitTimeoutOption = None,
@@ -65,33 +50,15 @@ def submit(  # noqa: PLR0913 - one parameter per option
     spec = TaskSpec(
         handler=handler,
         args=object_of(args, "arguments") if args is not None else NO_ARGS,
-        key=key,
+        key=rules.key,
     )
     submission = Submission(
         spec=spec,
-        options=options.submit_options(
-            queue=queue,
-            priority=priority,
-            label=label,
-            timeout=timeout,
-            start_within=start_within,
-            silence=silence,
-            expires=expires,
-            max_attempts=max_attempts,
-            delay=delay,
-            limit=limit,
-            budget=budget,
-            tree_budget=tree_budget,
-            fair_key=fair_key,
-            after=after,
-        )
-        | placing.placing_options(
-            requires=requires, affinity=affinity, affinity_wait=affinity_wait
-        ),
+        options=rules.submit_options(),
         is_waiting=wait,
         wait_timeout=wait_timeout,
         is_json=is_json,
-        on_duplicate=options.on_duplicate_of(on_duplicate, key),
+        on_duplicate=rules.what_on_duplicate(),
         is_checked=not unchecked,
     )
     raise typer.Exit(run(submit_and_tell(ctx, submission)))
