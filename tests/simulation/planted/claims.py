@@ -40,7 +40,7 @@ BUGS = (
     Bug("a conflict is believed without evidence", {"log.event_id": 25}, _no_evidence),
     Bug(
         "rivals write the guard in two ways",
-        {"claim.live": 4, "claim.offer": 13, "task.transition": 13, "claim.fence": 13},
+        {"claim.live": 4, "claim.offer": 4, "task.transition": 4, "claim.fence": 4},
         _two_guards,
     ),
     Bug(
