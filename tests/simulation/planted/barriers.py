@@ -64,6 +64,11 @@ BUGS = (
         typed(_VERDICT, ("open_count < needed", "open_count < needed - 1")),
     ),
     Bug(
+        "an act for a barrier that failed is forgotten",
+        {"end.barrier": 180},
+        typed("fleetlog.bus.joining:Joiner._put_back", ("self._joins.put_back(act)", "")),
+    ),
+    Bug(
         "members are made without the budgets that the event names",
         {"barrier.members": 25},
         typed(
