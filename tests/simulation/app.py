@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from fleetlog.agents.face import Agent, Context, NeedInput, PermanentError, Retry
 from fleetlog.bus.call import call
@@ -30,8 +31,9 @@ async def work(ctx: Context, ms: int = 0, fails: int = 0, how: str = "error") ->
 
 @agent.task
 async def split(ms: int, count: int, policy: str = "settled", depth: int = 0) -> FanOut:
-    """Fans out, and its members may again."""
-    await asyncio.sleep(ms / 1000)
+    """Fans out, and its members may again; whoever asks it to end is not heard."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(ms / 1000)
     members = [
         call("split", ms=ms, count=2, policy=policy, depth=depth - 1)
         if depth and not number

@@ -12,21 +12,17 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import NamedTuple
 
-from pytest import MonkeyPatch  # noqa: PT013 - its one use outside of a test
-
 from fleetlog.bus.collector import calm_collector
 from simulation.coverage import Reached
+from simulation.finding import BUG_STEPS, find_bugs
 from simulation.invariants import Violation
 from simulation.narrator import told
-from simulation.planted import BUGS, Bug
 from simulation.shrinking import shrink
 from simulation.story import Story
 
 STEPS = 120
 PROGRESS_S = 2.0
 CHUNK = 5
-BUG_SEEDS = 200
-"""Within so many a planted bug has to be found."""
 
 
 class Report(NamedTuple):
@@ -65,48 +61,22 @@ def main(argv: Sequence[str]) -> int:
     """See `python -m simulation --help`; answers the exit code."""
     options = _read(argv)
     if options.bugs:
-        return find_bugs(options.steps)
+        return find_bugs(options.steps or BUG_STEPS, is_markdown=options.markdown)
+    steps = options.steps or STEPS
     first, last = options.seeds
     whole = _Whole(last - first + 1)
     chunks = [range(at, min(at + CHUNK, last + 1)) for at in range(first, last + 1, CHUNK)]
     with ProcessPoolExecutor(options.jobs, max_tasks_per_child=20) as pool:
-        doing = [pool.submit(run_some, chunk, options.steps) for chunk in chunks]
+        doing = [pool.submit(run_some, chunk, steps) for chunk in chunks]
         for done in as_completed(doing):
             whole.add(done.result())
     whole.end()
     for seed, violations in whole.wrong[: options.stories]:
-        tell(seed, options.steps, violations)
+        tell(seed, steps, violations)
     missing = whole.reached.missing(whole.runs)
     if missing is not None:
         _say(f"coverage: {missing}")
     return 1 if whole.wrong or missing else 0
-
-
-def find_bugs(steps: int) -> int:
-    """Plants every bug in turn and looks for it; answers the exit code."""
-    logging.disable(logging.CRITICAL)
-    missed = 0
-    for bug in BUGS:
-        found = find(bug, steps)
-        missed += found is None
-        what = (
-            "NOT FOUND" if found is None else f"seed {found[0]}: {found[1].rule}: {found[1].text}"
-        )
-        _say(f"{bug.name}: {what}")
-    _say(f"{len(BUGS) - missed} of {len(BUGS)} planted bugs were found")
-    return 1 if missed else 0
-
-
-def find(bug: Bug, steps: int) -> tuple[int, Violation] | None:
-    """The first seed that shows a planted bug, and how."""
-    for seed in (bug.seed, *range(BUG_SEEDS)):
-        with MonkeyPatch.context() as patch:
-            bug.plant(patch)
-            violations = Story(seed, steps).run()
-        seen = (each for each in violations if each.rule.startswith(bug.rules))
-        if (first := next(seen, None)) is not None:
-            return seed, first
-    return None
 
 
 def tell(seed: int, steps: int, violations: list[Violation]) -> None:
@@ -167,7 +137,8 @@ def _read(argv: Sequence[str]) -> argparse.Namespace:
         "seeds", type=_seeds, nargs="?", default=(0, 99), help="A..B, or one number"
     )
     parser.add_argument("--bugs", action="store_true", help="plant bugs instead, and find each")
-    parser.add_argument("--steps", type=int, default=STEPS, help="things done in each run")
+    parser.add_argument("--markdown", action="store_true", help="of the bugs: as a page")
+    parser.add_argument("--steps", type=int, help="things done in each run")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     parser.add_argument("--stories", type=int, default=3, help="how many failures are told")
     return parser.parse_args(argv)

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from fleetlog.bus.answering import answer_task
 from fleetlog.bus.bounds import set_budget, set_limit
+from fleetlog.bus.call import call
 from fleetlog.bus.credentials import resume
 from fleetlog.bus.errors import FleetlogError, ScheduleNotFound
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.queues import set_paused
-from fleetlog.bus.schedules import change_schedule
+from fleetlog.bus.schedules import Wanted, change_schedule, set_schedule
 from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.errors import InvalidInput
 from simulation.fleet import Node, World
@@ -46,6 +47,8 @@ SETTLE_S = 300.0
 """After the faults, everything has settled within this time of the simulation."""
 LOOK_S = 1.0
 CALM_S = 5.0
+BEAT_S = 3.5
+"""At the end a schedule goes on for so long: the last of its tasks has half a second."""
 ACT_TIMEOUT_S = 60.0
 USUAL_S = (0.0001, 0.002)
 NOBODY = "nothing happens"
@@ -299,9 +302,11 @@ class Story:
 
         node.start(run)
 
+    def _ready(self) -> list[Node]:
+        return [node for node in self.living("client") if node in self._fleets]
+
     def _do(self, deed: Deed, chance: random.Random) -> None:
-        ready = [node for node in self.living("client") if node in self._fleets]
-        if ready:
+        if ready := self._ready():
             node = chance.choice(ready)
             self._note(deed.kind, f"{node.name}: {deed.kind} {deed.text}")
             self.world.loop.spawn(node.process, self._try(deed.kind, self._fleets[node], deed.do))
@@ -337,12 +342,23 @@ class Story:
                 await asyncio.sleep(CALM_S)
                 self.unsettled = self._open()
                 if not self.unsettled:
+                    await self._beat()
                     return
+
+    async def _beat(self) -> None:
+        """One schedule is there until the very end: what it owes then must be made."""
+        wanted = Wanted(spec=call("work"), every_ms=1_000)
+        if not (ready := self._ready()):
+            return
+        fleet = self._fleets[ready[0]]
+        act = self._try("beat", fleet, lambda fleet: set_schedule(fleet, "beat", wanted))
+        await self.world.loop.spawn(ready[0].process, act)
+        # The instants of a rule are whole seconds.
+        await asyncio.sleep(BEAT_S - self.world.loop.at % 1)
 
     async def _help(self) -> None:
         """Widens what bounds, resumes what pauses, answers what asks."""
-        ready = [node for node in self.living("client") if node in self._fleets]
-        if not ready:
+        if not (ready := self._ready()):
             return
         node = ready[0]
         fleet = self._fleets[node]

@@ -29,7 +29,10 @@ LIMIT_KEYS = ("disk", "user:*", "user:ann", "api")
 BUDGETS = ("team", "night")
 KEYS = tuple(f"key{n}" for n in range(8))
 SCHEDULES = ("tick", "tock")
-CREDENTIALS = ("claude",)
+CREDENTIALS = ("robot",)
+"""An agent CLI that no worker here has: its attempts fail at once."""
+ENDLESS_MS = 10_000_000
+"""What takes so long is only ever ended by others."""
 
 Act = Callable[[Fleet], Awaitable[Any]]
 
@@ -64,14 +67,14 @@ class Workload:
             "cancel": (6, self._cancel),
             "abandon": (2, self._abandon),
             "limit": (4, self._limit),
-            "budget": (3, self._budget),
-            "schedule": (2, self._schedule),
-            "change schedule": (2, self._change_schedule),
+            "budget": (4, self._budget),
+            "schedule": (4, self._schedule),
+            "change schedule": (4, self._change_schedule),
             "revive": (3, self._revive),
             "answer": (6, self._answer),
-            "pause queue": (1, self._pause_queue),
-            "resume queue": (2, self._resume_queue),
-            "credential": (2, self._credential),
+            "pause queue": (2, self._pause_queue),
+            "resume queue": (3, self._resume_queue),
+            "credential": (5, self._credential),
         }
 
     def draw(self, chance: random.Random) -> Deed:
@@ -85,13 +88,15 @@ class Workload:
     def spec(self) -> TaskSpec:
         """Any task."""
         chance = self.chance
-        ms = chance.choice((0, 1, 10, 100, 500, 3_000))
+        ms = chance.choice((0, 1, 10, 100, 500, 3_000)) if chance.random() < 0.98 else 20_000
         fails = chance.choice((0, 0, 0, 1, 2, 5))
         how = chance.choice(("error", "error", "retry", "permanent", "ask"))
         rare = chance.random
+        is_robot = rare() < 0.08
         spec = call("work", ms=ms, fails=fails, how=how)
         return msgspec.structs.replace(
             spec,
+            executor=CREDENTIALS[0] if is_robot else "python",
             queue=chance.choice(QUEUES),
             priority=chance.choice(("normal", "normal", "high", "low")),
             max_attempts=chance.choice((1, 3, 3, 4)),
@@ -103,7 +108,7 @@ class Workload:
             limits=self._some(LIMITS, 0.15),
             budgets=self._some(BUDGETS, 0.1),
             budget=Budget(wall_ms=chance.choice((50, 5_000))) if rare() < 0.05 else None,
-            fair_key=chance.choice(("red", "green")) if rare() < 0.1 else None,
+            fair_key=chance.choice(("red", "green")) if rare() < 0.1 or is_robot else None,
             requires={"gpu": "yes"} if rare() < 0.1 else {},
             affinity=chance.choice(("s1", "s2")) if rare() < 0.1 else None,
             affinity_ms=chance.choice((1, 1_000)),
@@ -134,9 +139,11 @@ class Workload:
         return f"{len(specs)} tasks", do
 
     def _submit_by_key(self) -> tuple[str, Act]:
-        key = self.chance.choice(KEYS)
-        spec = call("work", ms=self.chance.choice((1, 2)))
-        policy = self.chance.choice(("return", "return", "replace", "refuse"))
+        chance = self.chance
+        key = chance.choice(KEYS)
+        spec = call("work", ms=chance.choice((1, 2)), fails=chance.choice((0, 0, 2)))
+        spec = msgspec.structs.replace(spec, queue=chance.choice(QUEUES))
+        policy = chance.choice(("return", "replace", "replace", "refuse"))
 
         async def do(fleet: Fleet) -> None:
             submitted = await Client(fleet).submit(spec, key=key, on_duplicate=policy)
@@ -146,9 +153,13 @@ class Workload:
 
     def _fan_out(self) -> tuple[str, Act]:
         chance = self.chance
-        members: list[TaskSpec | str] = [self.spec() for _ in range(chance.choice((0, 1, 3, 8)))]
+        members: list[TaskSpec | str] = [self._member() for _ in range(chance.choice((0, 1, 3, 8)))]
         members += chance.sample(self.known, min(len(self.known), chance.choice((0, 0, 2))))
         policy = chance.choice(("settled", "settled", "all", "any", "quorum"))
+        deadline = chance.choice((None, None, 0.5, 5))
+        stragglers = chance.choice(("cancel", "wait"))
+        if deadline is not None and stragglers == "cancel" and chance.random() < 0.5:
+            members.append(call("work", ms=ENDLESS_MS))
         wanted = FanOut(
             list(dict.fromkeys(members))
             if not any(isinstance(m, TaskSpec) for m in members)
@@ -156,8 +167,8 @@ class Workload:
             then=chance.choice((None, call("join"), call("work", ms=5))),
             policy=policy,
             quorum=max(1, len(members) // 2) if policy == "quorum" else None,
-            deadline=chance.choice((None, None, 0.5, 5)),
-            stragglers=chance.choice(("cancel", "wait")),
+            deadline=deadline,
+            stragglers=stragglers,
         )
 
         async def do(fleet: Fleet) -> None:
@@ -166,25 +177,36 @@ class Workload:
 
         return f"{len(wanted.members)} members, {policy}, {wanted.stragglers}", do
 
+    def _member(self) -> TaskSpec:
+        spec, chance = self.spec(), self.chance
+        if chance.random() < 0.1:
+            # A task of its own for whoever submits that key; two of one fan-out are refused.
+            spec = msgspec.structs.replace(spec, key=chance.choice(KEYS), after=())
+        return spec
+
     def _split(self) -> tuple[str, Act]:
         chance = self.chance
         spec = call(
             "split",
-            ms=chance.choice((1, 50)),
+            ms=chance.choice((1, 500)),
             count=chance.choice((1, 2, 5)),
             policy=chance.choice(("settled", "all", "any")),
             depth=chance.choice((0, 1, 2)),
         )
         if chance.random() < 0.2:
             spec = msgspec.structs.replace(spec, budget=Budget(wall_ms=chance.choice((1, 500))))
-        return self._submitting(spec)
+        return self._submitting(spec, regret_s=chance.choice((None, 0.3, 0.7, 1.5)))
 
     def _gather(self) -> tuple[str, Act]:
         return self._submitting(call("gather", ms=self.chance.choice((1, 100)), count=3))
 
-    def _submitting(self, spec: TaskSpec) -> tuple[str, Act]:
+    def _submitting(self, spec: TaskSpec, *, regret_s: float | None = None) -> tuple[str, Act]:
         async def do(fleet: Fleet) -> None:
-            self._note((await Client(fleet).submit(spec)).task_id)
+            submitted = await Client(fleet).submit(spec)
+            self._note(submitted.task_id)
+            if regret_s is not None:
+                await fleet.system.clock.sleep(regret_s)
+                await cancel_task(fleet, submitted.task_id, reason="on second thoughts")
 
         return text_of(spec), do
 
@@ -259,7 +281,7 @@ class Workload:
         )
 
     def _credential(self) -> tuple[str, Act]:
-        name, is_paused = self.chance.choice(CREDENTIALS), self.chance.random() < 0.4
+        name, is_paused = self.chance.choice(CREDENTIALS), self.chance.random() < 0.6
         if is_paused:
             return f"{name} is paused", lambda fleet: pause(
                 fleet.log, name, credential_pause(fleet)
