@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.projection_rows import rows
 
 from fleetlog.projections.batches import Batch
 from fleetlog.projections.store import Store
@@ -14,7 +15,6 @@ from fleetlog.schemas.envelope import Stored
 from fleetlog.schemas.events import TaskCompleted, TaskQueued, WorkerRefused
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import FLEET, T0, Log, claim, instant, make
-from tests.unit.projections.reading import rows
 
 QUEUED = (
     b'{"type":"task.queued","id":"e","occurred_at":"2026-01-01T00:00:00Z","v":1,'
@@ -211,3 +211,13 @@ def test_an_old_event_is_read_as_its_present_form(store: Store) -> None:
         {"handler": "ancient", "state": "queued"}
     ]
     assert rows(store, "SELECT raw_bytes FROM events") == [{"raw_bytes": old}]
+
+
+def test_a_task_without_a_limit_of_time_shows_none(store: Store) -> None:
+    """Compared seeds of the simulator showed the default instead."""
+    log = Log()
+    for task_id, limit in (("t1", {}), ("t2", {"timeout_ms": None}), ("t3", {"timeout_ms": 5})):
+        log.task(task_id, make(TaskQueued, spec=TaskSpec(handler="greet", **limit), digest="d"))
+    store.apply(log.messages)
+    found = rows(store, "SELECT timeout_ms FROM tasks ORDER BY task_id")
+    assert [row["timeout_ms"] for row in found] == [3_600_000, None, 5]
