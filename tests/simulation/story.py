@@ -50,6 +50,10 @@ ACT_TIMEOUT_S = 60.0
 USUAL_S = (0.0001, 0.002)
 COMPARED_SEEDS_APART = 20
 """Of one seed of so many the projection is compared with the fold."""
+UNSYNCED_S = 1.0
+"""What `relaxed` durability may lose."""
+LOSS_PART = 0.3
+"""Of the times that a server stops which may lose its last second, it does."""
 NOBODY = "nothing happens"
 TERMINAL = ("completed", "failed", "cancelled", "expired")
 
@@ -145,6 +149,9 @@ class Trouble:
             return NOBODY
         server.stop()
         for_s = self.chance.choice((0.2, 3.0, 45.0))
+        if self._story.may_lose and self.chance.random() < LOSS_PART:
+            self._story.later(for_s, self._story.start_without_last_second)
+            return f"the server is gone for {for_s:g} s, and its last second for ever"
         self._story.later(for_s, server.start)
         return f"the server is gone for {for_s:g} s"
 
@@ -226,6 +233,8 @@ class Story:
         """What was done and what went wrong, and when."""
         self.troubles: list[tuple[float, str]] = []
         """What kind of thing went wrong, and when."""
+        self.bereft: set[str] = set()
+        """Things of which the log has lost events, and agents of which it has lost claims."""
         self.unsettled: list[str] = []
         """What had not ended long after the end."""
         self._fleets: dict[Node, Fleet] = {}
@@ -241,6 +250,19 @@ class Story:
         self.recovers_at(delay_s)
         self.world.server.later(delay_s, lambda: do() and None)
 
+    @property
+    def may_lose(self) -> bool:
+        """Whether the server may come back without its last second."""
+        return self.world.durability == "relaxed" and not self.world.server.manners.is_replicated
+
+    def start_without_last_second(self) -> None:
+        """The server's machine had no power: what was not on the disk yet is gone."""
+        before = list(self.world.log)
+        self.world.server.start(lost_s=UNSYNCED_S)
+        for kept in before[len(self.world.log) :]:
+            words = kept.subject.split(".")
+            self.bereft |= {words[3], json.loads(kept.data).get("agent_id", "")}
+
     def recovers_at(self, delay_s: float) -> None:
         """Something is wrong for so long."""
         self._recovered_at = max(self._recovered_at, self.world.loop.at + delay_s)
@@ -249,7 +271,8 @@ class Story:
         """The whole of it; answers what was wrong."""
         self.world.run(self._run())
         is_troubled = any(step.is_trouble for step in self.steps)
-        tolerance = Tolerance(lag_ms=TROUBLED_LAG_MS if is_troubled else LAG_MS)
+        lag_ms = TROUBLED_LAG_MS if is_troubled else LAG_MS
+        tolerance = Tolerance(lag_ms=lag_ms, bereft=frozenset(self.bereft))
         judge = Judge(tolerance=tolerance, objects=self.world.objects)
         for kept in self.world.log:
             judge.take(Message(*kept))
