@@ -12,7 +12,7 @@ from support.projection_rows import rows
 from fleetlog.projections.batches import Batch
 from fleetlog.projections.store import Store
 from fleetlog.schemas.envelope import Stored
-from fleetlog.schemas.events import TaskCompleted, TaskQueued, WorkerRefused
+from fleetlog.schemas.events import TaskCompleted, TaskHeld, TaskQueued, TaskReturned, WorkerRefused
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import FLEET, T0, Log, claim, instant, make
 
@@ -221,3 +221,23 @@ def test_a_task_without_a_limit_of_time_shows_none(store: Store) -> None:
     store.apply(log.messages)
     found = rows(store, "SELECT timeout_ms FROM tasks ORDER BY task_id")
     assert [row["timeout_ms"] for row in found] == [3_600_000, None, 5]
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_a_task_that_is_held_again_by_an_answer_is_due(store: Store, is_at_once: bool) -> None:
+    """Compared seeds of the simulator showed none where question and answer came in one batch."""
+    log, spec = Log(), TaskSpec(handler="greet", limits=("api",))
+    log.task("t1", make(TaskHeld, spec=spec, digest="d"))
+    offer = log.task("t1", make(TaskQueued, spec=spec, digest="d"))
+    fence = log.task("t1", claim(offer))
+    asks = make(TaskReturned, attempts=1, fence=fence, error_class="needs_input", error="which?")
+    log.task("t1", asks)
+    log.task("t1", make(TaskHeld, spec=spec, digest="d"))
+    for batch in [log.messages] if is_at_once else [[each] for each in log.messages]:
+        store.apply(batch)
+    [row] = rows(store, "SELECT state, due_at, question FROM tasks")
+    assert row == {
+        "state": "held",
+        "due_at": instant(log.messages[-1].stored_at_ns // 1000),
+        "question": None,
+    }
