@@ -94,16 +94,18 @@ class SimServer:
         self._looking_at: dict[int, float] = {}
         self._pulled: set[str] = set()
         """Where answers to pulls go."""
+        self.skew = timedelta()
+        """How far its clock is ahead."""
         self._epoch = 0
         self._stopped_ns = 0
 
     def now(self) -> datetime:
         """Its clock."""
-        return EPOCH + timedelta(seconds=self.loop.at)
+        return EPOCH + timedelta(seconds=self.loop.at) + self.skew
 
     def now_ns(self) -> int:
         """Its clock, in nanoseconds since 1970."""
-        return EPOCH_NS + int(self.loop.at * NS)
+        return EPOCH_NS + int((self.loop.at + self.skew.total_seconds()) * NS)
 
     # Its life.
 

@@ -54,6 +54,11 @@ UNSYNCED_S = 1.0
 """What `relaxed` durability may lose."""
 LOSS_PART = 0.3
 """Of the times that a server stops which may lose its last second, it does."""
+SERVER_CLOCK_PART = 0.2
+"""Of the times that a clock is set, it is the server's."""
+JUMPS_S = (-3.0, -0.5, 0.5, 3.0)
+SKEW_MS = 6_000
+"""So far may two of its messages be apart more, or less, than by the time that passed."""
 NOBODY = "nothing happens"
 TERMINAL = ("completed", "failed", "cancelled", "expired")
 
@@ -171,6 +176,11 @@ class Trouble:
         if (node := self._any()) is None:
             return NOBODY
         ms = self.chance.choice((-3_600_000, -500, 500, 3_600_000))
+        if self.chance.random() < SERVER_CLOCK_PART:
+            jump_s = self.chance.choice(JUMPS_S)
+            self._story.world.server.skew = timedelta(seconds=jump_s)
+            self._story.has_jumped = True
+            return f"the clock of the server is {jump_s:g} s ahead"
         node.machine.clock.skew = timedelta(milliseconds=ms)
         return f"the clock of {node.name} is {ms} ms ahead"
 
@@ -235,6 +245,8 @@ class Story:
         """What kind of thing went wrong, and when."""
         self.bereft: set[str] = set()
         """Things of which the log has lost events, and agents of which it has lost claims."""
+        self.has_jumped = False
+        """The server's clock was set."""
         self.unsettled: list[str] = []
         """What had not ended long after the end."""
         self._fleets: dict[Node, Fleet] = {}
@@ -272,7 +284,8 @@ class Story:
         self.world.run(self._run())
         is_troubled = any(step.is_trouble for step in self.steps)
         lag_ms = TROUBLED_LAG_MS if is_troubled else LAG_MS
-        tolerance = Tolerance(lag_ms=lag_ms, bereft=frozenset(self.bereft))
+        skew_ms = SKEW_MS if self.has_jumped else 0
+        tolerance = Tolerance(lag_ms=lag_ms, skew_ms=skew_ms, bereft=frozenset(self.bereft))
         judge = Judge(tolerance=tolerance, objects=self.world.objects)
         for kept in self.world.log:
             judge.take(Message(*kept))

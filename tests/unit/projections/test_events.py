@@ -12,7 +12,16 @@ from support.projection_rows import rows
 from fleetlog.projections.batches import Batch
 from fleetlog.projections.store import Store
 from fleetlog.schemas.envelope import Stored
-from fleetlog.schemas.events import TaskCompleted, TaskHeld, TaskQueued, TaskReturned, WorkerRefused
+from fleetlog.schemas.events import (
+    QueuePaused,
+    QueueResumed,
+    ScheduleSet,
+    TaskCompleted,
+    TaskHeld,
+    TaskQueued,
+    TaskReturned,
+    WorkerRefused,
+)
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import FLEET, T0, Log, claim, instant, make
 
@@ -241,3 +250,19 @@ def test_a_task_that_is_held_again_by_an_answer_is_due(store: Store, is_at_once:
         "due_at": instant(log.messages[-1].stored_at_ns // 1000),
         "question": None,
     }
+
+
+def test_the_last_event_counts_though_the_servers_clock_went_back(store: Store) -> None:
+    """Compared seeds of the simulator showed the latest instant instead, of a schedule that was set again."""
+    log = Log()
+    who = {"actor": "ann", "reason": "why"}
+    for second in (9, 3):
+        log.second = second
+        log.schedule("s", make(ScheduleSet, spec=TaskSpec(handler="h"), digest="d", every_ms=1000))
+        log.queue("q", make(QueuePaused, **who))
+        log.queue("q", make(QueueResumed, **who))
+    store.apply(log.messages)
+    last = log.messages[-1].stored_at
+    assert [row["set_at"] for row in rows(store, "FROM schedules")] == [last]
+    [queue] = rows(store, "FROM queues")
+    assert (queue["paused_at"], queue["resumed_at"]) == (last, last)
