@@ -13,7 +13,7 @@ from fleetlog.agents.frames import Limited
 from fleetlog.bus.background import background
 from fleetlog.bus.core.credential import Credential, credential_of
 from fleetlog.bus.credentials import load_credentials, pause, resume, take
-from fleetlog.bus.errors import TransportError
+from fleetlog.bus.errors import LogRewound, TransportError
 from fleetlog.bus.fleet import Fleet
 from fleetlog.schemas.events import CredentialPaused, CredentialResumed
 from fleetlog.schemas.specs import TaskSpec
@@ -86,7 +86,15 @@ class CredentialGate:
             self._refresh()
 
     async def _follow(self) -> None:
-        after = max((known.version for known in self._known.values()), default=0)
+        while True:
+            after = max((known.version for known in self._known.values()), default=0)
+            try:
+                await self._take_after(after)
+            except LogRewound:
+                self._known.clear()
+                self._refresh()
+
+    async def _take_after(self, after: int) -> None:
         subjects = credentials(self._fleet.name)
         async for page in self._fleet.log.follow(after=after, subjects=subjects):
             for stored in page:

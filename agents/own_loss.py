@@ -1,4 +1,6 @@
-"""How an agent finds out that it was held for lost: it was only paused, or cut off, and is back."""
+"""How an agent finds out that it was held for lost (it was only paused, or cut off, and is back), and that the
+log has lost events of its own (its server came back without its last second).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class OwnLoss:
         self._wake = asyncio.Event()
         self._ticked_at: tuple[float, datetime] | None = None
         self.found = asyncio.Event()
-        """Set once it stands in the log."""
+        """Set once it stands in the log, or the log is rewound."""
+        self.is_rewound = False
+        """The log lost events of ours: what it says that we hold is not what we run."""
 
     def look(self) -> None:
         """There may be something to see."""
@@ -57,6 +61,7 @@ class OwnLoss:
         """Looks until it is found."""
         callbacks = self._fleet.link.on_reconnect
         callbacks.append(self.look)
+        self.look()  # the connection may have broken since the start was recorded
         try:
             while not await self._is_lost():
                 pass
@@ -74,7 +79,8 @@ class OwnLoss:
         self._wake.clear()
         lost = format_subject(Subject(self._fleet.name, "agent", self._agent_id, "lost"))
         try:
-            return await self._fleet.log.last(lost) is not None
+            self.is_rewound = await self._fleet.log.has_lost()
+            return self.is_rewound or await self._fleet.log.last(lost) is not None
         except TransportError as error:
             logger.debug("whether this agent is held for lost is not known: %s", error)
             await self._clock.sleep(AGAIN_S)

@@ -187,7 +187,10 @@ class Supervisor:
                 await self._recorder.flush()
                 await self._serve(pool, stop)
             is_lost = self._loss.found.is_set()
-            if not is_lost:
+            if self._loss.is_rewound:
+                # What the log still says that we hold, as its end was lost, is returned with this.
+                self._recorder.stopped("the log has lost events of this agent")
+            elif not is_lost:
                 self._recorder.stopped("drained")
             await self._recorder.flush()
         return is_lost and not (stop.is_set() or self.wishes.asked.is_set())
@@ -291,11 +294,19 @@ class Supervisor:
         return (MemoryWatch(lambda: pool.workers, max_bytes, self._fleet.system.clock).run(),)
 
     async def _give_up(self, feeder: Feeder) -> None:
-        """Others have what this incarnation held: its processes end, and what they gave is refused."""
+        """Others have what this incarnation held, or nobody knows who has: its processes end.
+
+        What they gave is refused, unless the lease still stands: then it is returned.
+        """
         live = len(self._attempts.live)
+        what = "was silent and is held for lost"
+        if self._loss.is_rewound:
+            what = "wrote events that the log has lost, as its server came back without its last second"
         logger.error(
-            "agent %s was silent and is held for lost: %d attempts end, it starts anew under another id",
-            *(self.agent_id, live),
+            "agent %s %s: %d attempts end, it starts anew under another id",
+            self.agent_id,
+            what,
+            live,
         )
         self.ready.clear()
         self._is_draining = True
@@ -303,7 +314,7 @@ class Supervisor:
         while self._attempts.live:
             # Again and again, for one that is just being claimed can be stopped only once it runs.
             for attempt in self._attempts.live:
-                self._attempts.stop(attempt, "lost")
+                self._attempts.stop(attempt, "drain" if self._loss.is_rewound else "lost")
             await _up_to(STOP_AGAIN_S, self._attempts.wait_idle())
         await self._fleet.offers.close()
 
@@ -367,7 +378,7 @@ class Supervisor:
     async def _look_at(self, attempt: Attempt) -> None:
         task_id = attempt.offer.task_id
         last = await self._fleet.log.last(guard(self._fleet.name, "task", task_id))
-        if last is None or last.seq <= attempt.fence:
+        if last is not None and last.seq == attempt.fence:
             return
         task = await load_task(self._fleet.log, task_id)
         if not attempt.is_running:

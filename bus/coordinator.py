@@ -20,7 +20,13 @@ from fleetlog.bus.core import AgentState, Refusal, Return, Task, decide
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.stuck import offer_again
 from fleetlog.bus.core.watch import Silence
-from fleetlog.bus.errors import ConflictError, FleetlogError, TransportError, Unavailable
+from fleetlog.bus.errors import (
+    ConflictError,
+    FleetlogError,
+    LogRewound,
+    TransportError,
+    Unavailable,
+)
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.joining import Joiner
 from fleetlog.bus.log import entry
@@ -129,18 +135,31 @@ class Coordinator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set."""
-        async with self.lookout.open():
-            loops = (
-                *(self._fold(), self._act(), self._join(), self._admit(), self._schedule()),
-                *(self._lose_agents(), self._keep_snapshots(), self._offer_again()),
-            )
-            async with (
-                background(*loops, self.lookout.run()),
-                self._fleet.services.serve(SERVICE, self._describe),
-            ):
-                await stop.wait()
+        async with self.lookout.open(), self._fleet.services.serve(SERVICE, self._describe):
+            while not stop.is_set():
+                try:
+                    await self._work(stop)
+                except LogRewound as error:
+                    logger.warning("%s: nothing of what was known counts", error)
+                    self._forget()
             self.lookout.resign()
         await self._save_last()
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        loops = (
+            *(self._fold(), self._act(), self._join(), self._admit(), self._schedule()),
+            *(self._lose_agents(), self._keep_snapshots(), self._offer_again(), self._derive()),
+        )
+        async with background(*loops, self.lookout.run()):
+            await stop.wait()
+
+    def _forget(self) -> None:
+        """Begins with nothing, as at the start."""
+        for agent_id in self._unsettled.agents:
+            self.lookout.watch.dismiss(agent_id)
+        self._unsettled = Unsettled()
+        self._saved_seq = 0
+        self.ready.clear()
 
     async def _describe(self, _request: bytes) -> AsyncIterator[bytes]:
         state = CoordinatorState(
@@ -306,6 +325,19 @@ class Coordinator:
             for first in range(0, len(found), ACTS_MAX):
                 again = found[first : first + ACTS_MAX]
                 await asyncio.gather(*(self._try(task, offer_again(task)) for task in again))
+
+    async def _derive(self) -> None:
+        """Whatever is open has its queue, also where the log has lost what its submitter had said of that."""
+        await self.ready.wait()
+        while True:
+            specs = [task.spec for task in self._unsettled.tasks.values() if task.spec is not None]
+            try:
+                await self._fleet.derived.ensure(specs)
+            except TransportError as error:
+                logger.warning("queues for requirements have to wait: %s", error)
+                await self._clock.sleep(AGAIN_S)
+            else:
+                return
 
     async def _read_to(self, seq: int) -> None:
         """Until the fold has taken event `seq`."""

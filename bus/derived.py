@@ -36,9 +36,13 @@ class DerivedQueues:
             self._known.add(name)
 
     async def ensure_for(self, event: TaskEvent) -> None:
-        """The same for an event that offers a task to one host."""
-        if isinstance(event, TaskQueued) and event.host is not None:
-            await self.ensure((event.spec.on_host(event.host),))
+        """The same for an event that offers a task, to one host or to all."""
+        if isinstance(event, TaskQueued):
+            await self.ensure((event.spec.on_host(event.host) if event.host else event.spec,))
+
+    def forget(self) -> None:
+        """Nothing is known any more: the server may have lost what was said last."""
+        self._known.clear()
 
     async def _ensure(self, name: str, spec: TaskSpec) -> None:
         while True:

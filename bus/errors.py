@@ -16,6 +16,7 @@
     ├── TransportError          the log could not be reached or did not answer
     │   ├── Unavailable         nothing was written
     │   ├── PublishUnknown      it may have been written
+    │   ├── LogRewound          what was read of the log is not in it any more
     │   └── StreamMissing       the fleet's streams are not there
     ├── ObjectLost              what an event names in the object store is missing or damaged
     └── ProjectionError         the projection could not be read or built
@@ -88,6 +89,10 @@ class Unavailable(TransportError):
 
 class PublishUnknown(TransportError):
     """No answer came: the effect may have happened. Submitting again with the same key or id is safe."""
+
+
+class LogRewound(TransportError):
+    """The log does not hold what was read of it: its server came back without its last second. Read it anew."""
 
 
 class StreamMissing(TransportError):

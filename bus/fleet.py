@@ -129,7 +129,11 @@ async def fleet_over(
         ack_wait_s: see `Offers`.
     """
     replicas = await ensure_streams(connection, name)
-    log = JetStreamLog(connection, name, is_grouping=durability == "always" and replicas == 1)
+    is_single = replicas == 1
+    is_grouping = durability == "always" and is_single
+    log = JetStreamLog(connection, name, is_grouping=is_grouping, is_single=is_single)
+    derived = DerivedQueues(log, system)
+    connection.on_reconnect.append(derived.forget)
     await log.appender.start()
     await log.together.start()
     keeping = (
@@ -151,7 +155,7 @@ async def fleet_over(
             link=connection,
             room=Room(connection, name, system.clock),
             durability=durability,
-            derived=DerivedQueues(log, system),
+            derived=derived,
         )
 
 

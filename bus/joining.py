@@ -10,6 +10,7 @@ import msgspec
 
 from fleetlog.bus.core import Queue, Refusal, RequestCancel, Task, decide
 from fleetlog.bus.core.barrier import why_released
+from fleetlog.bus.core.commands import GiveUp
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.join import (
     Abandon,
@@ -145,12 +146,33 @@ class Joiner:
     async def _look_back(self, barrier_id: str) -> None:
         last = await self._fleet.log.last(guard(self._fleet.name, "barrier", barrier_id))
         event = open_stored(last).event if last is not None else None
+        if last is None:
+            await self._give_up_orphans(barrier_id)
         if last is None or not isinstance(event, BarrierReleased | BarrierAbandoned):
             self._joins.recall(barrier_id, None)
             return
         opened = await _opening(self._fleet.log, barrier_id)
         ended = None if opened is None else _ended(barrier_id, opened, last.seq, event)
         self._joins.recall(barrier_id, ended)
+
+    async def _give_up_orphans(self, barrier_id: str) -> None:
+        """Ends what continues a barrier that is not there: the log has lost the event that opened it.
+
+        Unless a task of that name is: it may come to that event again.
+        """
+        log = self._fleet.log
+        orphans = self._joins.orphans(barrier_id)
+        if not orphans or await log.last(guard(log.fleet, "task", barrier_id)) is not None:
+            return
+        for task in orphans:
+            command = GiveUp(
+                id=f"{task.id}-{task.version}-give-up",
+                error=f"barrier {barrier_id} is not in the log, whose server has lost its last second",
+            )
+            event = decide(command, task, log.now())
+            if not isinstance(event, Refusal):
+                subject = subject_of(log.fleet, task, event)
+                await log.append(entry(subject, task.version, event))
 
     async def _load(self, join: Join) -> None:
         try:

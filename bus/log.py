@@ -91,7 +91,11 @@ class EventLog(Protocol):
         ...
 
     def follow(self, *, after: int = 0, subjects: str | None = None) -> AsyncIterator[list[Stored]]:
-        """Like `read`, but goes on for ever; survives restarts of the server without a gap."""
+        """Like `read`, but goes on for ever; survives restarts of the server without a gap.
+
+        Raises:
+            LogRewound: the server came back without what was read last: what was made of it counts no more.
+        """
         ...
 
     async def read_thing(self, guard: str) -> list[Stored]:
@@ -108,6 +112,10 @@ class EventLog(Protocol):
 
     async def end(self) -> int:
         """The log's last sequence; 0 when empty."""
+        ...
+
+    async def has_lost(self) -> bool:
+        """Whether the server came back without what was appended here last; says so once for each time."""
         ...
 
     def now(self) -> datetime:

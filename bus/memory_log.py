@@ -96,6 +96,10 @@ class MemoryLog:
         """See `EventLog`."""
         return len(self._messages)
 
+    async def has_lost(self) -> bool:
+        """See `EventLog`."""
+        return False
+
     def now(self) -> datetime:
         """See `EventLog`."""
         return self._clock.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from fleetlog.bus.core.queues import QueueState, evolve_queue
-from fleetlog.bus.errors import ConflictError
+from fleetlog.bus.errors import ConflictError, LogRewound
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import EventLog, entry
 from fleetlog.schemas.envelope import Stored, open_stored
@@ -39,6 +39,11 @@ class Queues:
             and satisfies(labels, state.requires)
         ]
 
+    def forget(self) -> None:
+        """Nothing is known any more."""
+        self.states.clear()
+        self.seq = 0
+
     def take(self, page: list[Stored]) -> None:
         """Takes events of queues, in order."""
         for stored in page:
@@ -60,9 +65,14 @@ async def read_queues(log: EventLog) -> Queues:
 
 async def follow_queues(log: EventLog, known: Queues, changed: Callable[[], None]) -> None:
     """Keeps `known` up, and says when it may have changed; for ever."""
-    async for page in log.follow(after=known.seq, subjects=queues(log.fleet)):
-        known.take(page)
-        changed()
+    while True:
+        try:
+            async for page in log.follow(after=known.seq, subjects=queues(log.fleet)):
+                known.take(page)
+                changed()
+        except LogRewound:
+            known.forget()
+            changed()
 
 
 async def queue_state(log: EventLog, queue: str) -> QueueState:

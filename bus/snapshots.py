@@ -78,9 +78,10 @@ class Snapshots:
         parts = unsettled.parts()
         tasks = list(unsettled.tasks.values())
         seq, violation_count = unsettled.seq, unsettled.violation_count
+        folded = unsettled.last
         last = await self._log.get(seq)
-        if last is None:
-            return
+        if last is None or (folded is not None and folded.data != last.data):
+            return  # the log has lost its last second, and the fold will hear of it
         counts = {name: len(parts[name]) for name in PARTS}
         head = _Head(stamp(), self._log.fleet, seq, last.stored_at_ns, last.subject, counts)
         items = chain([head, violation_count], *(parts[name] for name in PARTS), tasks)

@@ -55,6 +55,8 @@ class Unsettled:
         """Where tasks with one key last ran."""
         self.seq = 0
         """The last event that was taken."""
+        self.last: Stored | None = None
+        """That event; None if it came with a snapshot."""
         self.violation_count = 0
         """Events that their task's state did not allow."""
         self._held: defaultdict[str, set[str]] = defaultdict(set)
@@ -90,7 +92,7 @@ class Unsettled:
     def take(self, stored: Stored) -> Recorded:
         """Takes the next event of the log."""
         record = open_stored(stored)
-        self.seq = record.seq
+        self.seq, self.last = record.seq, stored
         match record.subject:
             case Subject(kind="task", id=thing_id):
                 self._take_task(thing_id, record)

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from fleetlog.bus.background import background
 from fleetlog.bus.beside import Beats
-from fleetlog.bus.errors import FleetlogError, ProjectionDamaged, ProjectionError
+from fleetlog.bus.errors import FleetlogError, LogRewound, ProjectionDamaged, ProjectionError
 from fleetlog.bus.log import EventLog
 from fleetlog.bus.services import Services
 from fleetlog.bus.system import System
@@ -107,6 +107,8 @@ class Projector:
                     await self._work()
                 except ProjectionDamaged as error:
                     await self._start_over(error)
+                except LogRewound as error:
+                    await self._begin_anew(error)
         finally:
             await self._close()
 
@@ -191,6 +193,20 @@ class Projector:
         self._checkpoint = 0
         if self._built is None:
             self._end_rebuilding(ProjectionError("the projection is built anew already"))
+
+    async def _begin_anew(self, error: LogRewound) -> None:
+        """Builds the database anew: it holds events that the log has lost."""
+        _logger.warning("%s: the projection is built anew", error)
+        self._woken.clear()
+        self._inbox = Inbox(FLUSH_INTERVAL_S)
+        path, fleet = self._files.database, self._log.fleet
+        for store in (self._built, self._opened()):
+            if store is not None:
+                await self._on_thread(store.abandon)
+        self._built = self._store = None
+        self._end_rebuilding(ProjectionError("the projection is built anew already"))
+        self._store = await self._on_thread(lambda: create_store(path, fleet))
+        self._checkpoint = 0
 
     async def _serve(self, stack: AsyncExitStack, snapshots: Snapshots) -> None:
         if self._services is None:

@@ -182,6 +182,13 @@ class Joins:
         self._touch(join)
         self._flush()
 
+    def orphans(self, barrier_id: str) -> list[Task]:
+        """Held tasks that continue a barrier of which the fold knows nothing."""
+        late = [self._tasks[each] for each in self._late.get(barrier_id, ())]
+        return [
+            each for each in late if each.spec is not None and each.spec.continues == barrier_id
+        ]
+
     def recall(self, barrier_id: str, ended: Join | None) -> None:
         """A barrier that the fold had let go, as the log tells of its end: what came late is its own.
 

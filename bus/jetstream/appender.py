@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
+from math import inf
 from typing import Final, Literal
 
 import msgspec
@@ -40,6 +42,7 @@ EVIDENCE_ROUNDS_MAX: Final = 9
 """Doubling pauses of 10 s in all: longer than a cluster needs to agree on a new leader."""
 
 CONFLICTS: Final = frozenset({10071, 10164})
+_LAST: Final = re.compile(r"wrong last sequence: (\d+)")
 _SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 _GUARD: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 
@@ -105,18 +108,31 @@ class Appender:
         stream: the log's name.
         is_grouping: whether many waiting appends leave as atomic batches. Worth it on one replica under
             `sync_interval: always`, where a batch costs one fsync; elsewhere singles are faster.
+        is_single: whether one server alone has the log. Then what it says is older than `expected` tells that
+            it has lost its last second; one of several may only lag.
     """
 
-    def __init__(self, connection: Connection, stream: str, *, is_grouping: bool) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        *,
+        is_grouping: bool,
+        is_single: bool = False,
+    ) -> None:
         self._connection = connection
         self._stream = stream
         self._is_grouping = is_grouping
+        self._is_single = is_single
         self._inbox = connection.client.new_inbox()
         self._queue: deque[_Pending] = deque()
         self._in_flight: dict[str, _Pending | _Batch] = {}
         self._batches_in_flight = 0
         self._count = 0
         self._told_at = -TELL_EVERY_S
+        self._last = (0, "")
+        self.doubtful: list[tuple[int, str]] = []
+        """Sequence and id of what was stored last before each reconnect: its server may have lost it."""
         self._is_sending_soon = False
         self._loop = asyncio.get_running_loop()
 
@@ -285,7 +301,10 @@ class Appender:
 
     def _on_ack(self, pending: _Pending, ack: Ack) -> None:
         if ack.error is None:
-            _settle(pending, ack.seq)
+            self._settle(pending, ack.seq)
+        elif self._is_single and _last_of(ack.error) < pending.entry.expected:
+            # Not sent again: some day another event of this thing might stand at that very sequence.
+            _fail(pending, ConflictError(f"the log has lost event {pending.entry.expected}"))
         elif ack.error.err_code in CONFLICTS:
             pending.question = "evidence"
             self._enqueue(pending)
@@ -299,7 +318,7 @@ class Appender:
             return
         first = ack.seq - len(batch.members) + 1
         for offset, pending in enumerate(batch.members):
-            _settle(pending, first + offset)
+            self._settle(pending, first + offset)
 
     def _on_evidence(self, pending: _Pending, evidence: _Evidence) -> None:
         pending.question = "append"
@@ -308,7 +327,7 @@ class Appender:
         if winner is None:
             self._without_evidence(pending)
         elif id_of(winner.data) == pending.entry.event_id:
-            _settle(pending, winner.seq)
+            self._settle(pending, winner.seq)
         else:
             _fail(
                 pending,
@@ -341,7 +360,15 @@ class Appender:
             what.is_alone = True
             self._enqueue(what)
 
+    def _settle(self, pending: _Pending, seq: int) -> None:
+        self._last = max(self._last, (seq, pending.entry.event_id))
+        if not pending.future.done():
+            pending.future.set_result(seq)
+
     def _on_reconnect(self) -> None:
+        if self._last[0]:
+            self.doubtful.append(self._last)
+            self._last = (0, "")
         for token in list(self._in_flight):
             self._again_by(token)
         self._send_soon()
@@ -381,9 +408,10 @@ def occ_header(entry: Append) -> str:
     return f"{_SEQUENCE}: {entry.expected}\r\n{_GUARD}: {entry.guard}\r\n"
 
 
-def _settle(pending: _Pending, seq: int) -> None:
-    if not pending.future.done():
-        pending.future.set_result(seq)
+def _last_of(error: ApiError) -> float:
+    """The guard's last sequence, as the server tells it with a refusal; infinite where it does not."""
+    found = _LAST.search(error.description)
+    return int(found[1]) if found else inf
 
 
 def _fail(pending: _Pending, error: Exception) -> None:

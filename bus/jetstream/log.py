@@ -11,7 +11,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from fleetlog.bus.errors import Unavailable
-from fleetlog.bus.jetstream.appender import Appender
+from fleetlog.bus.jetstream.appender import Appender, id_of
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
 from fleetlog.bus.jetstream.reader import Reader
 from fleetlog.bus.jetstream.together import Together
@@ -47,11 +47,15 @@ class _StreamInfo(msgspec.Struct, frozen=True):
 class JetStreamLog:
     """An `EventLog` on a NATS server."""
 
-    def __init__(self, connection: Connection, fleet: str, *, is_grouping: bool) -> None:
+    def __init__(
+        self, connection: Connection, fleet: str, *, is_grouping: bool, is_single: bool = False
+    ) -> None:
         self.fleet = fleet
         self._connection = connection
         self._stream = grammar.stream_names(fleet)[0]
-        self.appender = Appender(connection, self._stream, is_grouping=is_grouping)
+        self.appender = Appender(
+            connection, self._stream, is_grouping=is_grouping, is_single=is_single
+        )
         self.together = Together(connection, self._stream)
         self._reader = Reader(connection, self._stream)
 
@@ -103,6 +107,18 @@ class JetStreamLog:
         """See `EventLog`."""
         info = await self._connection.ask(f"$JS.API.STREAM.INFO.{self._stream}", None, _StreamInfo)
         return info.state.last_seq
+
+    async def has_lost(self) -> bool:
+        """See `EventLog`."""
+        doubtful = self.appender.doubtful
+        while doubtful:
+            seq, event_id = doubtful[0]
+            found = await self.get(seq)
+            if found is None or id_of(found.data) != event_id:
+                doubtful.clear()
+                return True
+            doubtful.pop(0)
+        return False
 
     def now(self) -> datetime:
         """See `EventLog`."""

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from nats.aio.subscription import Subscription
 
-from fleetlog.bus.errors import TransportError
+from fleetlog.bus.errors import LogRewound, TransportError
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
 from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.schemas.envelope import Stored
@@ -41,6 +41,8 @@ class _Created(msgspec.Struct, frozen=True):
 
 class _Place(msgspec.Struct, frozen=True):
     seq: int
+    subject: str = ""
+    data: bytes = b""
 
 
 class _Next(msgspec.Struct, frozen=True):
@@ -60,22 +62,53 @@ class Reader:
         """Yields what came since the last page; ends at sequence `until`, if given.
 
         A lost consumer, a gap or a restarted server is answered by a new consumer behind the last message.
+
+        Raises:
+            LogRewound: the last message that was read is not there any more.
         """
+        last: Stored | None = None
         while until is None or after < until:
             await self._connection.wait_connected()
             session = _Session(self._connection, self._stream)
             try:
+                if last is not None:
+                    await self._check(last)
+                elif after and until is None:
+                    last = await self._read(after)
                 await session.open(after + 1, subjects)
                 async for page in session.pages(until):
-                    after = page[-1].seq
+                    last = page[-1]
+                    after = last.seq
                     yield page
                 if session.is_complete:
                     return
+            except LogRewound:
+                raise
             except TransportError:
                 # The next consumer starts where this one ended; `open` has waited its time-out already.
                 await asyncio.sleep(0.1)
             finally:
                 await session.close()
+
+    async def _check(self, last: Stored) -> None:
+        """A message that was read must still be there, and not another one in its place."""
+        found = await self._read(last.seq)
+        if found is None or (found.subject, found.data) != (last.subject, last.data):
+            raise LogRewound(
+                f"the log does not hold event {last.seq} any more, which was read: its server came back without"
+                " the last second, as durability `relaxed` allows; begin anew"
+            )
+
+    async def _read(self, seq: int) -> Stored | None:
+        try:
+            found = await self._connection.ask(
+                f"$JS.API.STREAM.MSG.GET.{self._stream}", {"seq": seq}, _Next
+            )
+        except ApiRefusal as refusal:
+            if refusal.error.err_code == _NOT_FOUND:
+                return None
+            raise
+        return Stored(seq, 0, found.message.subject, found.message.data)
 
 
 class _Session:
@@ -98,8 +131,8 @@ class _Session:
 
     async def open(self, first: int, subjects: str) -> None:
         self._subjects, self._first, self._next = subjects, first, first
-        self._subscription = await self._connection.wire.listen(self._inbox, self._on_message)
         self._connection.on_reconnect.append(self._break)
+        self._subscription = await self._connection.wire.listen(self._inbox, self._on_message)
         config = {
             "name": f"read_{self._inbox[-22:]}",
             "deliver_policy": "by_start_sequence",

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.barrier_reading import Reading
 from support.join_world import World
+from support.projection_rows import rows
 
 from fleetlog.projections.store import Store, create_store
 from fleetlog.schemas.events import BarrierAbandoned, BarrierReleased, verb_of
 from fleetlog.schemas.fan_outs import FanOutSpec
 from tests.property.test_joins import Chance, quiet, step
-from tests.unit.projections.reading import rows
 
 
 @pytest.fixture

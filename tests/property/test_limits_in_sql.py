@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.projection_rows import rows
 
 from fleetlog.bus.core import (
     Claim,
@@ -43,7 +44,6 @@ from fleetlog.schemas.events import (
 from fleetlog.schemas.ids import key_token
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from tests.unit.projections.histories import FLEET, T0, Log, make
-from tests.unit.projections.reading import rows
 
 LIMITS: Final = ("api", "user:ann", "user:bob", "user:*", "two words")
 BUDGETS: Final = ("b", "team/é", "k" * 200)

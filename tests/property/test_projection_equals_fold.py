@@ -10,6 +10,8 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.expected_tasks import Expected, fold, task_row
+from support.projection_rows import rows
 
 from fleetlog.bus.core import (
     AgentState,
@@ -56,8 +58,7 @@ from fleetlog.schemas.events import (
 from fleetlog.schemas.objects import ObjectRef
 from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import TaskSpec, payload_digest
-from tests.unit.projections.histories import FLEET, Expected, Log, fold, make, started
-from tests.unit.projections.reading import rows
+from tests.unit.projections.histories import FLEET, Log, make, started
 
 TASKS = 3
 REF = ObjectRef(sha256="0f" * 32, size=5_000_000_000)
@@ -159,14 +160,14 @@ def _spec(twist: int) -> TaskSpec:
             return TaskSpec(handler="greet", delay_ms=2_000)
         case 1:
             return TaskSpec(
-                handler="é'\"\\ \n", labels={"team": "blue", "": ""}, key="k", timeout_ms=None
+                handler="é'\"\\ \n", labels={"team": "blue", "é": ""}, key="k", timeout_ms=None
             )
         case 2:
             return TaskSpec(
                 handler="sh",
                 executor="command",
                 args=msgspec.Raw(b'{"argv":["a"]}'),
-                requires={"gpu": "yes", "": "ü"},
+                requires={"gpu": "yes", "é": "ü"},
             )
         case 3:
             return TaskSpec(
@@ -400,54 +401,8 @@ def _cut(messages: list[Stored], cuts: list[int]) -> Iterator[list[Stored]]:
 
 
 def _expected_task(expected: Expected) -> list[dict[str, Any]]:
-    task, spec, outcome = expected.task, expected.task.spec, expected.task.outcome
-    if task.status == "absent":
-        return []
-    result, result_ref = getattr(outcome, "result", None), getattr(outcome, "result_ref", None)
-    args_ref = spec.args_ref if spec else None
-    return [
-        {
-            "state": task.status,
-            "attempts": task.attempts,
-            "failures": task.failures,
-            "losses": task.losses,
-            "submitted_at": task.submitted_at,
-            "queued_at": expected.queued_at,
-            "started_at": expected.started_at,
-            "settled_at": task.since if task.is_settled else None,
-            "due_at": task.due_at,
-            "question": task.question.text if task.question else None,
-            "choices": list(task.question.choices) if task.question else None,
-            "asked_at": task.since if task.question else None,
-            "is_cancel_requested": task.is_cancel_requested,
-            "digest": task.digest,
-            "handler": spec.handler if spec else None,
-            "executor": spec.executor if spec else None,
-            "args": bytes(spec.args).decode() if spec and args_ref is None else None,
-            "args_size": args_ref.size if args_ref else None,
-            "args_sha256": args_ref.sha256 if args_ref else None,
-            "labels": spec.labels if spec else None,
-            "key": spec.key if spec else None,
-            "max_attempts": spec.max_attempts if spec else None,
-            "timeout_ms": spec.timeout_ms if spec else None,
-            "parent_id": spec.parent_id if spec else None,
-            "barrier_id": spec.barrier_id if spec else None,
-            "continues": spec.continues if spec else None,
-            "after": list(spec.after) if spec else None,
-            "limits": list(spec.limits) if spec else None,
-            "budgets": list(spec.budget_keys(task.id)) if spec else None,
-            "fair_key": spec.fair_key if spec else None,
-            "schedule": spec.schedule if spec else None,
-            "requires": spec.requires if spec else None,
-            "affinity": spec.affinity if spec else None,
-            "result": None if result is None or result_ref else bytes(result).decode(),
-            "result_size": result_ref.size if result_ref else None,
-            "result_sha256": result_ref.sha256 if result_ref else None,
-            "error_class": getattr(outcome, "error_class", None),
-            "error": getattr(outcome, "error", None),
-            "expired_limit": getattr(outcome, "limit", None),
-        }
-    ]
+    row = task_row(expected)
+    return [] if row is None else [row]
 
 
 def _tasks(store: Store, task_id: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.projection_rows import rows
 
 from fleetlog.bus.core.schedule import Schedule, evolve_schedule, instant_of, task_id_of
 from fleetlog.projections.store import Store, create_store
@@ -21,7 +22,6 @@ from fleetlog.schemas.events import (
 )
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import FLEET, Log, make
-from tests.unit.projections.reading import rows
 
 
 @pytest.fixture(scope="module")

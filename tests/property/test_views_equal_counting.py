@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.projection_rows import rows
 
 from fleetlog.bus.core import Claim, Complete, Fail, Queue, Submit, Task, decide, evolve
 from fleetlog.bus.core.commands import Cancel
@@ -27,7 +28,6 @@ from fleetlog.schemas.events import (
 )
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from tests.unit.projections.histories import FLEET, T0, T0_NS, Log, make, started
-from tests.unit.projections.reading import rows
 
 LANES: Final = ("default.normal", "default.high", "gpu.normal")
 QUEUES: Final = {"a0": ("default",), "a1": ("default", "gpu"), "a2": ("gpu",)}

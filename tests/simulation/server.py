@@ -97,21 +97,25 @@ class SimServer:
         self._looking_at: dict[int, float] = {}
         self._pulled: set[str] = set()
         """Where answers to pulls go."""
+        self.skew = timedelta()
+        """How far its clock is ahead."""
         self._epoch = 0
+        self._stopped_ns = 0
 
     def now(self) -> datetime:
         """Its clock."""
-        return EPOCH + timedelta(seconds=self.loop.at)
+        return EPOCH + timedelta(seconds=self.loop.at) + self.skew
 
     def now_ns(self) -> int:
         """Its clock, in nanoseconds since 1970."""
-        return EPOCH_NS + int(self.loop.at * NS)
+        return EPOCH_NS + int((self.loop.at + self.skew.total_seconds()) * NS)
 
     # Its life.
 
     def stop(self) -> None:
         """Ends, as by a kill: every connection breaks."""
         self.is_up = False
+        self._stopped_ns = self.now_ns()
         self._epoch += 1
         self._batches.clear()
         self._under_way.clear()
@@ -119,11 +123,13 @@ class SimServer:
             link.cut()
 
     def start(self, *, lost_s: float = 0.0) -> None:
-        """Comes back; with `lost_s`, without what it had stored too shortly before to have it on the disk."""
+        """Comes back; with `lost_s`, without what it had stored so shortly before its end."""
         self.is_up = True
         if lost_s:
             for stream in self.streams.values():
-                since = self.now_ns() - int(lost_s * NS)
+                if stream.is_memory:
+                    continue
+                since = self._stopped_ns - int(lost_s * NS)
                 kept = sum(message.at_ns < since for message in stream.messages)
                 stream.cut(kept)
         for name, stream in list(self.streams.items()):

@@ -21,7 +21,7 @@ from fleetlog.bus.queues import set_paused
 from fleetlog.bus.schedules import Wanted, change_schedule, set_schedule
 from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.errors import InvalidInput
-from simulation.fleet import Node, World
+from simulation.fleet import NAME, Node, World
 from simulation.invariants import Judge, Message, Tolerance, Violation
 from simulation.machine import FREE_BYTES
 from simulation.server import Manners
@@ -51,6 +51,17 @@ BEAT_S = 3.5
 """At the end a schedule goes on for so long: the last of its tasks has half a second."""
 ACT_TIMEOUT_S = 60.0
 USUAL_S = (0.0001, 0.002)
+COMPARED_SEEDS_APART = 20
+"""Of one seed of so many the projection is compared with the fold."""
+UNSYNCED_S = 1.0
+"""What `relaxed` durability may lose."""
+LOSS_PART = 0.3
+"""Of the times that a server stops which may lose its last second, it does."""
+SERVER_CLOCK_PART = 0.2
+"""Of the times that a clock is set, it is the server's."""
+JUMPS_S = (-3.0, -0.5, 0.5, 3.0)
+SKEW_MS = 6_000
+"""So far may two of its messages be apart more, or less, than by the time that passed."""
 NOBODY = "nothing happens"
 TERMINAL = ("completed", "failed", "cancelled", "expired")
 
@@ -146,6 +157,9 @@ class Trouble:
             return NOBODY
         server.stop()
         for_s = self.chance.choice((0.2, 3.0, 45.0))
+        if self._story.may_lose and self.chance.random() < LOSS_PART:
+            self._story.later(for_s, self._story.start_without_last_second)
+            return f"the server is gone for {for_s:g} s, and its last second for ever"
         self._story.later(for_s, server.start)
         return f"the server is gone for {for_s:g} s"
 
@@ -165,6 +179,11 @@ class Trouble:
         if (node := self._any()) is None:
             return NOBODY
         ms = self.chance.choice((-3_600_000, -500, 500, 3_600_000))
+        if self.chance.random() < SERVER_CLOCK_PART:
+            jump_s = self.chance.choice(JUMPS_S)
+            self._story.world.server.skew = timedelta(seconds=jump_s)
+            self._story.has_jumped = True
+            return f"the clock of the server is {jump_s:g} s ahead"
         node.machine.clock.skew = timedelta(milliseconds=ms)
         return f"the clock of {node.name} is {ms} ms ahead"
 
@@ -227,6 +246,10 @@ class Story:
         """What was done and what went wrong, and when."""
         self.troubles: list[tuple[float, str]] = []
         """What kind of thing went wrong, and when."""
+        self.bereft: set[str] = set()
+        """Things of which the log has lost events, and agents of which it has lost claims."""
+        self.has_jumped = False
+        """The server's clock was set."""
         self.unsettled: list[str] = []
         """What had not ended long after the end."""
         self._last: dict[str, tuple[str, bytes]] = {}
@@ -244,6 +267,19 @@ class Story:
         self.recovers_at(delay_s)
         self.world.server.later(delay_s, lambda: do() and None)
 
+    @property
+    def may_lose(self) -> bool:
+        """Whether the server may come back without its last second."""
+        return self.world.durability == "relaxed" and not self.world.server.manners.is_replicated
+
+    def start_without_last_second(self) -> None:
+        """The server's machine had no power: what was not on the disk yet is gone."""
+        before = list(self.world.log)
+        self.world.server.start(lost_s=UNSYNCED_S)
+        for kept in before[len(self.world.log) :]:
+            words = kept.subject.split(".")
+            self.bereft |= {words[3], json.loads(kept.data).get("agent_id", "")}
+
     def recovers_at(self, delay_s: float) -> None:
         """Something is wrong for so long."""
         self._recovered_at = max(self._recovered_at, self.world.loop.at + delay_s)
@@ -252,12 +288,23 @@ class Story:
         """The whole of it; answers what was wrong."""
         self.world.run(self._run())
         is_troubled = any(step.is_trouble for step in self.steps)
-        tolerance = Tolerance(lag_ms=TROUBLED_LAG_MS if is_troubled else LAG_MS)
+        lag_ms = TROUBLED_LAG_MS if is_troubled else LAG_MS
+        skew_ms = SKEW_MS if self.has_jumped else 0
+        tolerance = Tolerance(lag_ms=lag_ms, skew_ms=skew_ms, bereft=frozenset(self.bereft))
         judge = Judge(tolerance=tolerance, objects=self.world.objects)
         for kept in self.world.log:
             judge.take(Message(*kept))
         judge.end(is_quiet=True, allowed_open=(), at_ns=self.world.server.now_ns())
-        return judge.violations
+        return judge.violations + self._compare()
+
+    def _compare(self) -> list[Violation]:
+        if self.seed % COMPARED_SEEDS_APART:
+            return []
+        # DuckDB is large: only who compares loads it.
+        from simulation.projected import differences
+
+        log = [Message(*kept) for kept in self.world.log]
+        return differences(self.seed, NAME, log, self.world.objects)
 
     async def _run(self) -> None:
         self._refill()

@@ -114,6 +114,8 @@ class Stream:
         """Forgets what came after `end`, as a server that had not written it to the disk."""
         del self.messages[end:]
         self.size = sum(len(kept.data) for kept in self.messages)
+        for consumer in self.consumers.values():
+            consumer.cut(end)
         for group in (*self._things.values(), *self._kinds.values()):
             while group and group[-1].seq > end:
                 group.pop()
@@ -315,6 +317,15 @@ class Consumer:
         self._again = deque(sorted({*self._pending, *self._late, *self._again}))
         self._pending.clear()
         self._late.clear()
+
+    def cut(self, end: int) -> None:
+        """The stream ends earlier than this consumer knows: so does its own state."""
+        self._new = deque(seq for seq in self._new if seq <= end)
+        self._again = deque(seq for seq in self._again if seq <= end)
+        for kept in (self._pending, self._late, self._counts):
+            for seq in [seq for seq in kept if seq > end]:
+                del kept[seq]
+        self.delivered = min(self.delivered, end)
 
     def delete(self) -> None:
         """It is gone: those who wait are told."""

@@ -102,7 +102,9 @@ SELECT
     coalesce(o.queued_at, g.queued_at) AS queued_at,
     coalesce(o.started_at, g.started_at) AS started_at,
     CASE
-        WHEN f.state NOT IN ('held', 'waiting') OR g.word.asked IS NOT NULL THEN NULL
+        WHEN f.state NOT IN ('held', 'waiting') THEN NULL
+        -- Who asks waits for the answer alone; what is held again by an answer has a time again.
+        WHEN f.state = 'waiting' AND g.word.asked IS NOT NULL THEN NULL
         WHEN g.due_us IS NULL THEN o.due_at
         ELSE make_timestamp(g.due_us)::TIMESTAMPTZ
     END AS due_at,

@@ -5,8 +5,8 @@ USING (
         queue,
         max(seq) AS seq,
         arg_max(j.type = 'queue.paused', seq) AS is_paused,
-        max(stored_at) FILTER (WHERE j.type = 'queue.paused') AS paused_at,
-        max(stored_at) FILTER (WHERE j.type = 'queue.resumed') AS resumed_at,
+        arg_max(stored_at, seq) FILTER (WHERE j.type = 'queue.paused') AS paused_at,
+        arg_max(stored_at, seq) FILTER (WHERE j.type = 'queue.resumed') AS resumed_at,
         arg_max({'actor': j.actor, 'reason': j.reason}, seq) AS word
     FROM batch
     WHERE kind = 'queue' AND problem IS NULL AND j.type IN ('queue.paused', 'queue.resumed')

@@ -13,7 +13,7 @@ SELECT
         'key': s.key,
         'labels': coalesce(s.labels, MAP {}::MAP(VARCHAR, VARCHAR)),
         'max_attempts': coalesce(s.max_attempts, 3),
-        'timeout_ms': CASE WHEN s.timeout_ms IS NULL THEN 3600000 ELSE TRY_CAST(s.timeout_ms AS BIGINT) END,
+        'timeout_ms': CASE WHEN is_without_timeout THEN NULL ELSE coalesce(s.timeout_ms, 3600000) END,
         'parent_id': s.parent_id,
         'digest': digest,
         'args_ref': s.args_ref,
@@ -38,11 +38,13 @@ FROM (
         lane,
         priority,
         j.digest AS digest,
+        -- A limit that is not named is the default, one that is null is none: `json_transform` makes NULL of both.
+        coalesce(json_type(j.spec, '$.timeout_ms') = 'NULL', false) AS is_without_timeout,
         TRY(json_transform(
             j.spec,
             '{
                 "handler": "VARCHAR", "executor": "VARCHAR", "args": "JSON", "key": "VARCHAR",
-                "labels": "MAP(VARCHAR, VARCHAR)", "max_attempts": "BIGINT", "timeout_ms": "JSON",
+                "labels": "MAP(VARCHAR, VARCHAR)", "max_attempts": "BIGINT", "timeout_ms": "BIGINT",
                 "parent_id": "VARCHAR", "args_ref": {"sha256": "VARCHAR", "size": "BIGINT"},
                 "barrier_id": "VARCHAR", "continues": "VARCHAR", "after": ["VARCHAR"],
                 "limits": ["VARCHAR"], "budgets": ["VARCHAR"], "fair_key": "VARCHAR",

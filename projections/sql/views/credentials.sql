@@ -27,7 +27,7 @@ pauses AS (
         credential,
         arg_max(is_pause, seq) AS is_paused,
         arg_max(pause, seq) FILTER (WHERE is_pause) AS pause,
-        max(stored_at) FILTER (WHERE NOT is_pause) AS resumed_at,
+        arg_max(stored_at, seq) FILTER (WHERE NOT is_pause) AS resumed_at,
         arg_max({'text': actor}, seq).text AS actor,
         arg_max({'text': reason}, seq).text AS reason,
         count(*) FILTER (WHERE is_pause) AS pauses

@@ -41,9 +41,9 @@ stands AS (
     SELECT
         name,
         arg_max(rule, seq) FILTER (WHERE verb = 'set') AS rule,
-        max(stored_at) FILTER (WHERE verb = 'set') AS set_at,
+        arg_max(stored_at, seq) FILTER (WHERE verb = 'set') AS set_at,
         any_value(begun_seq) IS NULL AS is_removed,
-        max(stored_at) FILTER (WHERE verb = 'removed') AS removed_at,
+        arg_max(stored_at, seq) FILTER (WHERE verb = 'removed') AS removed_at,
         arg_max({'is_pause': verb = 'paused', 'at': stored_at}, seq)
             FILTER (WHERE verb IN ('paused', 'resumed') AND seq > begun_seq) AS pause,
         arg_max({'text': actor}, seq).text AS actor,

@@ -16,10 +16,18 @@ class Agents:
         report: where violations go.
         stories: all tasks; kept by the caller.
         claims: all claims by fence; kept by the caller.
+        bereft: see `Tolerance`.
     """
 
-    def __init__(self, report: Report, stories: dict[str, Story], claims: dict[int, Claim]) -> None:
+    def __init__(
+        self,
+        report: Report,
+        stories: dict[str, Story],
+        claims: dict[int, Claim],
+        bereft: frozenset[str] = frozenset(),
+    ) -> None:
         self._report = report
+        self._bereft = bereft
         self._stories = stories
         self._claims = claims
         self._started: dict[str, dict[str, Any]] = {}
@@ -32,7 +40,7 @@ class Agents:
             if agent_id in self._started:
                 self._report("agent.life", seq, f"agent {agent_id} starts again at {seq}")
             self._started[agent_id] = entry.event
-        elif agent_id not in self._started:
+        elif agent_id not in self._started and agent_id not in self._bereft:
             self._report("agent.life", seq, f"agent {agent_id} is {verb} at {seq}, never started")
         if verb in ("stopped", "lost"):
             ended = self._ended.setdefault(agent_id, set())
@@ -62,7 +70,7 @@ class Agents:
 
     def take_worker(self, entry: Entry) -> None:
         """An event of a worker."""
-        if entry.verb != "refused":
+        if entry.verb != "refused" or entry.id in self._bereft:
             return
         event, seq = entry.event, entry.seq
         fence, task_id = event.get("fence", 0), event.get("task_id", "")

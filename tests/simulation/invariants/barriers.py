@@ -26,6 +26,7 @@ class Barriers:
     ) -> None:
         self._report = report
         self._skew_us = tolerance.skew_ms * 1000
+        self._bereft = tolerance.bereft
         self._stories = stories
         self._plans = plans
         self.outcomes = Outcomes(stories)
@@ -88,7 +89,9 @@ class Barriers:
         continues, barrier_id = spec.get("continues"), spec.get("barrier_id")
         if continues is not None and not is_revived:
             barrier = self.barriers.get(continues)
-            if barrier is None or barrier.then_id != story.id:
+            if barrier is None and continues in self._bereft:
+                pass
+            elif barrier is None or barrier.then_id != story.id:
                 text = f"task {story.id} continues {continues}, which does not name it, at {seq}"
                 self._report("barrier.continuation", seq, text)
             elif spec != barrier.then_spec:
@@ -96,6 +99,8 @@ class Barriers:
                 self._report("barrier.continuation", seq, text)
         if barrier_id is not None and not is_revived:
             barrier = self.barriers.get(barrier_id)
+            if barrier is None and barrier_id in self._bereft:
+                return
             if barrier is not None and barrier.members is None:
                 return
             named = barrier.members.get(story.id) if barrier and barrier.members else None
@@ -245,7 +250,8 @@ class Barriers:
         spec, seq = story.spec, entry.seq
         if (barrier_id := spec.get("continues")) is not None:
             barrier = self.barriers.get(barrier_id)
-            is_right = barrier is not None and barrier.end_verb == "abandoned"
+            is_lost = barrier is None and barrier_id in self._bereft
+            is_right = is_lost or (barrier is not None and barrier.end_verb == "abandoned")
         else:
             found = [self.outcomes.of_task(each) for each in spec.get("after", ())]
             is_missing = any(self._came_later(each, story) for each in spec.get("after", ()))

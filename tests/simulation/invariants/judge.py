@@ -46,7 +46,8 @@ class Judge:
         plans = Plans(report, objects if objects is not None else {})
         self._barriers = Barriers(report, tolerance, stories, plans)
         self._schedules = Schedules(report, tolerance)
-        self._agents = Agents(report, stories, self._tasks.attempts.claims)
+        claims = self._tasks.attempts.claims
+        self._agents = Agents(report, stories, claims, tolerance.bereft)
         self._queues = Queues(report, tolerance)
         self._takers: dict[str, Callable[[Entry], None]] = {
             "task": self._take_task,

@@ -64,6 +64,9 @@ class Tolerance(NamedTuple):
     """How long a coordinator may still act on what it had read before, where no guard stops it."""
     stuck_ms: int = 60_000
     """An offer that has stood for so long may be made anew, as nobody seems to have it."""
+    bereft: frozenset[str] = frozenset()
+    """Things of which the log has lost events, with its server's last second. An agent of them may end without
+    a start, and tell of claims that are not there; what a barrier of them named may be there without it."""
 
 
 class Entry(NamedTuple):

@@ -5,10 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
-
-from fleetlog.bus.core import Task, evolve, permits
-from fleetlog.schemas.envelope import Recorded, Stored, encode, open_stored
+from fleetlog.schemas.envelope import Stored, encode
 from fleetlog.schemas.events import (
     AgentStarted,
     BudgetExhausted,
@@ -99,65 +96,6 @@ def claim(offer: int, *, agent: str = "a1", worker: str = "w1", **fields: Any) -
 def started(**fields: Any) -> AgentStarted:
     usual = {"host": "h1", "pid": 7, "version": "1", "queues": ("default",), "workers": 2}
     return make(AgentStarted, **{**usual, "concurrency": 1, **fields})
-
-
-class Expected(msgspec.Struct):
-    """What the pure core makes of one task's messages."""
-
-    task: Task
-    queued_at: datetime | None = None
-    started_at: datetime | None = None
-    attempts: list[dict[str, Any]] = []
-    not_permitted: set[int] = set()
-
-
-def fold(task_id: str, messages: list[Stored]) -> Expected:
-    expected = Expected(Task(id=task_id))
-    offered_at: datetime | None = None
-    for record in map(open_stored, messages):
-        if record.subject is None or (record.subject.kind, record.subject.id) != ("task", task_id):
-            continue
-        before, after = expected.task, evolve(expected.task, record)
-        if not permits(before, record.event):
-            expected.not_permitted.add(record.seq)
-        if before.lease is not None and before.lease != after.lease:
-            _end(expected.attempts[-1], record)
-        if after.offer == record.seq:
-            offered_at = record.stored_at
-            expected.queued_at = expected.queued_at or offered_at
-        if after.lease is not None and after.lease.fence == record.seq:
-            expected.started_at = expected.started_at or record.stored_at
-            expected.attempts.append(_begin(after, offered_at))
-        expected.task = after
-    return expected
-
-
-def _begin(task: Task, offered_at: datetime | None) -> dict[str, Any]:
-    assert task.lease is not None
-    lease = task.lease
-    return {
-        "attempt": lease.attempt,
-        "fence": lease.fence,
-        "offer": lease.offer,
-        "host": lease.host,
-        "agent_id": lease.agent_id,
-        "worker_id": lease.worker_id,
-        "queued_at": offered_at,
-        "claimed_at": lease.claimed_at,
-        "ended_at": None,
-        "outcome": None,
-        "error_class": None,
-        "ran_ms": None,
-    }
-
-
-def _end(attempt: dict[str, Any], record: Recorded) -> None:
-    is_taken_over = isinstance(record.event, TaskClaimed)
-    verb = type_of(record.event).rpartition(".")[2]  # type: ignore[arg-type] # it was permitted
-    attempt["ended_at"] = record.stored_at
-    attempt["outcome"] = "lost" if is_taken_over else verb
-    attempt["error_class"] = "lost" if is_taken_over else getattr(record.event, "error_class", None)
-    attempt["ran_ms"] = getattr(record.event, "ran_ms", None)
 
 
 def instant(us: int | None) -> datetime | None:

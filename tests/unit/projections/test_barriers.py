@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.projection_rows import rows
 
 from fleetlog.projections.store import Store, create_store
 from fleetlog.schemas.events import (
@@ -23,7 +24,6 @@ from fleetlog.schemas.fan_outs import FanOutSpec, plan_fan_out
 from fleetlog.schemas.objects import ObjectRef
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import Log, claim, instant, make
-from tests.unit.projections.reading import rows
 
 T0_US = 1_767_225_600_000_000
 SPEC = TaskSpec(handler="h")

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from support.projection_rows import rows
 
 from fleetlog.projections.store import Store
 from fleetlog.schemas.budgets import Budget, Spent
@@ -23,7 +24,6 @@ from fleetlog.schemas.events import (
 )
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import T0, Log, claim, make
-from tests.unit.projections.reading import rows
 
 pytestmark = pytest.mark.parametrize("is_at_once", [True, False])
 

@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
+from support.projection_rows import rows
 
 from fleetlog.projections.store import Store
 from fleetlog.schemas.events import (
@@ -17,7 +18,6 @@ from fleetlog.schemas.events import (
 )
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import T0, Log, claim, make
-from tests.unit.projections.reading import rows
 
 HOUR = T0 + timedelta(hours=1)
 

@@ -7,14 +7,23 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.projection_rows import rows
 
 from fleetlog.projections.batches import Batch
 from fleetlog.projections.store import Store
 from fleetlog.schemas.envelope import Stored
-from fleetlog.schemas.events import TaskCompleted, TaskQueued, WorkerRefused
+from fleetlog.schemas.events import (
+    QueuePaused,
+    QueueResumed,
+    ScheduleSet,
+    TaskCompleted,
+    TaskHeld,
+    TaskQueued,
+    TaskReturned,
+    WorkerRefused,
+)
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import FLEET, T0, Log, claim, instant, make
-from tests.unit.projections.reading import rows
 
 QUEUED = (
     b'{"type":"task.queued","id":"e","occurred_at":"2026-01-01T00:00:00Z","v":1,'
@@ -211,3 +220,49 @@ def test_an_old_event_is_read_as_its_present_form(store: Store) -> None:
         {"handler": "ancient", "state": "queued"}
     ]
     assert rows(store, "SELECT raw_bytes FROM events") == [{"raw_bytes": old}]
+
+
+def test_a_task_without_a_limit_of_time_shows_none(store: Store) -> None:
+    """Compared seeds of the simulator showed the default instead."""
+    log = Log()
+    for task_id, limit in (("t1", {}), ("t2", {"timeout_ms": None}), ("t3", {"timeout_ms": 5})):
+        log.task(task_id, make(TaskQueued, spec=TaskSpec(handler="greet", **limit), digest="d"))
+    store.apply(log.messages)
+    found = rows(store, "SELECT timeout_ms FROM tasks ORDER BY task_id")
+    assert [row["timeout_ms"] for row in found] == [3_600_000, None, 5]
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_a_task_that_is_held_again_by_an_answer_is_due(store: Store, is_at_once: bool) -> None:
+    """Compared seeds of the simulator showed none where question and answer came in one batch."""
+    log, spec = Log(), TaskSpec(handler="greet", limits=("api",))
+    log.task("t1", make(TaskHeld, spec=spec, digest="d"))
+    offer = log.task("t1", make(TaskQueued, spec=spec, digest="d"))
+    fence = log.task("t1", claim(offer))
+    asks = make(TaskReturned, attempts=1, fence=fence, error_class="needs_input", error="which?")
+    log.task("t1", asks)
+    log.task("t1", make(TaskHeld, spec=spec, digest="d"))
+    for batch in [log.messages] if is_at_once else [[each] for each in log.messages]:
+        store.apply(batch)
+    [row] = rows(store, "SELECT state, due_at, question FROM tasks")
+    assert row == {
+        "state": "held",
+        "due_at": instant(log.messages[-1].stored_at_ns // 1000),
+        "question": None,
+    }
+
+
+def test_the_last_event_counts_though_the_servers_clock_went_back(store: Store) -> None:
+    """Compared seeds of the simulator showed the latest instant instead, of a schedule that was set again."""
+    log = Log()
+    who = {"actor": "ann", "reason": "why"}
+    for second in (9, 3):
+        log.second = second
+        log.schedule("s", make(ScheduleSet, spec=TaskSpec(handler="h"), digest="d", every_ms=1000))
+        log.queue("q", make(QueuePaused, **who))
+        log.queue("q", make(QueueResumed, **who))
+    store.apply(log.messages)
+    last = log.messages[-1].stored_at
+    assert [row["set_at"] for row in rows(store, "FROM schedules")] == [last]
+    [queue] = rows(store, "FROM queues")
+    assert (queue["paused_at"], queue["resumed_at"]) == (last, last)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from support.projection_rows import rows
 
 from fleetlog.projections.store import Store
 from fleetlog.schemas.events import (
@@ -18,7 +19,6 @@ from fleetlog.schemas.events import (
 )
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import T0, Log, claim, make
-from tests.unit.projections.reading import rows
 
 pytestmark = pytest.mark.parametrize("is_at_once", [True, False])
 

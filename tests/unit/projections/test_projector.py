@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fleetlog.bus.errors import ProjectionError, Unavailable
+from fleetlog.bus.errors import LogRewound, ProjectionError, Unavailable
 from fleetlog.bus.memory_log import MemoryLog
 from fleetlog.projections.digests import Digest
 from fleetlog.projections.projector import Projector
@@ -299,3 +299,29 @@ async def test_a_folder_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(ProjectionError, match="--data"):
         await Projector(log_of([]), tmp_path / "file").run()
+
+
+async def test_a_projector_whose_log_was_rewound_begins_anew(tmp_path: Path) -> None:
+    whole = history(2).messages
+
+    class Rewound(MemoryLog):
+        """Loses its second task once that was followed, and gets another one."""
+
+        is_rewound = False
+
+        async def follow(self, *, after: int = 0, subjects: str | None = None) -> Any:
+            if self.is_rewound:
+                async for page in super().follow(after=after, subjects=subjects):
+                    yield page
+            self.is_rewound = True
+            yield whole
+            await projector.reached(6)
+            raise LogRewound("the log does not hold event 6 any more")
+
+    log = Rewound(FLEET)
+    extend(log, whole[:3])
+    projector = Projector(log, tmp_path)
+    async with running(projector):
+        while projector.checkpoint != 3:
+            await projector._moved.wait()
+    assert digests_of(tmp_path)["tasks"].rows == 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from support.expected_tasks import fold
+from support.projection_rows import rows
 
 from fleetlog.projections.store import Store
 from fleetlog.schemas.events import TaskHeld, TaskQueued, TaskRetried
 from fleetlog.schemas.specs import TaskSpec
-from tests.unit.projections.histories import Log, claim, fold, instant, make
-from tests.unit.projections.reading import rows
+from tests.unit.projections.histories import Log, claim, instant, make
 
 SPEC = TaskSpec(handler="greet")
 T0_US = 1_767_225_600_000_000

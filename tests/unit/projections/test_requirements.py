@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from support.projection_rows import rows
 
 from fleetlog.projections.store import Store
 from fleetlog.schemas.events import QueueDerived, TaskHeld, TaskQueued
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import Log, claim, make, started
-from tests.unit.projections.reading import rows
 
 GPU = TaskSpec(handler="h", queue="ml", requires={"gpu": "yes"})
 LANE = f"{GPU.offered_on}.normal"

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support.projection_rows import rows
 
 from fleetlog.bus.errors import ProjectionError
 from fleetlog.projections.store import Store, create_store, open_store
 from fleetlog.schemas.beats import Beat, StoredBeat, WorkerBeat
 from fleetlog.schemas.events import Usage
 from tests.unit.projections.histories import FLEET, Log, instant
-from tests.unit.projections.reading import rows
 
 
 def history(tasks: int = 3) -> Log:

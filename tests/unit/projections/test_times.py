@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.projection_rows import rows
 
 from fleetlog.projections.saved import saved_queries, saved_query
 from fleetlog.projections.store import Store
@@ -19,7 +20,6 @@ from fleetlog.schemas.events import (
 )
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import T0_NS, Log, claim, instant, make, started
-from tests.unit.projections.reading import rows
 
 HOUR_S = 3600
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.projection_rows import rows
 
 from fleetlog.projections.statements import SURFACE, TABLES, VIEWS, documentation
 from fleetlog.projections.store import Store
@@ -30,7 +31,6 @@ from fleetlog.schemas.events import (
 from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import Log, claim, instant, make, started
-from tests.unit.projections.reading import rows
 
 T0_US = 1_767_225_600_000_000
 

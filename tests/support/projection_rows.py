@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fleetlog.projections.store import Store
-from tests.unit.projections.histories import instant
 
 _AWARE = "TIMESTAMP WITH TIME ZONE"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def rows(store: Store, query: str) -> list[dict[str, Any]]:
@@ -21,8 +22,12 @@ def rows(store: Store, query: str) -> list[dict[str, Any]]:
     connection.execute(f"SELECT {terms} FROM ({query})")
     return [
         {
-            name: instant(value) if kind == _AWARE else value
+            name: _instant(value) if kind == _AWARE else value
             for name, kind, value in zip(names, kinds, row, strict=True)
         }
         for row in connection.fetchall()
     ]
+
+
+def _instant(us: int | None) -> datetime | None:
+    return None if us is None else _EPOCH + timedelta(microseconds=us)

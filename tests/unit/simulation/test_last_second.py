@@ -1,0 +1,158 @@
+"""A server that comes back without its last second: what was lost is lost, and nobody goes on with it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from simulation.fleet import NAME, World
+
+from fleetlog.bus.call import call
+from fleetlog.bus.client import Client
+from fleetlog.bus.core import RequestCancel, decide
+from fleetlog.bus.errors import ConflictError, LogRewound
+from fleetlog.bus.fan_out import FanOut
+from fleetlog.bus.jetstream.appender import id_of
+from fleetlog.bus.log import Append, entry
+from fleetlog.bus.queues import queue_state, set_paused
+from fleetlog.bus.rules import load_task, subject_of
+from fleetlog.schemas.subjects import guard
+from tests.unit.simulation.test_found import in_world, verbs
+
+
+async def lose_last_second(world: World) -> None:
+    """The power fails; half a second later all are connected again."""
+    world.server.stop()
+    await asyncio.sleep(0.5)
+    world.server.start(lost_s=1.0)
+    await asyncio.sleep(1.0)
+
+
+def test_a_coordinator_whose_fold_is_ahead_of_the_log_folds_anew() -> None:
+    world = World(1)
+    world.coordinator()
+    world.agent()
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        lost = [await client.submit(call("work"), delay=60) for _ in range(5)]
+        await lose_last_second(world)
+        assert not any(verbs(world, each.task_id) for each in lost)
+        # At the sequences of those that were lost.
+        kept = [await client.submit(call("work"), delay=1) for _ in range(3)]
+        async with asyncio.timeout(20):
+            for each in kept:
+                assert (await each.result()).result == 0
+
+    in_world(world, run)
+
+
+def test_a_task_whose_outcome_was_lost_is_done_again() -> None:
+    """Its offer was acknowledged, and its agent lives: without that agent's own word nobody ever would."""
+    world = World(1)
+    world.coordinator()
+    world.agent()
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        submitted = await client.submit(call("work", ms=2000))
+        assert (await submitted.result()).result == 2000
+        await lose_last_second(world)
+        assert verbs(world, submitted.task_id)[:2] == ["queued", "claimed"]
+        async with asyncio.timeout(20):
+            assert (await submitted.result()).result == 2000
+        assert verbs(world, submitted.task_id) == [
+            *("queued", "claimed", "returned", "queued", "claimed", "completed"),
+        ]
+
+    in_world(world, run)
+
+
+def test_a_pause_that_was_lost_is_none() -> None:
+    world = World(1)
+    world.coordinator()
+    world.agent()
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        await set_paused(client.fleet, "default", is_paused=True, actor=None, reason=None)
+        await lose_last_second(world)
+        assert not (await queue_state(client.fleet.log, "default")).is_paused
+        async with asyncio.timeout(20):
+            submitted = await client.submit(call("work"))
+            assert (await submitted.result()).result == 0
+
+    in_world(world, run)
+
+
+def test_a_queue_for_requirements_that_was_lost_is_made_again() -> None:
+    world = World(1)
+    world.coordinator()
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        await client.submit(call("work"), requires={"gpu": "yes"}, delay=60)
+        await lose_last_second(world)
+        world.agent(labels={"gpu": "yes"})
+        async with asyncio.timeout(20):
+            again = await client.submit(call("work"), requires={"gpu": "yes"})
+            assert (await again.result()).result == 0
+
+    in_world(world, run)
+
+
+def test_a_continuation_whose_barrier_was_lost_is_given_up() -> None:
+    world = World(1)
+    world.coordinator()
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        await client.fan_out(FanOut([call("work")], then=call("join")))
+        kept = [each for each in world.log if each.subject.endswith(".held")]
+        await lose_last_second(world)
+        [then] = [each for each in kept if each.subject.split(".")[3].endswith("-then")]
+        # As of a writer whose append was under way: its answer was lost with the server.
+        task_id, event_id = then.subject.split(".")[3], id_of(then.data)
+        thing = guard(NAME, "task", task_id)
+        await client.fleet.log.append(Append(then.subject, thing, 0, event_id, then.data))
+        await asyncio.sleep(5)
+        assert verbs(world, task_id) == ["held", "failed"]
+
+    in_world(world, run)
+
+
+def test_whoever_follows_the_log_hears_that_it_was_rewound() -> None:
+    world = World(1)
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        await client.submit(call("work"))
+        follow = client.fleet.log.follow()
+        assert await anext(follow)
+        await lose_last_second(world)
+        await client.submit(call("work"))
+        with pytest.raises(LogRewound):
+            await anext(follow)
+        assert await client.fleet.log.has_lost()
+        assert not await client.fleet.log.has_lost()
+
+    in_world(world, run)
+
+
+def test_what_was_lost_is_not_appended_to() -> None:
+    """Seed 22: its append waited; then another event of the task stood at that very sequence, and it passed."""
+    world = World(1)
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        submitted = await client.submit(call("work"))
+        task = await load_task(client.fleet.log, submitted.task_id)
+        await lose_last_second(world)
+        cancelled = decide(RequestCancel(id="c"), task, client.fleet.log.now())
+        subject = subject_of(NAME, task, cancelled)
+        started_at = world.loop.at
+        with pytest.raises(ConflictError, match="the log has lost event"):
+            await client.fleet.log.append(entry(subject, task.version, cancelled))
+        assert world.loop.at - started_at < 1
+
+    in_world(world, run)
