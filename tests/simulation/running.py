@@ -9,7 +9,8 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
 from typing import NamedTuple
 
 from fleetlog.bus.collector import calm_collector
@@ -23,6 +24,7 @@ from simulation.story import Story
 STEPS = 120
 PROGRESS_S = 2.0
 CHUNK = 5
+CHUNKS_PER_CHILD = 20
 
 
 class Report(NamedTuple):
@@ -66,10 +68,10 @@ def main(argv: Sequence[str]) -> int:
     first, last = options.seeds
     whole = _Whole(last - first + 1)
     chunks = [range(at, min(at + CHUNK, last + 1)) for at in range(first, last + 1, CHUNK)]
-    with ProcessPoolExecutor(options.jobs, max_tasks_per_child=20) as pool:
-        doing = [pool.submit(run_some, chunk, steps) for chunk in chunks]
-        for done in as_completed(doing):
-            whole.add(done.result())
+    # Not `ProcessPoolExecutor`: Python 3.11's may wait for ever once a child has had its share of tasks.
+    with get_context("spawn").Pool(options.jobs, maxtasksperchild=CHUNKS_PER_CHILD) as pool:
+        for report in pool.imap_unordered(partial(run_some, steps=steps), chunks):
+            whole.add(report)
     whole.end()
     for seed, violations in whole.wrong[: options.stories]:
         tell(seed, steps, violations)

@@ -295,7 +295,8 @@ class Story:
         for kept in self.world.log:
             judge.take(Message(*kept))
         judge.end(is_quiet=True, allowed_open=(), at_ns=self.world.server.now_ns())
-        return judge.violations + self._compare()
+        # What the judge can't read, nobody can compare.
+        return judge.violations or self._compare()
 
     def _compare(self) -> list[Violation]:
         if self.seed % COMPARED_SEEDS_APART:
@@ -400,8 +401,8 @@ class Story:
         fleet = self._fleets[ready[0]]
         act = self._try("beat", fleet, lambda fleet: set_schedule(fleet, "beat", wanted))
         await self.world.loop.spawn(ready[0].process, act)
-        # The instants of a rule are whole seconds.
-        await asyncio.sleep(BEAT_S - self.world.loop.at % 1)
+        # The instants of a rule are whole seconds, by the server's clock.
+        await asyncio.sleep(BEAT_S - self.world.server.now().microsecond / 1e6)
 
     async def _help(self) -> None:
         """Widens what bounds, resumes what pauses, answers what asks."""
