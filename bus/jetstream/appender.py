@@ -361,7 +361,8 @@ class Appender:
             self._enqueue(what)
 
     def _settle(self, pending: _Pending, seq: int) -> None:
-        self._last = max(self._last, (seq, pending.entry.event_id))
+        if seq > self._last[0]:
+            self._last = (seq, pending.entry.event_id)
         if not pending.future.done():
             pending.future.set_result(seq)
 

@@ -57,7 +57,8 @@ class JetStreamLog:
             connection, self._stream, is_grouping=is_grouping, is_single=is_single
         )
         self.together = Together(connection, self._stream)
-        self._reader = Reader(connection, self._stream)
+        self._is_single = is_single
+        self._reader = Reader(connection, self._stream, is_lasting=True, is_single=is_single)
 
     def append(self, entry: Append) -> asyncio.Future[int]:
         """See `EventLog`."""
@@ -114,7 +115,9 @@ class JetStreamLog:
         while doubtful:
             seq, event_id = doubtful[0]
             found = await self.get(seq)
-            if found is None or id_of(found.data) != event_id:
+            # One of several servers may have just begun to lead and not have it yet.
+            is_there = not self._is_single if found is None else id_of(found.data) == event_id
+            if not is_there:
                 doubtful.clear()
                 return True
             doubtful.pop(0)

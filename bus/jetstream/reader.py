@@ -50,11 +50,28 @@ class _Next(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """Messages of a stream in order and without a gap, from any sequence."""
+    """Messages of a stream in order and without a gap, from any sequence.
 
-    def __init__(self, connection: Connection, stream: str) -> None:
+    Args:
+        connection: to the server.
+        stream: which.
+        is_lasting: what was read must be there for good, as in a log.
+        is_single: whether one server alone has the stream. Then what it does not have is lost; one of several
+            may have just begun to lead, and only another message in the place of one that was read tells that.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        *,
+        is_lasting: bool = False,
+        is_single: bool = False,
+    ) -> None:
         self._connection = connection
         self._stream = stream
+        self._is_lasting = is_lasting
+        self._is_single = is_single
 
     async def pages(
         self, *, after: int, subjects: str, until: int | None
@@ -71,9 +88,9 @@ class Reader:
             await self._connection.wait_connected()
             session = _Session(self._connection, self._stream)
             try:
-                if last is not None:
+                if self._is_lasting and last is not None:
                     await self._check(last)
-                elif after and until is None:
+                elif self._is_lasting and after and until is None:
                     last = await self._read(after)
                 await session.open(after + 1, subjects)
                 async for page in session.pages(until):
@@ -93,6 +110,8 @@ class Reader:
     async def _check(self, last: Stored) -> None:
         """A message that was read must still be there, and not another one in its place."""
         found = await self._read(last.seq)
+        if found is None and not self._is_single:
+            return
         if found is None or (found.subject, found.data) != (last.subject, last.data):
             raise LogRewound(
                 f"the log does not hold event {last.seq} any more, which was read: its server came back without"
