@@ -27,7 +27,7 @@ BUGS = (
     ),
     Bug(
         "a rate lets one more start",
-        {"limit.rate": 0},
+        {"limit.rate": 7},
         typed(
             "fleetlog.bus.core.limits:starts_left",
             (

@@ -37,7 +37,7 @@ def _two_guards(patch: MonkeyPatch) -> None:
 
 
 BUGS = (
-    Bug("a conflict is believed without evidence", {"log.event_id": 25}, _no_evidence),
+    Bug("a conflict is believed without evidence", {"log.event_id": 2}, _no_evidence),
     Bug(
         "rivals write the guard in two ways",
         {"claim.live": 4, "claim.offer": 4, "task.transition": 4, "claim.fence": 4},
@@ -45,7 +45,7 @@ BUGS = (
     ),
     Bug(
         "an old offer is as good as the last one",
-        {"claim.offer": 36},
+        {"claim.offer": 1},
         typed(
             f"{_DECIDE}:_claim",
             (

@@ -11,7 +11,7 @@ _EVOLVE = "fleetlog.bus.core.evolve"
 BUGS = (
     Bug(
         "a retry does not wait",
-        {"wait.retry": 0},
+        {"wait.retry": 1},
         typed(
             f"{_EVOLVE}:_waiting",
             ("instant_after(record.stored_at, event.delay_ms)", "record.stored_at"),
@@ -19,7 +19,7 @@ BUGS = (
     ),
     Bug(
         "a delay is not waited for",
-        {"wait.delay": 0},
+        {"wait.delay": 1},
         typed(
             f"{_EVOLVE}:_held",
             ("instant_after(record.stored_at, event.spec.delay_ms)", "record.stored_at"),
@@ -27,7 +27,7 @@ BUGS = (
     ),
     Bug(
         "a host has seconds taken for milliseconds",
-        {"wait.affinity": 0},
+        {"wait.affinity": 1},
         typed(
             "fleetlog.bus.core.task:Task.moves_at",
             ("self.spec.affinity_ms)", "self.spec.affinity_ms // 1_000)"),
@@ -35,7 +35,7 @@ BUGS = (
     ),
     Bug(
         "time runs out a second early",
-        {"wait.expiry": 0},
+        {"wait.expiry": 1},
         typed(
             f"{_DECIDE}:_is_past",
             ("instant_after(start, limit_ms)", "instant_after(start, limit_ms - 1_000)"),
