@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from functools import partial
@@ -82,7 +84,10 @@ def bench(
             f"there is nothing to measure called {min(unknown)!r}: use {', '.join(PARTS)}"
         )
     wanted = tuple(each for each in PARTS if not part or each in part)
-    figures = run(_measure(wanted, events, tasks, is_quiet=as_json))
+    try:
+        figures = run(_measure(wanted, events, tasks, is_quiet=as_json))
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
     if as_json:
         write_json([msgspec.structs.asdict(f) | {"is_reached": f.is_reached} for f in figures])
     if strict and any(figure.is_reached is False for figure in figures):
@@ -92,6 +97,10 @@ def bench(
 async def _measure(
     wanted: tuple[Part, ...], events: int, tasks: int, *, is_quiet: bool
 ) -> list[Figure]:
+    # Its servers and roles end with it.
+    measuring = asyncio.current_task()
+    assert measuring is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, measuring.cancel)
     figures: list[Figure] = []
     for durability in ("relaxed", "always"):
         with tempfile.TemporaryDirectory(prefix="fleetlog-bench-") as folder:

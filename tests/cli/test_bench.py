@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
+from support.workers import until_gone
 
+from fleetlog.bus.embedded.runtime import read_running
 from fleetlog.cli.bench import line_of
 from fleetlog.cli.benchmarks.figures import Figure
 
@@ -40,6 +47,24 @@ def test_an_unknown_part_is_refused_with_the_known_ones() -> None:
     done = bench("speed")
     assert done.returncode == 2
     assert "append, tasks, read, parallel, barriers, admission, restart, idle" in done.stderr
+
+
+def test_nothing_is_left_of_one_that_is_ended(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "fleetlog.cli", "bench", "idle"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    server = None
+    while server is None:
+        assert running.poll() is None
+        time.sleep(0.02)
+        server = next(filter(None, map(read_running, tmp_path.glob("*/data"))), None)
+    running.terminate()
+    assert running.wait(60) == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
+    asyncio.run(until_gone(server.server_pid))
 
 
 @pytest.mark.parametrize(
