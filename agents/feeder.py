@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
@@ -12,7 +13,7 @@ from fleetlog.agents.pool import WorkerPool
 from fleetlog.agents.slots import Slot
 from fleetlog.bus.offers import Lane, Offer, Offers
 from fleetlog.bus.system import Clock
-from fleetlog.schemas.subjects import PRIORITIES
+from fleetlog.schemas.subjects import PRIORITIES, Priority
 
 WATCH_S: Final = 5.0
 
@@ -33,9 +34,11 @@ class _Watch:
 class Feeder:
     """Asks the lanes by priority for as many offers as there are free slots.
 
-    Lanes found empty get a standing request each; only lanes without one are asked again. Lanes of a queue that
-    is paused or has all it may run, and all of them while the agent rests, are asked for nothing; what still
-    arrives goes back. So does what would take a slot that is reserved for high tasks.
+    Lanes found empty get a standing request each; only lanes without one are asked again. A lane that gave all
+    that was asked for flows: it is asked for more before its answers are there, so that slots do not wait for
+    one another's. Lanes of a queue that is paused or has all it may run, and all of them while the agent rests,
+    are asked for nothing; what still arrives goes back. So does what would take a slot that is reserved for
+    high tasks.
 
     Args:
         offers: where they come from.
@@ -79,10 +82,11 @@ class Feeder:
         self._shut: frozenset[str] = frozenset()
         """Queues that are paused or have no room."""
         self._bounced: dict[int, Offer] = {}
+        self._flowing: set[Lane] = set()
+        self._asked: Counter[Lane] = Counter()
+        """How many offers of each lane were asked for and may be on their way."""
         self._wake = asyncio.Event()
-        self._is_any_kept_out = False
-        """For some lanes only slots are free that are reserved."""
-        pool.on_free = self._on_free
+        pool.on_free = self._wake.set
         self._is_draining = False
         self._is_closed = False
 
@@ -152,37 +156,82 @@ class Feeder:
 
     async def run(self) -> None:
         """Feeds the pool until drained."""
+        async with asyncio.TaskGroup() as asking:
+            while not self._is_draining:
+                await self._until_worthwhile()
+                await self._sweep(asking)
+
+    async def _until_worthwhile(self) -> None:
+        """Waits until a lane may be asked for something that can start.
+
+        While every lane has its standing request there is nothing to ask for. And while something is on its
+        way, less than that is not worth a request: many small ones cost more.
+        """
         while not self._is_draining:
-            await self._pool.wait_free()
-            await self._sweep()
-            await self._wait()
+            self._wake.clear()
+            now = self._clock.monotonic()
+            free = {priority: self._free(priority) for priority in PRIORITIES}
+            lanes = [lane for lane in self._open if self._roomy(lane, free[lane.priority])]
+            untils = [watch.until for lane in lanes if (watch := self._watches[lane]).stands(now)]
+            if len(untils) < len(lanes) and free["high"] >= self._asked.total():
+                return
+            # Where no lane may be asked, only a change of that wakes it, as where nothing is free.
+            delay_s = max(0.0, min(untils) - now) if untils else None
+            try:
+                async with asyncio.timeout(delay_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _free(self, priority: Priority = "high") -> int:
+        """Slots that tasks of this priority may have and that nothing is on its way to."""
+        return max(0, self._pool.free_for(priority) - self._asked.total())
 
     def _ordered(self) -> LaneOrder:
         return LaneOrder(self._lanes, self._weights, is_asked=self._is_asked)
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, asking: asyncio.TaskGroup) -> None:
         """Asks every lane that has no standing request, in order, while something is free."""
         if self._bounced:
             self._bounced.clear()
-        for lanes, most in self._order.plan(self._pool.free_count):
+        for lanes, most in self._order.plan(self._free()):
             for lane in lanes:
-                count = min(most, self._pool.free_for(lane.priority))
+                count = min(most, self._free(lane.priority))
                 if count == 0 or self._is_draining:
                     break
-                most -= await self._ask(lane, count)  # noqa: PLW2901 - what is left for the step's other lanes
+                if not self._is_asked(lane) or not (count := self._roomy(lane, count)):
+                    continue
+                self._asked[lane] += count
+                if lane in self._flowing:
+                    asking.create_task(self._ask(lane, count))
+                    most -= count  # noqa: PLW2901 - what is left for the step's other lanes
+                else:
+                    most -= await self._ask(lane, count)  # noqa: PLW2901
 
     async def _ask(self, lane: Lane, count: int) -> int:
         """Places up to `count` offers of a lane; answers how many there were."""
-        if not self._is_asked(lane):
-            return 0
-        if self._room:
-            count = min(count, self._room.get(self.base_of(lane.queue), count))
-        found = await self._offers.take(lane, count)
-        for offer in found:
-            self._place(offer)
-        if not found and lane in self._open:
+        found = await self._offers.take(lane, count, partial(self._taken, lane))
+        self._asked[lane] -= count - found
+        self._wake.set()
+        if found == count:
+            self._flowing.add(lane)
+        else:
+            self._flowing.discard(lane)
+        if not found and self._is_asked(lane):
             self._watch(lane)
-        return len(found)
+        return found
+
+    def _taken(self, lane: Lane, offer: Offer) -> None:
+        self._asked[lane] -= 1
+        self._place(offer)
+
+    def _roomy(self, lane: Lane, count: int) -> int:
+        """How many of `count` offers a lane's queue may have by its own limit."""
+        base = self.base_of(lane.queue)
+        if base not in self._room:
+            return count
+        asked = sum(n for each, n in self._asked.items() if self.base_of(each.queue) == base)
+        return max(0, min(count, self._room[base] - asked))
 
     def _is_asked(self, lane: Lane) -> bool:
         watch = self._open.get(lane)
@@ -195,29 +244,6 @@ class Feeder:
             watch.left = min(watch.left, self._room.get(self.base_of(lane.queue), watch.left))
         watch.until = self._clock.monotonic() + WATCH_S - 0.5
         self._offers.expect(lane, watch.left, WATCH_S)
-
-    async def _wait(self) -> None:
-        """While every lane has its standing request, there is nothing to ask for."""
-        while not self._is_draining and self._pool.free_count:
-            now = self._clock.monotonic()
-            free = {priority: self._pool.free_for(priority) for priority in PRIORITIES}
-            asked = [watch for lane, watch in self._open.items() if free[lane.priority]]
-            untils = [watch.until for watch in asked if watch.stands(now)]
-            if len(untils) < len(asked):
-                return
-            self._wake.clear()
-            self._is_any_kept_out = len(asked) < len(self._open)
-            # Where no lane may be asked, only a change of that wakes it, as for those that are kept out.
-            delay_s = max(0.0, min(untils) - now) if untils else None
-            try:
-                async with asyncio.timeout(delay_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                return
-
-    def _on_free(self) -> None:
-        if self._is_any_kept_out:
-            self._wake.set()
 
     def _reopen(self) -> None:
         self._sort_out()

@@ -49,6 +49,10 @@ class Backlog(msgspec.Struct, frozen=True):
     """When the server stored the first of them."""
 
 
+Taken = Callable[[Offer], None]
+"""Gets an offer that was asked for; called within the loop, must not block or raise."""
+
+
 class Offers(Protocol):
     """The offers of a set of lanes."""
 
@@ -67,8 +71,12 @@ class Offers(Protocol):
         """
         ...
 
-    async def take(self, lane: Lane, count: int) -> list[Offer]:
-        """Up to `count` offers that wait at this moment; an empty list when there are none."""
+    async def take(self, lane: Lane, count: int, taken: Taken) -> int:
+        """Gets up to `count` offers that wait at this moment, each by `taken` as it comes.
+
+        Returns:
+            How many there were; fewer than `count` when no more wait. Many calls at once are fine.
+        """
         ...
 
     def expect(self, lane: Lane, count: int, expires_s: float) -> None:

@@ -13,9 +13,9 @@ BATCH_MAX: Final = 122_880
 BATCH_MAX_BYTES: Final = 64 << 20
 """Payload applied at once, unless a single list of the reader is larger."""
 
-REST: Final = 4.0
+REST: Final = 9.0
 """From one piece to the next is so many times what a piece takes."""
-INTERVAL_MAX_S: Final = 1.0
+INTERVAL_MAX_S: Final = 2.0
 """But no longer than this."""
 
 
@@ -85,6 +85,11 @@ class Inbox:
         leave the processor to those whose events they are.
         """
         self._interval_s = max(self._shortest_s, min(took_s * REST, INTERVAL_MAX_S))
+
+    def hurry(self) -> None:
+        """What is there, or comes next, is due at once: someone waits for it. Not while much is behind."""
+        if not self._behind_until:
+            self._due.set()
 
     def take_now(self) -> list[Stored]:
         """All that is there, perhaps nothing."""

@@ -84,8 +84,9 @@ class Projector:
         return self._checkpoint
 
     async def reached(self, seq: int) -> None:
-        """Returns once the checkpoint is at or beyond `seq`."""
+        """Returns once the checkpoint is at or beyond `seq`; while someone waits for it, nothing rests."""
         while self._checkpoint < seq:
+            self._inbox.hurry()
             await self._moved.wait()
 
     def stop(self) -> None:

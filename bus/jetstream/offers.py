@@ -17,7 +17,7 @@ from fleetlog.bus.errors import ConfigError, TransportError
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
 from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import EventLog
-from fleetlog.bus.offers import Backlog, Lane, Offer
+from fleetlog.bus.offers import Backlog, Lane, Offer, Taken
 from fleetlog.schemas import subjects
 
 logger = logging.getLogger("fleetlog.bus")
@@ -59,16 +59,14 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 class _Asking:
-    """A lane's two inboxes. A delivered message carries the event's subject, not the inbox's: only the
-    subscription it comes by tells what it answers.
+    """One request at a time, and its answers. A delivered message carries the event's subject, not the inbox's:
+    only the subscription it comes by tells what it answers.
     """
 
     def __init__(self, lane: Lane, inbox: str) -> None:
         self.lane = lane
-        self.consumer = _durable(lane)
-        self.take_inbox = f"{inbox}.take"
-        self.watch_inbox = f"{inbox}.watch"
-        self.found: list[Offer] = []
+        self.inbox = inbox
+        self.taken: Taken | None = None
         self.missing_count = 0
         self.answered: asyncio.Future[None] | None = None
 
@@ -87,7 +85,8 @@ class JetStreamOffers:
         self._connection = connection
         self._log = log
         self._stream = subjects.stream_names(log.fleet)[0]
-        self._asking: dict[Lane, _Asking] = {}
+        self._watching: dict[Lane, _Asking] = {}
+        self._idle: dict[Lane, list[_Asking]] = {}
         self._subscriptions: list[Subscription] = []
         self._missing: asyncio.Queue[Lane] = asyncio.Queue()
         self._arrived: Callable[[Offer], None] = lambda _: None
@@ -102,34 +101,29 @@ class JetStreamOffers:
             self._connection.on_reconnect.append(lost)
         for lane in lanes:
             await self._ensure(lane)
-            self._asking[lane] = asking = _Asking(lane, self._connection.client.new_inbox())
-            for inbox, heard in (
-                (asking.take_inbox, self._on_taken),
-                (asking.watch_inbox, self._on_watched),
-            ):
-                subscription = await self._connection.wire.listen(inbox, partial(heard, asking))
-                self._subscriptions.append(subscription)
+            self._idle[lane] = [await self._listen(lane)]
+            self._watching[lane] = await self._listen(lane)
 
-    async def take(self, lane: Lane, count: int) -> list[Offer]:
-        """See `Offers`. One call at a time for each lane."""
-        asking = self._asking[lane]
-        asking.found, asking.missing_count = [], count
+    async def take(self, lane: Lane, count: int, taken: Taken) -> int:
+        """See `Offers`."""
+        idle = self._idle[lane]
+        asking = idle.pop() if idle else await self._listen(lane)
+        asking.taken, asking.missing_count = taken, count
         asking.answered = answered = asyncio.get_running_loop().create_future()
-        self._ask(asking, asking.take_inbox, {"batch": count, "no_wait": True})
+        self._ask(asking, {"batch": count, "no_wait": True})
         try:
             async with asyncio.timeout(TAKE_TIMEOUT_S):
                 await answered
         except TimeoutError:
             pass  # the server is away; what comes late arrives by the callback
         finally:
-            asking.answered = None
-        return asking.found
+            asking.taken = asking.answered = None
+            idle.append(asking)
+        return count - asking.missing_count
 
     def expect(self, lane: Lane, count: int, expires_s: float) -> None:
         """See `Offers`."""
-        asking = self._asking[lane]
-        request = {"batch": count, "expires": int(expires_s * _NS)}
-        self._ask(asking, asking.watch_inbox, request)
+        self._ask(self._watching[lane], {"batch": count, "expires": int(expires_s * _NS)})
 
     async def backlog(self, lane: Lane) -> Backlog | None:
         """See `Offers`."""
@@ -190,30 +184,30 @@ class JetStreamOffers:
         while self._subscriptions:
             await self._connection.wire.drain(self._subscriptions.pop())
 
-    def _ask(self, asking: _Asking, inbox: str, request: Mapping[str, object]) -> None:
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{asking.consumer}"
-        self._connection.wire.send(subject, msgspec.json.encode(request), reply=inbox)
+    async def _listen(self, lane: Lane) -> _Asking:
+        asking = _Asking(lane, self._connection.client.new_inbox())
+        heard = partial(self._on_answer, asking)
+        self._subscriptions.append(await self._connection.wire.listen(asking.inbox, heard))
+        return asking
 
-    def _on_taken(
+    def _ask(self, asking: _Asking, request: Mapping[str, object]) -> None:
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{_durable(asking.lane)}"
+        self._connection.wire.send(subject, msgspec.json.encode(request), reply=asking.inbox)
+
+    def _on_answer(
         self, asking: _Asking, subject: bytes, reply: bytes, header: bytes, data: bytes
     ) -> None:
         if self._is_status(asking, header):
             asking.finish()
             return
         offer = _offer(asking.lane, subject, reply, data)
-        if asking.answered is None:
+        if asking.taken is None:
             self._arrived(offer)
             return
-        asking.found.append(offer)
+        asking.taken(offer)
         asking.missing_count -= 1
         if asking.missing_count == 0:
             asking.finish()
-
-    def _on_watched(
-        self, asking: _Asking, subject: bytes, reply: bytes, header: bytes, data: bytes
-    ) -> None:
-        if not self._is_status(asking, header):
-            self._arrived(_offer(asking.lane, subject, reply, data))
 
     def _is_status(self, asking: _Asking, header: bytes) -> bool:
         status = status_of(header)

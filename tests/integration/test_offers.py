@@ -76,12 +76,12 @@ async def test_the_backlog_is_what_nobody_was_given_and_how_old_it_is(opened: Fl
 
 async def test_take_brings_what_waits_and_no_more(opened: Fleet) -> None:
     await bind(opened)
-    assert await opened.offers.take(LANE, 5) == []
+    assert await opened.offers.take(LANE, 5, never) == 0
     ids = await submit(opened, 7)
     first = await take(opened, 5)
     rest = await take(opened, 2)
     assert len(first) == 5
-    assert await opened.offers.take(LANE, 5) == []
+    assert await opened.offers.take(LANE, 5, never) == 0
     assert {offer.task_id for offer in first + rest} == set(ids)
     assert all(offer.deliveries == 1 for offer in first)
 
@@ -107,7 +107,7 @@ async def test_an_offer_given_back_comes_again_and_an_acknowledged_one_does_not(
         while (info := await consumer_info(opened))["num_ack_pending"] != 0:
             pass  # an ack is not answered
     assert info["num_pending"] == 0
-    assert await opened.offers.take(LANE, 1) == []
+    assert await opened.offers.take(LANE, 1, never) == 0
 
 
 async def test_a_word_of_progress_keeps_an_offer_from_others(opened: Fleet) -> None:
@@ -185,12 +185,16 @@ async def test_an_agent_that_dies_has_its_task_taken_over_by_redelivery_alone(
     assert claims[1].over is not None
 
 
+def never(offer: Offer) -> None:
+    raise AssertionError(f"offered {offer}")
+
+
 async def take(fleet: Fleet, count: int) -> list[Offer]:
     """Takes until there are `count`: a consumer hears of a stored message a moment after its writer."""
     found: list[Offer] = []
     async with asyncio.timeout(10):
         while len(found) < count:
-            found += await fleet.offers.take(LANE, count - len(found))
+            await fleet.offers.take(LANE, count - len(found), found.append)
     return found
 
 

@@ -87,7 +87,7 @@ async def test_a_queue_has_never_more_than_its_limit_while_others_go_on(
     limit = {"gpu": QueueShare(running_max=2)}
     queues = ("gpu", "default")
     async with agent(server.target, fleet, workers=4, queues=queues, shares=limit):
-        await finish(client, [*naps(8, 0.25, "gpu"), *naps(8, 0.25)])
+        await finish(client, [*naps(8, 0.25, "gpu"), *naps(8, 0.1)])
         # A queue that was at its limit and then empty is served again.
         await finish(client, naps(3, 0.05, "gpu"))
     records = await history(client.fleet)

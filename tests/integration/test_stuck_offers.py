@@ -45,8 +45,9 @@ class BrokenAgent:
 
     async def take(self) -> Offer:
         """The next offer."""
+        found: list[Offer] = []
         async with asyncio.timeout(20):
-            while not (found := await self._fleet.offers.take(self._lane, 1)):
+            while not await self._fleet.offers.take(self._lane, 1, found.append):
                 pass  # a consumer hears of a stored message a moment after its writer
         return found[0]
 

@@ -17,7 +17,7 @@ from fleetlog.agents.feeder import Feeder
 from fleetlog.agents.lanes import QueueShare
 from fleetlog.agents.pool import PoolOptions, WorkerPool
 from fleetlog.agents.slots import Reserve, Slot
-from fleetlog.bus.offers import Lane, Offer
+from fleetlog.bus.offers import Lane, Offer, Taken
 from fleetlog.bus.system import System
 from fleetlog.schemas.subjects import PRIORITIES, Priority
 
@@ -44,8 +44,11 @@ class Lanes:
         self.waiting: Counter[Lane] = Counter()
         self.expected: Counter[Lane] = Counter()
         self.taken: Counter[Lane] = Counter()
-        self.asked_count = 0
         self.returned: list[Lane] = []
+        self.requests: list[tuple[Lane, int]] = []
+        self.answers = asyncio.Event()
+        """Cleared, nothing that is taken is answered until it is set."""
+        self.answers.set()
         self._seq = 0
         self._arrived: Callable[[Offer], None] = lambda _: None
 
@@ -54,11 +57,14 @@ class Lanes:
     ) -> None:
         self._arrived = arrived
 
-    async def take(self, lane: Lane, count: int) -> list[Offer]:
-        self.asked_count += 1
+    async def take(self, lane: Lane, count: int, taken: Taken) -> int:
+        self.requests.append((lane, count))
+        await self.answers.wait()
         found = min(count, self.waiting[lane])
         self.waiting[lane] -= found
-        return [self._offer(lane) for _ in range(found)]
+        for _ in range(found):
+            taken(self._offer(lane))
+        return found
 
     def expect(self, lane: Lane, count: int, expires_s: float) -> None:
         self.expected[lane] = count
@@ -85,7 +91,7 @@ class Lanes:
 class World:
     """A feeder at work on a pool that has workers without processes."""
 
-    def __init__(self, slots: int, reserve: int) -> None:
+    def __init__(self, slots: int, reserve: int, running_max: int | None) -> None:
         self.lanes: Any = Lanes()
         options = PoolOptions(size=slots, reserve_high=reserve)
         self.pool = WorkerPool(options, system=System(), events=Happenings())
@@ -94,7 +100,7 @@ class World:
         self.feeder = Feeder(
             self.lanes,
             self.pool,
-            {"default": QueueShare()},
+            {"default": QueueShare(running_max=running_max)},
             start=lambda offer, slot: self.running.append((offer.lane, slot)),
             adopt=lambda _: False,
             clock=System().clock,
@@ -124,8 +130,10 @@ class World:
 
 
 @asynccontextmanager
-async def feeding(slots: int, reserve: int, **waiting: int) -> AsyncIterator[World]:
-    world = World(slots, reserve)
+async def feeding(
+    slots: int, reserve: int, running_max: int | None = None, **waiting: int
+) -> AsyncIterator[World]:
+    world = World(slots, reserve, running_max)
     for priority in PRIORITIES:
         world.lanes.waiting[Lane("default", priority)] = waiting.get(priority, 0)
     await world.feeder.bind()
@@ -187,9 +195,9 @@ async def test_what_comes_by_itself_and_does_not_fit_goes_back_and_is_asked_for_
 async def test_while_only_reserved_slots_are_free_nobody_is_asked_again_and_again() -> None:
     async with feeding(2, 1, low=9) as world:
         assert await world.counts() == (0, 0, 1)
-        asked = world.lanes.asked_count
+        asked = len(world.lanes.requests)
         await world.counts()
-        assert world.lanes.asked_count == asked
+        assert len(world.lanes.requests) == asked
 
 
 async def test_a_slot_that_high_has_lent_is_reserved_again() -> None:
@@ -290,6 +298,43 @@ async def test_workers_that_come_are_for_others_too() -> None:
         assert await world.counts() == (0, 0, 0)
         world.grow(2)
         assert await world.counts() == (0, 0, 2)
+
+
+async def test_a_lane_that_flows_is_asked_for_more_before_it_has_answered() -> None:
+    """Slots that come free would wait for the answer to a request of others, and stand idle."""
+    async with feeding(8, 0, normal=99) as world:
+        assert await world.counts() == (0, 8, 0)
+        world.lanes.answers.clear()
+        world.lanes.requests.clear()
+        for _ in range(4):
+            world.finish(NORMAL)
+            await world.counts()
+        # Each time as much again as is on its way, not a request for each slot.
+        assert world.lanes.requests == [(NORMAL, 1), (NORMAL, 1), (NORMAL, 2)]
+        world.lanes.answers.set()
+        assert await world.counts() == (0, 8, 0)
+        assert world.lanes.returned == []
+
+
+async def test_what_is_on_its_way_counts_for_a_queues_limit() -> None:
+    async with feeding(8, 0, running_max=4, normal=99) as world:
+        assert await world.counts() == (0, 4, 0)
+        world.lanes.answers.clear()
+        for _ in range(2):
+            world.finish(NORMAL)
+            await world.counts()
+        world.lanes.answers.set()
+        assert await world.counts() == (0, 4, 0)
+        assert world.lanes.returned == []
+
+
+async def test_a_lane_that_had_less_than_was_asked_for_flows_no_more() -> None:
+    async with feeding(4, 0, normal=5) as world:
+        assert await world.counts() == (0, 4, 0)
+        world.finish(NORMAL)
+        world.finish(NORMAL)
+        assert await world.counts() == (0, 3, 0)
+        assert world.lanes.expected == {HIGH: 4, NORMAL: 1, LOW: 1}
 
 
 @pytest.mark.parametrize("priority", PRIORITIES)

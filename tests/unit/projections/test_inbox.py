@@ -94,3 +94,25 @@ async def test_pieces_that_take_no_time_come_at_the_shortest_interval() -> None:
         await inbox.put([ONE])
         async with asyncio.timeout(INTERVAL_MAX_S / 2):
             assert await inbox.take() == [ONE]
+
+
+async def test_a_piece_that_someone_waits_for_comes_at_once() -> None:
+    inbox = Inbox(interval_s=60)
+    await inbox.put([ONE])
+    await inbox.take()
+    taking = asyncio.create_task(inbox.take())
+    inbox.hurry()
+    await inbox.put([ONE])
+    async with asyncio.timeout(5):
+        assert await taking == [ONE]
+
+
+async def test_nobody_hurries_what_is_far_behind() -> None:
+    """A small transaction costs as much as a large one: whoever waits would wait longer."""
+    inbox = Inbox(interval_s=0, behind_until=9)
+    inbox.hurry()
+    await inbox.put([ONE])
+    taking = asyncio.create_task(inbox.take())
+    await asyncio.sleep(0)
+    assert not taking.done()
+    taking.cancel()
