@@ -103,7 +103,12 @@ class Folded:
         fold = self._unsettled
         agents = (*fold.agents.values(), *fold.ended.values())
         rows: dict[Key, Row] = {
-            (agent.id,): {"state": agent.status, "host": agent.host, "is_ended": agent.is_ended}
+            # One whose start was lost has no host that anyone knows.
+            (agent.id,): {
+                "state": agent.status,
+                "host": agent.host or None,
+                "is_ended": agent.is_ended,
+            }
             for agent in agents
         }
         source = (

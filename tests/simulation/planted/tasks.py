@@ -53,7 +53,7 @@ BUGS = (
     ),
     Bug(
         "an offer to one host stands on everybody's queue",
-        {"task.lane": 0, "claim.host": 0},
+        {"task.lane": 0, "claim.host": 1},
         typed(
             "fleetlog.bus.rules:subject_of",
             (

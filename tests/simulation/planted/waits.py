@@ -43,7 +43,7 @@ BUGS = (
     ),
     Bug(
         "a claim does not ask whether it is too late",
-        {"wait.no_late_start": 48},
+        {"wait.no_late_start": 2},
         typed(
             f"{_DECIDE}:_claim",
             (
