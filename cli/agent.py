@@ -12,25 +12,12 @@ import typer
 from fleetlog.agents.supervisor import AgentOptions, Supervisor
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.settings import child_environment
-from fleetlog.cli.agent_clis import (
-    CredentialsOption,
-    ProfilesOption,
-    check_credentials,
-    check_profiles,
-)
+from fleetlog.cli.agent_clis import AgentClis
 from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
+from fleetlog.cli.grouping import grouped
 from fleetlog.cli.health import HealthOption
-from fleetlog.cli.host_limits import (
-    FILES_FLOOR_DEFAULT,
-    MEMORY_FLOOR_DEFAULT,
-    DiskFloorOption,
-    FilesFloorOption,
-    MemoryFloorOption,
-    MemoryLimitOption,
-    floors_of,
-    memory_limit_of,
-)
+from fleetlog.cli.host_limits import HostLimits
 from fleetlog.cli.inputs import labels_of
 from fleetlog.cli.options import WorktreeOption, absolute_paths
 from fleetlog.cli.pool_options import (
@@ -52,6 +39,7 @@ DRAIN_DEFAULT = "30s"
 GRACE_DEFAULT = "15s"
 
 
+@grouped
 def agent(  # noqa: PLR0913 - one parameter per option
     ctx: typer.Context,
     *,
@@ -88,16 +76,12 @@ def agent(  # noqa: PLR0913 - one parameter per option
             help="How long a program that shall stop gets: SIGINT, after two thirds SIGTERM, then SIGKILL.",
         ),
     ] = GRACE_DEFAULT,
-    credential: CredentialsOption = None,
-    profiles: ProfilesOption = None,
+    agent_clis: AgentClis,
     host: Annotated[
         str,
         typer.Option(metavar="NAME", help="This host's name.", show_default="the machine's"),
     ] = "",
-    disk_floor: DiskFloorOption = None,
-    memory_floor: MemoryFloorOption = MEMORY_FLOOR_DEFAULT,
-    files_floor: FilesFloorOption = FILES_FLOOR_DEFAULT,
-    memory_limit: MemoryLimitOption = None,
+    host_limits: HostLimits,
     health: HealthOption = None,
 ) -> None:
     """Run tasks on this host.
@@ -143,13 +127,13 @@ def agent(  # noqa: PLR0913 - one parameter per option
         labels=labels_of(label),
         drain_s=drain_s,
         stop_s=parse_duration(grace, "grace") / 1000,
-        credentials=check_credentials(credential),
-        profiles=check_profiles(profiles),
+        credentials=agent_clis.checked_credentials(),
+        profiles=agent_clis.checked_profiles(),
         host=check_id(host, "host") if host else "",
         worktrees=absolute_paths(worktree),
         data=settings.data,
-        floors=floors_of(disk_floor, memory_floor, files_floor),
-        memory_max_bytes=memory_limit_of(memory_limit),
+        floors=host_limits.floors(),
+        memory_max_bytes=host_limits.memory_max_bytes(),
         environ=child_environment({}),
         version=metadata.version("fleetlog"),
     )

@@ -31,7 +31,8 @@ def grouped(command: Callable[..., R]) -> Callable[..., R]:
     @wraps(command)
     def spread(**said: Any) -> R:
         for name, group in groups.items():
-            said[name] = group(**{each: said.pop(each) for each in group.__struct_fields__})
+            own = {each: said.pop(each) for each in group.__struct_fields__ if each in said}
+            said[name] = group(**own)
         return command(**said)
 
     # What `wraps` leaves behind leads to the command's own parameters.

@@ -8,64 +8,64 @@ from typing import Annotated, Final
 import typer
 
 from fleetlog.agents.strains import Floors
+from fleetlog.cli.grouping import Group
 from fleetlog.schemas.errors import InvalidInput
 
 _UNITS: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
-_DEFAULTS: Final = Floors()
-
-DiskFloorOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIZE",
-        help="With less free on the disk of --data it takes nothing new.",
-        show_default="256M, or a twentieth of the disk where that is less",
-    ),
-]
-MemoryFloorOption = Annotated[
-    str, typer.Option(metavar="SIZE", help="With less memory free it takes nothing new.")
-]
-FilesFloorOption = Annotated[
-    int,
-    typer.Option(min=0, metavar="N", help="With fewer file handles left it takes nothing new."),
-]
-MemoryLimitOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIZE",
-        help="What each worker may use with all that it started, such as 2G: one that uses more is ended, and"
-        " what runs in it has crashed.",
-    ),
-]
-
-MEMORY_FLOOR_DEFAULT: Final = "128M"
-FILES_FLOOR_DEFAULT: Final = _DEFAULTS.files
 
 
-def floors_of(disk: str | None, memory: str, files: int) -> Floors:
-    """What the options say; 0 looks at none of it.
+class HostLimits(Group, frozen=True, kw_only=True):
+    """What stays free on the host, and what a worker may use of it."""
 
-    Raises:
-        InvalidInput: a size is none.
-    """
-    return Floors(
-        disk_bytes=None if disk is None else size_of(disk, "disk-floor"),
-        memory_bytes=size_of(memory, "memory-floor"),
-        files=files,
-    )
+    disk_floor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="With less free on the disk of --data it takes nothing new.",
+            show_default="256M, or a twentieth of the disk where that is less",
+        ),
+    ] = None
+    memory_floor: Annotated[
+        str, typer.Option(metavar="SIZE", help="With less memory free it takes nothing new.")
+    ] = "128M"
+    files_floor: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="With fewer file handles left it takes nothing new."),
+    ] = Floors().files
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What each worker may use with all that it started, such as 2G: one that uses more is ended,"
+            " and what runs in it has crashed.",
+        ),
+    ] = None
 
+    def floors(self) -> Floors:
+        """What stays free; 0 looks at none of it.
 
-def memory_limit_of(text: str | None) -> int | None:
-    """What `--memory-limit` says.
+        Raises:
+            InvalidInput: a size is none.
+        """
+        disk = self.disk_floor
+        return Floors(
+            disk_bytes=None if disk is None else size_of(disk, "disk-floor"),
+            memory_bytes=size_of(self.memory_floor, "memory-floor"),
+            files=self.files_floor,
+        )
 
-    Raises:
-        InvalidInput: it is no size, or nothing.
-    """
-    if text is None:
-        return None
-    if (size := size_of(text, "memory-limit")) == 0:
-        raise InvalidInput("--memory-limit 0 lets no worker live: leave it out for no limit")
-    return size
+    def memory_max_bytes(self) -> int | None:
+        """What a worker may use; None: all there is.
+
+        Raises:
+            InvalidInput: it is no size, or nothing.
+        """
+        if self.memory_limit is None:
+            return None
+        if (size := size_of(self.memory_limit, "memory-limit")) == 0:
+            raise InvalidInput("--memory-limit 0 lets no worker live: leave it out for no limit")
+        return size
 
 
 def size_of(text: str, what: str) -> int:

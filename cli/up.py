@@ -29,7 +29,8 @@ from fleetlog.bus.settings import (
     load_settings,
 )
 from fleetlog.bus.system import Clock, System
-from fleetlog.cli.agent_clis import CredentialsOption, ProfilesOption, agent_cli_options
+from fleetlog.cli.agent_clis import AgentClis
+from fleetlog.cli.grouping import grouped
 from fleetlog.cli.keeper import Keeper, Role
 from fleetlog.cli.lifeline import Lifeline
 from fleetlog.cli.options import WorktreeOption, absolute_paths
@@ -63,6 +64,7 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What other terminals must set to find this fleet, as shell lines."""
 
 
+@grouped
 def up(  # noqa: PLR0913 - one parameter per option
     *,
     data: Annotated[
@@ -86,8 +88,7 @@ def up(  # noqa: PLR0913 - one parameter per option
         int | None,
         typer.Option(min=1, max=65535, help="Port for clients.", show_default="a free one"),
     ] = None,
-    credential: CredentialsOption = None,
-    profiles: ProfilesOption = None,
+    agent_clis: AgentClis,
     no_web: Annotated[bool, typer.Option("--no-web", help="Without the dashboard.")] = False,
     ephemeral: Annotated[
         bool, typer.Option("--ephemeral", help="In a temporary folder, removed at the end.")
@@ -115,7 +116,7 @@ def up(  # noqa: PLR0913 - one parameter per option
             workers=workers,
             reserve_high=reserve_high,
             app=app,
-            agent_clis=agent_cli_options(credential, profiles),
+            agent_clis=agent_clis.words(),
             worktrees=absolute_paths(worktree),
             is_ephemeral=ephemeral,
             notes=_notes(plain),

@@ -16,12 +16,7 @@ from fleetlog.agents.strains import (
     strains_text,
 )
 from fleetlog.bus.system import SystemClock
-from fleetlog.cli.host_limits import (
-    FILES_FLOOR_DEFAULT,
-    MEMORY_FLOOR_DEFAULT,
-    floors_of,
-    size_of,
-)
+from fleetlog.cli.host_limits import HostLimits, size_of
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.events import Strain
 
@@ -57,7 +52,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 
 def test_the_options_defaults_are_the_agents() -> None:
-    said = floors_of(None, MEMORY_FLOOR_DEFAULT, FILES_FLOOR_DEFAULT)
+    said = HostLimits().floors()
     assert said == Floors()
 
 
