@@ -191,7 +191,7 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Store]:
     return lambda: create_store(folder / f"{next(numbers)}.duckdb", FLEET)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),
     steps=st.integers(1, 200),

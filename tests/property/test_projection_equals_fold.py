@@ -279,7 +279,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     made.close()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=steps, cuts=st.lists(st.integers(1, 12), min_size=1, max_size=6))
 def test_every_column_is_what_the_core_says(
     store: Store, steps: list[Step], cuts: list[int]
@@ -307,7 +307,7 @@ agent_words = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(words=agent_words, cuts=st.lists(st.integers(1, 5), min_size=1, max_size=4))
 def test_agents_are_what_the_core_says(
     store: Store, words: list[tuple[int, str]], cuts: list[int]

@@ -46,7 +46,7 @@ words_of_schedules = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(words=words_of_schedules, cuts=st.lists(st.integers(1, 5), min_size=1, max_size=4))
 def test_schedules_are_what_the_core_says(store: Store, words: list[str], cuts: list[int]) -> None:
     log = Log(store.checkpoint.seq + 1)

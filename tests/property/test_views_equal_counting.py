@@ -242,7 +242,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return lambda: create_store(path, FLEET)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32))
 def test_views_by_minute_equal_a_count_event_by_event(stores: Any, seed: int) -> None:
     world = World()
