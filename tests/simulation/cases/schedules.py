@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simulation.cases.case import Case, bad
+from simulation.invariants.messages import Tolerance
 from simulation.writing import Fields, Log
 
 EVERY = {"every_ms": 10_000}
@@ -104,6 +105,10 @@ def by_another_id(log: Log) -> None:
     log.schedule("s", **EVERY)
     log.wait(10_000)
     log.queued("t", MADE, cause="e1")
+
+
+def of_a_schedule_that_lost_nothing(log: Log) -> None:
+    log.queued("r-20260101T000010Z", {"schedule": "r"}, cause="e1")
 
 
 def with_another_spec(log: Log) -> None:
@@ -247,6 +252,12 @@ CASES = [
         "schedule.task",
         (on_time, revived),
         (of_no_schedule, of_no_rule, by_another_id, with_another_spec),
+    ),
+    Case(
+        "schedule.task",
+        (of_no_schedule, of_no_rule),
+        (of_a_schedule_that_lost_nothing,),
+        tolerance=Tolerance(bereft=frozenset({"s"})),
     ),
     Case(
         "schedule.instant",

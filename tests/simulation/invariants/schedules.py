@@ -81,6 +81,7 @@ class Schedules:
         self._report = report
         self._skew_us = tolerance.skew_ms * 1_000
         self._lag_us = tolerance.lag_ms * 1_000
+        self._bereft = tolerance.bereft
         self._known: dict[str, _Schedule] = {}
 
     def take(self, entry: Entry) -> None:
@@ -116,6 +117,8 @@ class Schedules:
         schedule = self._known.get(name)
         at_us = _instant_us(name, story.id)
         by_rule = [] if schedule is None else self._epochs(schedule, story.cause)
+        if not by_rule and name in self._bereft:
+            return
         if schedule is None or at_us is None or not by_rule:
             text = f"task {story.id} names schedule {name}, and no rule of it makes such a task"
             self._report("schedule.task", entry.seq, text)
@@ -151,7 +154,7 @@ class Schedules:
             text = f"task {story.id} is made at {entry.seq}, before its instant"
             self._report("schedule.instant", entry.seq, text)
         fits = [each.has(at_us) for each in epochs if at_us <= each.until_us + self._lag_us]
-        if True not in fits and None not in fits:
+        if True not in fits and None not in fits and story.spec["schedule"] not in self._bereft:
             text = f"task {story.id} is made at {entry.seq} for no instant of its rule"
             self._report("schedule.instant", entry.seq, text)
 
