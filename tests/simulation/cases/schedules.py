@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulation.cases.case import Case, bad
-from simulation.invariants.messages import Tolerance
+from simulation.invariants import Tolerance
 from simulation.writing import Fields, Log
 
 EVERY = {"every_ms": 10_000}
