@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,10 @@ from fleetlog.schemas import subjects
 
 _DAY_NS: Final = 86_400 * 1_000_000_000
 _STREAM_NOT_FOUND: Final = 10059
+_NO_PEERS: Final = 10005
+PEERS_WAIT_S: Final = 10.0
+"""So long nodes may take to find one another: a cluster that has just started says it has too few of them."""
+_PEERS_PAUSE_S: Final = 0.2
 _MIB: Final = 1024 * 1024
 
 
@@ -105,7 +110,8 @@ async def ensure_streams(connection: Connection, fleet: str, *, replicas: int | 
         The log's number of replicas.
 
     Raises:
-        ConfigError: a stream has other settings than the design needs; it names them.
+        ConfigError: a stream has other settings than the design needs; it names them. Or it cannot be made,
+            such as on a cluster that still has too few nodes after `PEERS_WAIT_S`.
     """
     log_name = subjects.stream_names(fleet)[0]
     present = await _info(connection, log_name)
@@ -157,16 +163,28 @@ async def _info(connection: Connection, name: str) -> dict[str, Any] | None:
 
 async def _create(connection: Connection, config: dict[str, Any]) -> dict[str, Any]:
     try:
-        created = await connection.ask(f"$JS.API.STREAM.CREATE.{config['name']}", config, _Info)
+        created = await _create_once_placed(connection, config)
     except ApiRefusal as refusal:
         # Two roles may start at once: the other one's stream is as good, if its settings hold.
         found = await _info(connection, config["name"])
         if found is None:
+            advice = ": are all nodes up?" if refusal.error.err_code == _NO_PEERS else ""
             raise ConfigError(
-                f"stream {config['name']} cannot be made: {refusal.error.description}"
+                f"stream {config['name']} cannot be made: {refusal.error.description}{advice}"
             ) from refusal
         return found
     return created.config
+
+
+async def _create_once_placed(connection: Connection, config: dict[str, Any]) -> _Info:
+    for _ in range(round(PEERS_WAIT_S / _PEERS_PAUSE_S)):
+        try:
+            return await connection.ask(f"$JS.API.STREAM.CREATE.{config['name']}", config, _Info)
+        except ApiRefusal as refusal:
+            if refusal.error.err_code != _NO_PEERS:
+                raise
+        await asyncio.sleep(_PEERS_PAUSE_S)
+    return await connection.ask(f"$JS.API.STREAM.CREATE.{config['name']}", config, _Info)
 
 
 def _attest(wanted: dict[str, Any], found: dict[str, Any], *, is_strict: bool) -> None:

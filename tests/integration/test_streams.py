@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import ConfigError, StreamMissing, Unavailable
 from fleetlog.bus.fleet import open_fleet
-from fleetlog.bus.jetstream.connection import ApiRefusal, connect
+from fleetlog.bus.jetstream import streams
+from fleetlog.bus.jetstream.connection import ApiError, ApiRefusal, Connection, connect
 from fleetlog.bus.jetstream.streams import ensure_streams, log_config, require_stream
 from fleetlog.bus.system import SystemClock
 
@@ -48,6 +51,40 @@ async def test_a_log_with_a_wrong_setting_is_refused_and_the_setting_named(
         await connection.request(f"$JS.API.STREAM.CREATE.{config['name']}", config)
         with pytest.raises(ConfigError, match=setting):
             await ensure_streams(connection, fleet)
+
+
+class Young:
+    """A server that says so many times what a cluster says of nodes that have just started."""
+
+    def __init__(self, connection: Connection, refusals: int) -> None:
+        self._connection = connection
+        self.refusals_left = refusals
+
+    async def ask(self, subject: str, payload: object, kind: type[Any]) -> Any:
+        if "STREAM.CREATE" in subject and self.refusals_left:
+            self.refusals_left -= 1
+            offline = "no suitable peers for placement, peer offline"
+            raise ApiRefusal(ApiError(400, 10005, offline))
+        return await self._connection.ask(subject, payload, kind)
+
+
+async def test_nodes_that_have_just_started_are_waited_for(
+    server: EmbeddedServer, fleet: str
+) -> None:
+    async with connect(server.target, CLOCK) as connection:
+        young: Any = Young(connection, 3)
+        assert await ensure_streams(young, fleet) == 1
+        assert young.refusals_left == 0
+
+
+async def test_too_few_nodes_are_said_after_a_while(
+    server: EmbeddedServer, fleet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "PEERS_WAIT_S", 0.5)
+    async with connect(server.target, CLOCK) as connection:
+        young: Any = Young(connection, 1000)
+        with pytest.raises(ConfigError, match="peer offline: are all nodes up"):
+            await ensure_streams(young, fleet)
 
 
 async def test_a_missing_stream_has_an_error_of_its_own(server: EmbeddedServer, fleet: str) -> None:
