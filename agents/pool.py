@@ -145,12 +145,6 @@ class WorkerPool:
         living = (worker.beat() for worker in self._workers.values())
         return (*living, *self._backing_off.values())
 
-    async def wait_free(self) -> None:
-        """Waits until `free_count` is above zero; for ever once the pool closes."""
-        while not self.free_count:
-            self._free.clear()
-            await self._free.wait()
-
     def try_acquire(self, priority: Priority = "normal") -> Slot | None:
         """A slot of the ready worker with the fewest held ones; None when none is free. Release it."""
         if priority != "high" and not self.is_open_to_all:
@@ -162,9 +156,10 @@ class WorkerPool:
         return Slot(self, worker, is_high=priority == "high")
 
     async def acquire(self) -> Slot:
-        """Like `try_acquire`, but waits."""
+        """Like `try_acquire`, but waits; for ever once the pool closes."""
         while (slot := self.try_acquire()) is None:
-            await self.wait_free()
+            self._free.clear()
+            await self._free.wait()
         return slot
 
     def note_free(self) -> None:

@@ -154,7 +154,7 @@ class Schedules:
             text = f"task {story.id} is made at {entry.seq}, before its instant"
             self._report("schedule.instant", entry.seq, text)
         fits = [each.has(at_us) for each in epochs if at_us <= each.until_us + self._lag_us]
-        if True not in fits and None not in fits and story.spec["schedule"] not in self._bereft:
+        if True not in fits and None not in fits:
             text = f"task {story.id} is made at {entry.seq} for no instant of its rule"
             self._report("schedule.instant", entry.seq, text)
 
