@@ -36,9 +36,10 @@ class Feeder:
 
     Lanes found empty get a standing request each; only lanes without one are asked again. A lane that gave all
     that was asked for flows: it is asked for more before its answers are there, so that slots do not wait for
-    one another's. Lanes of a queue that is paused or has all it may run, and all of them while the agent rests,
-    are asked for nothing; what still arrives goes back. So does what would take a slot that is reserved for
-    high tasks.
+    one another's. Not so where another priority flows too: starts that overtake a late answer would be more
+    than that priority is to wait for. Lanes of a queue that is paused or has all it may run, and all of them
+    while the agent rests, are asked for nothing; what still arrives goes back. So does what would take a slot
+    that is reserved for high tasks.
 
     Args:
         offers: where they come from.
@@ -202,7 +203,7 @@ class Feeder:
                 if not self._is_asked(lane) or not (count := self._roomy(lane, count)):
                     continue
                 self._asked[lane] += count
-                if lane in self._flowing:
+                if self._flows_alone(lane):
                     asking.create_task(self._ask(lane, count))
                     most -= count  # noqa: PLW2901 - what is left for the step's other lanes
                 else:
@@ -220,6 +221,10 @@ class Feeder:
         if not found and self._is_asked(lane):
             self._watch(lane)
         return found
+
+    def _flows_alone(self, lane: Lane) -> bool:
+        others = (other for other in self._flowing if other.priority != lane.priority)
+        return lane in self._flowing and not any(other in self._open for other in others)
 
     def _taken(self, lane: Lane, offer: Offer) -> None:
         self._asked[lane] -= 1

@@ -49,6 +49,8 @@ class Lanes:
         self.answers = asyncio.Event()
         """Cleared, nothing that is taken is answered until it is set."""
         self.answers.set()
+        self.turns: Counter[Lane] = Counter()
+        """How long a lane takes to answer."""
         self._seq = 0
         self._arrived: Callable[[Offer], None] = lambda _: None
 
@@ -60,6 +62,8 @@ class Lanes:
     async def take(self, lane: Lane, count: int, taken: Taken) -> int:
         self.requests.append((lane, count))
         await self.answers.wait()
+        for _ in range(self.turns[lane]):
+            await asyncio.sleep(0)
         found = min(count, self.waiting[lane])
         self.waiting[lane] -= found
         for _ in range(found):
@@ -335,6 +339,20 @@ async def test_a_lane_that_had_less_than_was_asked_for_flows_no_more() -> None:
         world.finish(NORMAL)
         assert await world.counts() == (0, 3, 0)
         assert world.lanes.expected == {HIGH: 4, NORMAL: 1, LOW: 1}
+
+
+async def test_lanes_that_answer_late_are_not_overtaken_by_all_that_flows() -> None:
+    """Where several priorities wait, what is owed to one is there before another is asked for more."""
+    async with feeding(4, 0, high=200, normal=200, low=200) as world:
+        world.lanes.turns[LOW] = world.lanes.turns[NORMAL] = 100
+        order: list[Lane] = []
+        while len(order) < 200:
+            await asyncio.sleep(0)
+            while world.running:
+                order.append(world.running[0][0])
+                world.finish(order[-1])
+    for begin in range(len(order) - 20):
+        assert {HIGH, NORMAL, LOW} <= set(order[begin : begin + 20])
 
 
 @pytest.mark.parametrize("priority", PRIORITIES)
