@@ -154,6 +154,8 @@ def write_config(
         "logfile_size_limit: 10MB",
         "logfile_max_num: 3",
         "max_payload: 1MB",
+        # Subjects are a task's own: a cache of who listens to which would be filled for nothing.
+        "disable_sublist_cache: true",
         "authorization {",
         f"  user: {_quote(USER)}",
         f"  password: {_quote(password)}",
