@@ -34,7 +34,7 @@ from fleetlog.bus.embedded.runtime import (
     write_running,
 )
 from fleetlog.bus.errors import ConfigError, Refused, Unavailable
-from fleetlog.bus.settings import Settings
+from fleetlog.bus.settings import Durability, Settings, child_environment
 from fleetlog.bus.system import Process, System
 
 START_TIMEOUT_S: Final = 120.0
@@ -217,7 +217,9 @@ class EmbeddedServer:
         try:
             # The server inherits the lock, so that the store counts as in use as long as it lives.
             return await self._system.processes.start(
-                [str(self._binary), "-c", str(self._folder.config)], fds=[lock.descriptor]
+                [str(self._binary), "-c", str(self._folder.config)],
+                env=_environment(self._settings.durability, os.cpu_count() or 1),
+                fds=[lock.descriptor],
             )
         except OSError as error:
             raise ConfigError(f"{self._binary} can't be started: {error.strerror}") from error
@@ -260,3 +262,11 @@ class EmbeddedServer:
         finally:
             self.kill()
         await process.wait()
+
+
+def _environment(durability: Durability, cores: int) -> dict[str, str]:
+    """The server's. Under `relaxed` it gets half of the cores unless the user's own GOMAXPROCS says otherwise:
+    nothing it does waits for the disk, and on more it spins for work on those that agents and workers need.
+    """
+    defaults = {"GOMAXPROCS": str(max(1, cores // 2))} if durability == "relaxed" else {}
+    return defaults | child_environment({})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import stat
 import time
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +22,9 @@ from fleetlog.bus.embedded.config import LOOPBACK, Folder
 from fleetlog.bus.embedded.runtime import Target, attest_durability
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import ConfigError, Refused
-from fleetlog.bus.settings import Settings
+from fleetlog.bus.settings import Durability, Settings
+
+CORES = os.cpu_count() or 1
 
 
 @asynccontextmanager
@@ -55,6 +59,25 @@ async def test_durability_is_attested_by_the_server(
     target = (server if durability == "always" else relaxed_server).target
     assert target.durability == durability
     assert await attest_durability(target.http_url) == durability
+
+
+@pytest.mark.parametrize(
+    ("durability", "own", "expected"),
+    [("always", None, CORES), ("relaxed", None, max(1, CORES // 2)), ("relaxed", "3", 3)],
+)
+async def test_the_server_shares_its_cores_where_it_never_waits_for_the_disk(
+    durability: Durability,
+    own: str | None,
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GOMAXPROCS", raising=False)
+    if own is not None:
+        monkeypatch.setenv("GOMAXPROCS", own)
+    async with EmbeddedServer(Settings(data=tmp_path, durability=durability)) as server:
+        with urllib.request.urlopen(f"{server.target.http_url}/varz") as answer:  # noqa: ASYNC210
+            assert json.load(answer)["gomaxprocs"] == expected
 
 
 async def test_server_takes_only_the_generated_credentials(server: EmbeddedServer) -> None:
