@@ -21,9 +21,10 @@ SELECT
     TRY_CAST(e.attempt AS BIGINT) AS attempt,
     e.fence AS fence,
     e.offer AS offer,
-    coalesce(o.spec.handler, n.spec.handler) AS handler,
-    coalesce(o.spec.queue, n.spec.queue) AS queue,
-    coalesce(o.spec.priority, n.spec.priority) AS priority,
+    -- By the offer that it claimed: a submit that replaced another one may have made the task a different one.
+    coalesce(q.spec.handler, o.spec.handler, n.spec.handler) AS handler,
+    coalesce(q.spec.queue, o.spec.queue, n.spec.queue) AS queue,
+    coalesce(q.spec.priority, o.spec.priority, n.spec.priority) AS priority,
     coalesce(c.j.host, o.lease.host) AS host,
     coalesce(c.j.agent_id, o.lease.agent_id) AS agent_id,
     coalesce(c.j.worker_id, o.lease.worker_id) AS worker_id,

@@ -266,3 +266,19 @@ def test_the_last_event_counts_though_the_servers_clock_went_back(store: Store) 
     assert [row["set_at"] for row in rows(store, "FROM schedules")] == [last]
     [queue] = rows(store, "FROM queues")
     assert (queue["paused_at"], queue["resumed_at"]) == (last, last)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+def test_an_attempt_is_what_its_offer_says_though_the_task_was_replaced(
+    store: Store, cut: int
+) -> None:
+    """Seed 840 of the simulator, 60 steps: in one batch with its claim, it showed the queue it had before."""
+    log = Log()
+    log.task("k1", make(TaskQueued, spec=TaskSpec(handler="old"), digest="d"), lane="other.low")
+    offer = log.task("k1", make(TaskQueued, spec=TaskSpec(handler="new"), digest="d"))
+    fence = log.task("k1", claim(offer))
+    log.task("k1", make(TaskCompleted, attempts=1, fence=fence))
+    for batch in filter(None, (log.messages[:cut], log.messages[cut:])):
+        store.apply(batch)
+    [row] = rows(store, "SELECT handler, queue, priority FROM attempts")
+    assert row == {"handler": "new", "queue": "default", "priority": "normal"}
