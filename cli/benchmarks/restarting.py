@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleetlog.bus.client import Client
-from fleetlog.bus.coordinator import ask_coordinator
 from fleetlog.bus.embedded.runtime import Target
-from fleetlog.bus.errors import Unavailable
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.bus.log import Append, entry
 from fleetlog.bus.snapshots import Snapshots
 from fleetlog.cli.benchmarks.figures import Figure
-from fleetlog.cli.benchmarks.roles import peak_mb, role
+from fleetlog.cli.benchmarks.roles import coordinator_ready, peak_mb, role
 from fleetlog.schemas.events import Event, TaskClaimed, TaskCompleted, TaskQueued, verb_of
 from fleetlog.schemas.specs import NO_ARGS, TaskSpec
 from fleetlog.schemas.subjects import Subject, tasks
@@ -43,7 +41,7 @@ async def measure_restart(target: Target, data: Path, fleet: str, events: int) -
         await Client(opened).submit_many([waiting] * unsettled)
         await _settle_tasks(opened, "before", events - unsettled)
         async with role(data, fleet, "coordinator"):
-            await _until_ready(opened)
+            await coordinator_ready(opened)
         assert await Snapshots(opened.objects, opened.log).load() is not None
         await _settle_tasks(opened, "after", events // AFTER_PART)
         soon = await Client(opened).submit(TaskSpec(handler="noop", delay_ms=1))
@@ -76,16 +74,6 @@ async def measure_restart(target: Target, data: Path, fleet: str, events: int) -
             is_ratio_judged=False,
         ),
     ]
-
-
-async def _until_ready(opened: Fleet) -> None:
-    while True:
-        try:
-            state = await ask_coordinator(opened.services, 5.0)
-        except Unavailable:
-            continue
-        if state.is_ready and state.active_id is not None:
-            return
 
 
 async def _settle_tasks(opened: Fleet, name: str, events: int) -> None:

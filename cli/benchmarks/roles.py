@@ -10,7 +10,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from fleetlog.bus.coordinator import ask_coordinator
+from fleetlog.bus.errors import Unavailable
+from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.settings import child_environment
+from fleetlog.projections.query import SqlRequest, query
+
+LOOK_S = 0.05
 
 
 @asynccontextmanager
@@ -28,6 +34,31 @@ async def role(data: Path, fleet: str, *words: str) -> AsyncIterator[int]:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
         await process.wait()
+
+
+async def coordinator_ready(opened: Fleet) -> None:
+    """Waits until a coordinator of the fleet acts."""
+    while True:
+        try:
+            state = await ask_coordinator(opened.services, 5.0)
+        except Unavailable:
+            state = None
+        if state is not None and state.is_ready and state.active_id is not None:
+            return
+        await asyncio.sleep(LOOK_S)
+
+
+async def projector_ready(opened: Fleet) -> None:
+    """Waits until the fleet's projector holds all that is in the log now."""
+    while True:
+        try:
+            _, rows = await query(opened.services, SqlRequest(sql="SELECT 1", is_fresh=True))
+        except Unavailable:
+            await asyncio.sleep(LOOK_S)
+        else:
+            async for _ in rows:
+                pass
+            return
 
 
 def cpu_s(pid: int) -> float:

@@ -14,7 +14,14 @@ from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.cli.benchmarks.figures import Figure
-from fleetlog.cli.benchmarks.roles import cpu_s, peak_mb, role
+from fleetlog.cli.benchmarks.roles import (
+    LOOK_S,
+    coordinator_ready,
+    cpu_s,
+    peak_mb,
+    projector_ready,
+    role,
+)
 from fleetlog.schemas.specs import TaskSpec
 from fleetlog.schemas.subjects import tasks
 
@@ -28,7 +35,6 @@ BARS = {
 }
 ROUNDS = 3
 IDLE_S = 10.0
-LOOK_S = 0.05
 
 
 async def measure_tasks(
@@ -44,7 +50,7 @@ async def measure_tasks(
         data: its folder, by which roles find it.
         fleet: an unused name.
         count: how many tasks.
-        is_whole: projector and coordinator run beside them.
+        is_whole: projector and coordinator run beside them, and have read what waits before they begin.
     """
     rounds = [
         await _round(target, data, f"{fleet}-{number}", count, is_whole=is_whole)
@@ -60,6 +66,9 @@ async def _round(target: Target, data: Path, fleet: str, count: int, *, is_whole
         if is_whole:
             await stack.enter_async_context(role(data, fleet, "coordinator"))
             await stack.enter_async_context(role(data, fleet, "projector"))
+            # What they need to start is nobody's work on these tasks.
+            await coordinator_ready(opened)
+            await projector_ready(opened)
         await stack.enter_async_context(role(data, fleet, *AGENT))
         rate = count / await _lifetime_s(opened, count)
         beside = "projector and coordinator beside" if is_whole else "server and agent alone"
