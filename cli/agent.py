@@ -13,6 +13,7 @@ from fleetlog.agents.supervisor import AgentOptions, Supervisor
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.settings import child_environment
 from fleetlog.cli.agent_clis import AgentClis
+from fleetlog.cli.agent_pool import AgentPool, Patience
 from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
 from fleetlog.cli.grouping import grouped
@@ -20,37 +21,16 @@ from fleetlog.cli.health import HealthOption
 from fleetlog.cli.host_limits import HostLimits
 from fleetlog.cli.inputs import labels_of
 from fleetlog.cli.options import WorktreeOption, absolute_paths
-from fleetlog.cli.pool_options import (
-    IDLE_DEFAULT,
-    IdleOption,
-    QueuesOption,
-    ReserveOption,
-    WorkersOption,
-    check_reserve,
-    shares_of,
-    workers_of,
-)
 from fleetlog.cli.role import Role, run_role
-from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import check_id
-
-DRAIN_DEFAULT = "30s"
-GRACE_DEFAULT = "15s"
 
 
 @grouped
 def agent(  # noqa: PLR0913 - one parameter per option
     ctx: typer.Context,
     *,
-    queue: QueuesOption = None,
-    workers: WorkersOption = None,
-    shrink_after: IdleOption = IDLE_DEFAULT,
-    concurrency: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", help="Async handlers that run at once in each worker."),
-    ] = 1,
-    reserve_high: ReserveOption = 0,
+    pool: AgentPool,
     app: Annotated[
         str | None,
         typer.Option(
@@ -63,19 +43,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="What this host offers; may be repeated."),
     ] = None,
-    drain: Annotated[
-        str,
-        typer.Option(
-            metavar="DURATION", help="How long running tasks get when it is told to stop."
-        ),
-    ] = DRAIN_DEFAULT,
-    grace: Annotated[
-        str,
-        typer.Option(
-            metavar="DURATION",
-            help="How long a program that shall stop gets: SIGINT, after two thirds SIGTERM, then SIGKILL.",
-        ),
-    ] = GRACE_DEFAULT,
+    patience: Patience,
     agent_clis: AgentClis,
     host: Annotated[
         str,
@@ -112,21 +80,11 @@ def agent(  # noqa: PLR0913 - one parameter per option
     if ctx.invoked_subcommand is not None:
         return
     settings = settings_of(ctx)
-    drain_s = parse_duration(drain, "drain") / 1000
-    shares = shares_of(queue)
-    workers_min, workers_max = workers_of(workers or str(os.cpu_count() or 1))
-    options = AgentOptions(
-        queues=tuple(shares),
-        shares=shares,
-        workers=workers_min,
-        workers_max=workers_max,
-        idle_s=parse_duration(shrink_after, "shrink-after") / 1000,
-        concurrency=concurrency,
-        reserve_high=check_reserve(reserve_high, workers_max or workers_min, concurrency),
+    plain = AgentOptions(
         app=_check_app(app),
         labels=labels_of(label),
-        drain_s=drain_s,
-        stop_s=parse_duration(grace, "grace") / 1000,
+        drain_s=patience.drain_s(),
+        stop_s=patience.stop_s(),
         credentials=agent_clis.checked_credentials(),
         profiles=agent_clis.checked_profiles(),
         host=check_id(host, "host") if host else "",
@@ -137,6 +95,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
         environ=child_environment({}),
         version=metadata.version("fleetlog"),
     )
+    options = pool.applied(plain)
     made: list[Supervisor] = []
 
     def make(fleet: Fleet) -> Supervisor:
@@ -146,7 +105,7 @@ def agent(  # noqa: PLR0913 - one parameter per option
     role = Role(
         name="agent",
         make=make,
-        drain_s=drain_s + options.stop_s,
+        drain_s=options.drain_s + options.stop_s,
         health=health,
     )
     code = run(run_role(settings, role))

@@ -13,7 +13,8 @@ from fleetlog.cli.connection import run
 from fleetlog.cli.flags import settings_of
 from fleetlog.cli.grouping import grouped
 from fleetlog.cli.items import Shape
-from fleetlog.cli.map_fan_out import WantedFanOut, fan_out_and_tell, joining_of, read_file
+from fleetlog.cli.joining import JoiningOptions
+from fleetlog.cli.map_fan_out import WantedFanOut, fan_out_and_tell, read_file
 from fleetlog.cli.mapping import Wanted, check_file, map_and_tell
 from fleetlog.cli.rules import TaskRules
 from fleetlog.schemas.errors import InvalidInput
@@ -49,35 +50,7 @@ def map_items(  # noqa: PLR0913 - one parameter per option
         str | None,
         typer.Option(metavar="NAME", help="This argument of each item is its key."),
     ] = None,
-    then: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HANDLER",
-            help="This one runs when all have settled, and sees their outcomes; all is one fan-out.",
-        ),
-    ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="POLICY",
-            help="When it runs: settled, all (have completed), any (one has) or quorum=K (so many have).",
-            show_default="settled",
-        ),
-    ] = None,
-    deadline: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DURATION", help="Then open tasks are cancelled, and the policy decides."
-        ),
-    ] = None,
-    stragglers: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WHAT",
-            help="What becomes of tasks that are open when it is decided: cancel or wait.",
-            show_default="cancel",
-        ),
-    ] = None,
+    follows: JoiningOptions,
     rules: TaskRules,
     unchecked: options.UncheckedOption = False,
     wait: Annotated[
@@ -114,9 +87,7 @@ def map_items(  # noqa: PLR0913 - one parameter per option
             "the label `map` is given by `fleetlog map` itself: name yours otherwise"
         )
     template = check_spec(with_options(TaskSpec(handler=handler), said))
-    joining = joining_of(
-        template, then=then, policy=policy, deadline=deadline, stragglers=stragglers
-    )
+    joining = follows.joining(template)
     wanted = Wanted(
         shape=Shape(template=template, arg=arg, key_prefix=key_prefix, key_field=key_field),
         path=items,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections import Counter
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import msgspec
 
@@ -20,78 +19,20 @@ from fleetlog.bus.settings import Settings
 from fleetlog.bus.task_set import TaskSet
 from fleetlog.cli.failures import REFUSED, TIMED_OUT, say
 from fleetlog.cli.items import Shape
+from fleetlog.cli.joining import Joining
 from fleetlog.cli.lines import Line, is_rereadable, lines_of_file, lines_that_come
 from fleetlog.cli.outcomes import outcome_fields
 from fleetlog.cli.rendering import json_text, one_line, printable, shortened, write_json
 from fleetlog.cli.requirements import note_missing
 from fleetlog.cli.submitting import ANSWER_TIMEOUT_S
 from fleetlog.cli.tally import LABEL, Tally
-from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.fan_outs import MEMBERS_MAX, Policy, Stragglers
-from fleetlog.schemas.specs import TaskSpec, check_spec
+from fleetlog.schemas.fan_outs import MEMBERS_MAX
+from fleetlog.schemas.specs import TaskSpec
 
 FAILURES_SHOWN: Final = 10
 _ERROR_WIDTH: Final = 300
-_PLAIN: Final[tuple[Policy, ...]] = ("settled", "all", "any")
-_STRAGGLERS: Final[tuple[Stragglers, ...]] = get_args(Stragglers)
 _FINAL: Final = ("completed", "failed", "cancelled", "expired")
-
-
-class Joining(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from a map, as it was asked for."""
-
-    then: TaskSpec | None = None
-    """The continuation."""
-    policy: Policy = "settled"
-    """When it runs."""
-    quorum: int | None = None
-    """How many must have completed, for `quorum`."""
-    deadline: str | None = None
-    """Then open tasks are cancelled."""
-    stragglers: Stragglers = "cancel"
-    """What becomes of tasks that are open at the end."""
-
-    def fan_out(self, members: list[TaskSpec]) -> FanOut:
-        """Of these."""
-        return FanOut(
-            members,
-            then=self.then,
-            policy=self.policy,
-            quorum=self.quorum,
-            deadline=self.deadline,
-            stragglers=self.stragglers,
-        )
-
-
-def joining_of(
-    template: TaskSpec,
-    *,
-    then: str | None,
-    policy: str | None,
-    deadline: str | None,
-    stragglers: str | None,
-) -> Joining | None:
-    """What the options say; None for a plain map. The continuation has queue, priority and labels of the tasks.
-
-    Raises:
-        InvalidInput: a word is not known, or an option has nothing to belong to.
-    """
-    if then is None and policy is None:
-        if deadline is not None or stragglers is not None:
-            name = "--deadline" if deadline is not None else "--stragglers"
-            raise InvalidInput(f"{name} goes with --then or --policy: give one of them too")
-        return None
-    known, quorum = _policy_of(policy or "settled")
-    if deadline is not None and parse_duration(deadline, "deadline") < 1:
-        raise InvalidInput("the deadline leaves no time: give a longer one, such as 10m")
-    return Joining(
-        then=_continuation(template, then) if then is not None else None,
-        policy=known,
-        quorum=quorum,
-        deadline=deadline,
-        stragglers=_stragglers_of(stragglers or "cancel"),
-    )
 
 
 class WantedFanOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -323,39 +264,6 @@ def _tell_end(fanned_out: FannedOut, children: list[Outcome], end: Outcome | Non
         what = fanned_out.continuation_id
         name = f"task {what}" if what is not None else f"barrier {fanned_out.barrier_id}"
         say(f"{name} {end.state}: {printable(end.error or 'no reason given')}")
-
-
-def _policy_of(text: str) -> tuple[Policy, int | None]:
-    for policy in _PLAIN:
-        if policy == text:
-            return policy, None
-    name, _, number = text.partition("=")
-    if name != "quorum":
-        raise InvalidInput(f"policy {text!r} is not one of settled, all, any, quorum=K")
-    if re.fullmatch(r"[0-9]{1,5}", number) is None or not 1 <= int(number) <= MEMBERS_MAX:
-        raise InvalidInput(
-            f"policy {text!r}: a quorum is a whole number from 1 to {MEMBERS_MAX}, such as quorum=3"
-        )
-    return "quorum", int(number)
-
-
-def _stragglers_of(text: str) -> Stragglers:
-    for stragglers in _STRAGGLERS:
-        if stragglers == text:
-            return stragglers
-    raise InvalidInput(f"stragglers {text!r} is not one of {', '.join(_STRAGGLERS)}")
-
-
-def _continuation(template: TaskSpec, handler: str) -> TaskSpec:
-    return check_spec(
-        TaskSpec(
-            handler=handler,
-            queue=template.queue,
-            priority=template.priority,
-            labels=template.labels,
-            budgets=template.budgets,
-        )
-    )
 
 
 def _labelled(spec: TaskSpec, map_id: str) -> TaskSpec:

@@ -11,15 +11,6 @@ import typer
 from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
 
-RepoOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="REPO",
-        help="The repository to work on, one that its agent was given with --worktree: its path there, or the"
-        " name of its folder.",
-        show_default="the agent's only one",
-    ),
-]
 WorktreeOption = Annotated[
     list[Path] | None,
     typer.Option(

@@ -13,31 +13,15 @@ from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.ids import check_id
 
 WORKERS_MAX: Final = 10_000
-IDLE_DEFAULT: Final = "60s"
 _WORKERS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,5}")
 
-QueuesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="QUEUE[:max=K][,weight=W]",
-        help="A queue to serve; may be repeated. max: at most K of its tasks at once here; weight: its share of"
-        " the starts when several queues wait.",
-        show_default="default",
-    ),
-]
 WorkersOption = Annotated[
     str | None,
     typer.Option(
         metavar="N|MIN-MAX",
         help="Worker processes to keep; MIN-MAX: more while tasks wait, fewer while nothing does.",
         show_default="one per CPU",
-    ),
-]
-IdleOption = Annotated[
-    str,
-    typer.Option(
-        metavar="DURATION", help="With MIN-MAX, a worker with nothing to do for so long ends."
     ),
 ]
 ReserveOption = Annotated[

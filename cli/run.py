@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fleetlog.cli import connection, options
+from fleetlog.cli.command_process import CommandProcess
 from fleetlog.cli.grouping import grouped
-from fleetlog.cli.inputs import encode_object, json_of, pairs_of, repo_of
+from fleetlog.cli.inputs import encode_object
 from fleetlog.cli.lazy import plain_typer
 from fleetlog.cli.prompting import Prompting, SessionPrompting
 from fleetlog.cli.rules import OneTaskRules
@@ -40,25 +40,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     ] = None,
     *,
     asked: SessionPrompting,
-    stdin: Annotated[
-        str | None,
-        typer.Option(
-            metavar="JSON", help="The payload of the document on its stdin; - reads it from here."
-        ),
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Added to its environment; may be repeated."),
-    ] = None,
-    cwd: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR",
-            help="Where it runs, on the agent's host.",
-            show_default="the agent's folder",
-        ),
-    ] = None,
-    repo: options.RepoOption = None,
+    process: CommandProcess,
     rules: OneTaskRules,
     unchecked: options.UncheckedOption = False,
     wait: options.WaitOption = False,
@@ -80,13 +62,9 @@ def run(  # noqa: PLR0913 - one parameter per option
       fleetlog run --timeout 10m --max-attempts 1 --label team=search -- make test
       fleetlog run --stdin '{"host": "cube"}' --env LEVEL=2 -- sh -c 'cat; echo $LEVEL'
     """
-    arguments = command_arguments(stdin, env, cwd)
-    said = rules.submit_options()
-    if repo is not None:
-        said["repo"] = repo_of(repo)
     submission = Submission(
-        spec=command_spec(ctx, command or [], arguments, asked, rules.key),
-        options=said,
+        spec=command_spec(ctx, command or [], process.arguments(), asked, rules.key),
+        options=process.with_repo(rules.submit_options()),
         is_waiting=wait,
         wait_timeout=wait_timeout,
         is_json=is_json,
@@ -95,24 +73,6 @@ def run(  # noqa: PLR0913 - one parameter per option
         is_checked=not unchecked,
     )
     raise typer.Exit(connection.run(submit_and_tell(ctx, submission)))
-
-
-def command_arguments(
-    stdin: str | None, env: Sequence[str] | None, cwd: str | None
-) -> dict[str, Any]:
-    """What the options say of a command's process.
-
-    Raises:
-        InvalidInput: the payload is no JSON, or a variable has no `=`.
-    """
-    arguments: dict[str, Any] = {}
-    if stdin is not None:
-        arguments["stdin"] = json_of(stdin, "payload for stdin")
-    if env:
-        arguments["env"] = pairs_of(env, "variable")
-    if cwd is not None:
-        arguments["cwd"] = cwd
-    return arguments
 
 
 def command_spec(

@@ -21,26 +21,20 @@ from fleetlog.bus.submit_options import with_options
 from fleetlog.cli import options
 from fleetlog.cli.actor import ReasonOption, actor
 from fleetlog.cli.asking import ask_rows
+from fleetlog.cli.command_process import CommandProcess
 from fleetlog.cli.connection import connected, run
 from fleetlog.cli.failures import say
 from fleetlog.cli.grouping import grouped
-from fleetlog.cli.inputs import object_of, repo_of
+from fleetlog.cli.inputs import object_of
 from fleetlog.cli.lazy import plain_typer
 from fleetlog.cli.prompting import Prompting
 from fleetlog.cli.rendering import write_json
 from fleetlog.cli.requirements import note_missing
 from fleetlog.cli.rules import Rules
-from fleetlog.cli.run import command_arguments, command_spec
-from fleetlog.cli.schedule_text import (
-    cells,
-    fields,
-    next_lines,
-    read_overlap,
-    read_zone,
-    rule_text,
-)
+from fleetlog.cli.run import command_spec
+from fleetlog.cli.schedule_rule import ScheduleRule
+from fleetlog.cli.schedule_text import cells, fields, next_lines, rule_text
 from fleetlog.cli.tables import write_table
-from fleetlog.schemas.durations import parse_duration
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.specs import NO_ARGS, TaskSpec
 
@@ -110,51 +104,12 @@ def add(  # noqa: PLR0913 - one parameter per option
         ),
     ] = None,
     *,
-    cron: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CRON",
-            help='Five fields: minute, hour, day of the month, month, day of the week; "*/5 9-17 * * mon-fri".',
-        ),
-    ] = None,
-    zone: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ZONE",
-            help="The time zone of --cron by its IANA name, such as Europe/Berlin.",
-            show_default="UTC",
-        ),
-    ] = None,
-    every: Annotated[
-        str | None,
-        typer.Option(metavar="DURATION", help="Instead of --cron: one each so long, from now on."),
-    ] = None,
-    overlap: Annotated[
-        str,
-        typer.Option(metavar="HOW", help="allow, or skip: none while the one before goes on."),
-    ] = "allow",
+    rule: ScheduleRule,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace the schedule of this name, if there is one.")
     ] = False,
     asked: Prompting,
-    stdin: Annotated[
-        str | None,
-        typer.Option(
-            metavar="JSON",
-            help="The payload of the document on a command's stdin; - reads it here.",
-        ),
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help="Added to a command's environment; may be repeated."
-        ),
-    ] = None,
-    cwd: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Where a command runs, on the agent's host."),
-    ] = None,
-    repo: options.RepoOption = None,
+    process: CommandProcess,
     rules: ScheduleRules,
     unchecked: options.UncheckedOption = False,
     is_json: options.JsonOption = False,
@@ -175,17 +130,8 @@ def add(  # noqa: PLR0913 - one parameter per option
       fleetlog schedule add triage --cron "0 8 * * mon-fri" --executor claude --prompt @triage.md
     """
     check_name(name)
-    said = rules.submit_options()
-    if repo is not None:
-        said["repo"] = repo_of(repo)
-    spec = _spec(ctx, handler, args, command_arguments(stdin, env, cwd), asked)
-    wanted = Wanted(
-        spec=with_options(spec, said),
-        cron=cron,
-        every_ms=parse_duration(every, "every") if every is not None else None,
-        zone=read_zone(zone, cron),
-        overlap=read_overlap(overlap),
-    )
+    spec = _spec(ctx, handler, args, process.arguments(), asked)
+    wanted = rule.wanted(with_options(spec, process.with_repo(rules.submit_options())))
     # Before there is a connection: what is wrong with the words does not depend on a server.
     check_wanted(wanted)
     run(_add(ctx, name, wanted, is_replacing=replace, is_checked=not unchecked, is_json=is_json))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from fleetlog.bus.core.cron import zone_of
 from fleetlog.bus.core.schedule import Schedule, next_instant
@@ -90,27 +90,3 @@ def _local(schedule: Schedule, at: datetime) -> datetime:
         return at.astimezone(zone_of(_zone(schedule) or "UTC"))
     except InvalidInput:
         return at
-
-
-def read_zone(zone: str | None, cron: str | None) -> str:
-    """The time zone that --zone says.
-
-    Raises:
-        InvalidInput: an interval has none.
-    """
-    if zone is not None and cron is None:
-        raise InvalidInput("--zone goes with --cron: an interval is the same in every zone")
-    return "UTC" if zone is None else zone
-
-
-def read_overlap(text: str) -> Literal["allow", "skip"]:
-    """What --overlap says.
-
-    Raises:
-        InvalidInput: it is neither.
-    """
-    if text == "allow":
-        return "allow"
-    if text == "skip":
-        return "skip"
-    raise InvalidInput(f"overlap {text!r} is not one of allow, skip")

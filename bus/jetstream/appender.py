@@ -366,10 +366,15 @@ class Appender:
         if not pending.future.done():
             pending.future.set_result(seq)
 
+    def forget(self) -> None:
+        """What was stored last is gone, and known to be: nothing is in doubt any more."""
+        self.doubtful.clear()
+        self._last = (0, "")
+
     def _on_reconnect(self) -> None:
-        if self._last[0]:
+        # Kept, though it may have been looked for before: the server may lose it yet, until it has synced.
+        if self._last[0] and self._last not in self.doubtful:
             self.doubtful.append(self._last)
-            self._last = (0, "")
         for token in list(self._in_flight):
             self._again_by(token)
         self._send_soon()

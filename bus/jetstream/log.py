@@ -118,7 +118,7 @@ class JetStreamLog:
             # One of several servers may have just begun to lead and not have it yet.
             is_there = not self._is_single if found is None else id_of(found.data) == event_id
             if not is_there:
-                doubtful.clear()
+                self.appender.forget()
                 return True
             doubtful.pop(0)
         return False

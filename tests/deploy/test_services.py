@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetlog.cli.agent import DRAIN_DEFAULT
+from fleetlog.cli.agent_pool import DRAIN_DEFAULT
 from fleetlog.cli.role import MARGIN_S
 from fleetlog.cli.up import AGENT_DRAIN_S
 from fleetlog.schemas.durations import parse_duration

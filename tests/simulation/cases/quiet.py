@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simulation.cases import barriers, bounds
 from simulation.cases.case import Case, bad
+from simulation.invariants import Tolerance
 from simulation.writing import Log, plan_of
 
 
@@ -39,6 +40,22 @@ def left_waiting(log: Log) -> None:
 def left_behind_what_ended(log: Log) -> None:
     log.ran("u")
     log.held("t", {"after": ["u"]})
+
+
+def straggling(log: Log) -> None:
+    log.queued("t", {"barrier_id": "b"})
+    log.claimed("t")
+
+
+def straggling_behind_what_is_there(log: Log) -> None:
+    plan = plan_of("b", 1, then=False)
+    log.opened("b", plan)
+    barriers.make(log, plan)
+    log.claimed("b-1")
+
+
+def left_on_offer_behind_what_is_lost(log: Log) -> None:
+    log.queued("t", {"barrier_id": "b"})
 
 
 def never_released(log: Log) -> None:
@@ -179,6 +196,13 @@ CASES = [
         (left_on_offer, left_running, left_waiting, left_behind_what_ended),
         is_quiet=True,
         allowed_open=("stays",),
+    ),
+    Case(
+        "end.settled",
+        (straggling,),
+        (straggling_behind_what_is_there, left_on_offer_behind_what_is_lost),
+        is_quiet=True,
+        tolerance=Tolerance(bereft=frozenset({"b"})),
     ),
     Case(
         "end.barrier",

@@ -56,7 +56,9 @@ class Barriers:
             return
         barrier = self.barriers.get(entry.id)
         if barrier is None:
-            self._report("barrier.one_ending", seq, f"{seq} ends barrier {entry.id}, never opened")
+            if entry.id not in self._bereft:
+                text = f"{seq} ends barrier {entry.id}, never opened"
+                self._report("barrier.one_ending", seq, text)
         elif barrier.end_seq:
             text = f"barrier {entry.id} ended at {barrier.end_seq}, and is {verb} again at {seq}"
             self._report("barrier.one_ending", seq, text)
@@ -81,6 +83,10 @@ class Barriers:
         barrier.members = self._plans.members(entry, plan)
         self.barriers[entry.id] = barrier
 
+    def is_lost(self, barrier_id: str) -> bool:
+        """The log has lost what opened it."""
+        return barrier_id in self._bereft and barrier_id not in self.barriers
+
     def _check_belongs(self, entry: Entry, story: Story) -> None:
         """A member or a continuation is one that its barrier names, or the revival of such a one."""
         spec, seq = story.spec, entry.seq
@@ -89,7 +95,7 @@ class Barriers:
         continues, barrier_id = spec.get("continues"), spec.get("barrier_id")
         if continues is not None and not is_revived:
             barrier = self.barriers.get(continues)
-            if barrier is None and continues in self._bereft:
+            if self.is_lost(continues):
                 pass
             elif barrier is None or barrier.then_id != story.id:
                 text = f"task {story.id} continues {continues}, which does not name it, at {seq}"
@@ -98,9 +104,9 @@ class Barriers:
                 text = f"continuation {story.id} of {continues} is not as it was named"
                 self._report("barrier.continuation", seq, text)
         if barrier_id is not None and not is_revived:
-            barrier = self.barriers.get(barrier_id)
-            if barrier is None and barrier_id in self._bereft:
+            if self.is_lost(barrier_id):
                 return
+            barrier = self.barriers.get(barrier_id)
             if barrier is not None and barrier.members is None:
                 return
             named = barrier.members.get(story.id) if barrier and barrier.members else None
@@ -250,8 +256,9 @@ class Barriers:
         spec, seq = story.spec, entry.seq
         if (barrier_id := spec.get("continues")) is not None:
             barrier = self.barriers.get(barrier_id)
-            is_lost = barrier is None and barrier_id in self._bereft
-            is_right = is_lost or (barrier is not None and barrier.end_verb == "abandoned")
+            is_right = self.is_lost(barrier_id) or (
+                barrier is not None and barrier.end_verb == "abandoned"
+            )
         else:
             found = [self.outcomes.of_task(each) for each in spec.get("after", ())]
             is_missing = any(self._came_later(each, story) for each in spec.get("after", ()))

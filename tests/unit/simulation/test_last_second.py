@@ -139,6 +139,25 @@ def test_whoever_follows_the_log_hears_that_it_was_rewound() -> None:
     in_world(world, run)
 
 
+def test_what_was_there_after_one_break_may_be_lost_at_the_next() -> None:
+    """Seed 3468: an agent looked, found all that it had written, and did not look again when that was lost."""
+    world = World(1)
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        await client.submit(call("work"))
+        client_node = next(node for node in world.nodes if node.name.startswith("client"))
+        client_node.link.cut()
+        await asyncio.sleep(0.7)
+        assert client_node.link.is_connected
+        assert not await client.fleet.log.has_lost()
+        await lose_last_second(world)
+        assert await client.fleet.log.has_lost()
+        assert not await client.fleet.log.has_lost()
+
+    in_world(world, run)
+
+
 def test_what_was_lost_is_not_appended_to() -> None:
     """Seed 22: its append waited; then another event of the task stood at that very sequence, and it passed."""
     world = World(1)
