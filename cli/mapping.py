@@ -75,7 +75,7 @@ async def map_and_tell(settings: Settings, wanted: Wanted, total: int | None) ->
         try:
             return await _Map(client, wanted, tally).run()
         except asyncio.CancelledError:
-            say(tally.describe())
+            say(tally.describe(is_cut_short=True))
             raise
 
 

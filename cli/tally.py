@@ -35,10 +35,15 @@ class Tally(msgspec.Struct):
         self.first = self.first or submitted
         self.last = submitted
 
-    def describe(self) -> str:
-        """How many there are, and how to find them."""
+    def describe(self, *, is_cut_short: bool = False) -> str:
+        """How many there are, and how to find them. Cut short, there may be more than the log has told of."""
         if self.first is None or self.last is None:
-            return "nothing was submitted"
+            if not is_cut_short:
+                return "nothing was submitted"
+            return (
+                f"no task was confirmed yet; what was on its way has the label {LABEL}={self.map_id}."
+                f' Look for it with `fleetlog sql "{self.question}"`'
+            )
         tasks = "1 task is" if self.submitted == 1 else f"{self.submitted} tasks are"
         before = f", {self.duplicates} of them from before" if self.duplicates else ""
         return (
