@@ -53,7 +53,7 @@ bench: $(STAMP) ## measure; prints ratios of one run, with the durability mode
 chaos: $(STAMP) ## the long form of the tests that kill things
 	FLEETLOG_LONG=1 $(BIN)/python -m pytest -q tests/chaos tests/unit/simulation
 
-worlds: $(STAMP) ## explore every order of events in the large worlds; takes half an hour and some 10 GB of memory
+worlds: $(STAMP) ## explore every order of events in the large worlds; takes an hour and up to 16 GB of memory
 	PYTHONPATH=tests $(BIN)/python -m simulation.worlds
 
 simulate: $(STAMP) ## run a fleet in virtual time under every kind of trouble, for each seed: SEEDS=0..499
