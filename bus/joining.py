@@ -146,8 +146,8 @@ class Joiner:
     async def _look_back(self, barrier_id: str) -> None:
         last = await self._fleet.log.last(guard(self._fleet.name, "barrier", barrier_id))
         event = open_stored(last).event if last is not None else None
-        if last is None:
-            await self._give_up_orphans(barrier_id)
+        if last is None and not await self._give_up_orphans(barrier_id):
+            return
         if last is None or not isinstance(event, BarrierReleased | BarrierAbandoned):
             self._joins.recall(barrier_id, None)
             return
@@ -155,15 +155,19 @@ class Joiner:
         ended = None if opened is None else _ended(barrier_id, opened, last.seq, event)
         self._joins.recall(barrier_id, ended)
 
-    async def _give_up_orphans(self, barrier_id: str) -> None:
+    async def _give_up_orphans(self, barrier_id: str) -> bool:
         """Ends what continues a barrier that is not there: the log has lost the event that opened it.
 
-        Unless a task of that name is: it may come to that event again.
+        Answers False while a task of that name may come to that event again.
         """
         log = self._fleet.log
-        orphans = self._joins.orphans(barrier_id)
-        if not orphans or await log.last(guard(log.fleet, "task", barrier_id)) is not None:
-            return
+        if not (orphans := self._joins.orphans(barrier_id)):
+            return True
+        opener = await log.last(guard(log.fleet, "task", barrier_id))
+        outcome = open_stored(opener).event if opener is not None else None
+        is_ended = isinstance(outcome, TerminalEvent) and getattr(outcome, "fan_out", None) is None
+        if opener is not None and not is_ended:
+            return False
         for task in orphans:
             command = GiveUp(
                 id=f"{task.id}-{task.version}-give-up",
@@ -173,6 +177,7 @@ class Joiner:
             if not isinstance(event, Refusal):
                 subject = subject_of(log.fleet, task, event)
                 await log.append(entry(subject, task.version, event))
+        return True
 
     async def _load(self, join: Join) -> None:
         try:
@@ -218,8 +223,18 @@ class Joiner:
     ) -> None:
         # The version it was decided in, not the present one: a barrier ends once.
         subject = Subject(self._fleet.name, "barrier", join.id, verb_of(event))
-        seq = await self._fleet.log.append(entry(subject, version, event))
-        self._fleet.hints.publish(join.id, seq)
+        try:
+            seq = await self._fleet.log.append(entry(subject, version, event))
+        except ConflictError:
+            last = await self._fleet.log.last(guard(self._fleet.name, "barrier", join.id))
+            if last is None:
+                raise
+            seq = last.seq
+        if seq < join.opened:
+            # It was under way when the server lost its last second, and what had opened the barrier with it.
+            self._joins.pass_over(join, seq)
+        else:
+            self._fleet.hints.publish(join.id, seq)
 
     async def _tell(self, act: Tell) -> None:
         task = act.task

@@ -94,6 +94,8 @@ class Joins:
         self._see(before, task, record)
         if task.is_settled and not before.is_settled and isinstance(event, TerminalEvent):
             self._forget_late(task)
+            # What continues it, and had to wait as it might yet fan out, is looked into again.
+            self._looked_back.discard(task.id)
             if isinstance(event, TaskCompleted) and event.fan_out is not None:
                 join = Join(id=task.id, plan=event.fan_out, **_opened(record))
                 # Whoever asked for the task's end means what it leads to as well.
@@ -151,6 +153,11 @@ class Joins:
         self._touch(join)
         self._flush()
 
+    def pass_over(self, join: Join, seq: int) -> None:
+        """The barrier's last event is an end from before its beginning, which does not count."""
+        join.version = seq
+        self._touch(join)
+
     def miss(self, task_id: str) -> None:
         """There is no such task, and nobody could make it."""
         self._settle_slots(task_id, 0, is_success=False, what="does not exist")
@@ -196,14 +203,12 @@ class Joins:
             barrier_id: which.
             ended: it, without members and continuation; None if there is none that has ended.
         """
-        late = self._late.pop(barrier_id, {})
-        self._looked_back.discard(barrier_id)
         if ended is None or ended.name in self.joins:
+            self._late.pop(barrier_id, None)
+            self._looked_back.discard(barrier_id)
             return
         self._add(ended)
-        for task in [self._tasks[each] for each in late]:
-            assert task.spec is not None
-            self._join_late(ended, task, task.spec)
+        self._adopt(ended)
         self._flush()
 
     def acts(self, now: datetime, most: int) -> list[JoinAct]:
@@ -272,6 +277,18 @@ class Joins:
         self._add(join)
         if not join.is_unread:
             self._add_members(join, members)
+        if not join.is_gate:
+            self._adopt(join)
+
+    def _adopt(self, join: Join) -> None:
+        """Takes in what came before the barrier it belongs to was known."""
+        self._looked_back.discard(join.id)
+        for task in [self._tasks[each] for each in self._late.pop(join.id, {})]:
+            assert task.spec is not None
+            if task.id == join.then_id:
+                join.continuation = "held" if task.waits_for_tasks else "gone"
+            elif task.id not in join.open:
+                self._join_late(join, task, task.spec)
 
     def _open_gate(self, task: Task, spec: TaskSpec, record: Recorded) -> None:
         members = tuple(map(Member, dict.fromkeys(spec.after)))

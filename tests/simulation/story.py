@@ -247,7 +247,7 @@ class Story:
         self.troubles: list[tuple[float, str]] = []
         """What kind of thing went wrong, and when."""
         self.bereft: set[str] = set()
-        """Things of which the log has lost events, and agents of which it has lost claims."""
+        """Things of which the log has lost events, by id and by key, and agents of which it has lost claims."""
         self.has_jumped = False
         """The server's clock was set."""
         self.unsettled: list[str] = []
@@ -277,8 +277,12 @@ class Story:
         before = list(self.world.log)
         self.world.server.start(lost_s=UNSYNCED_S)
         for kept in before[len(self.world.log) :]:
-            words = kept.subject.split(".")
-            self.bereft |= {words[3], json.loads(kept.data).get("agent_id", "")}
+            event = json.loads(kept.data)
+            self.bereft |= {
+                kept.subject.split(".")[3],
+                event.get("agent_id", ""),
+                event.get("key", ""),
+            }
 
     def recovers_at(self, delay_s: float) -> None:
         """Something is wrong for so long."""

@@ -8,7 +8,8 @@ SELECT
         'handler': s.handler,
         'executor': coalesce(s.executor, 'python'),
         'args': CASE WHEN s.args_ref IS NULL THEN coalesce(s.args, '{}'::JSON) END,
-        'queue': queue,
+        -- Not what its offers' subjects say: the event that tells which queue one is derived from may be lost, or come later.
+        'queue': coalesce(s.queue, 'default'),
         'priority': priority,
         'key': s.key,
         'labels': coalesce(s.labels, MAP {}::MAP(VARCHAR, VARCHAR)),
@@ -34,7 +35,6 @@ FROM (
         seq,
         stored_at,
         thing_id AS task_id,
-        queue,
         lane,
         priority,
         j.digest AS digest,
@@ -43,7 +43,7 @@ FROM (
         TRY(json_transform(
             j.spec,
             '{
-                "handler": "VARCHAR", "executor": "VARCHAR", "args": "JSON", "key": "VARCHAR",
+                "handler": "VARCHAR", "executor": "VARCHAR", "args": "JSON", "queue": "VARCHAR", "key": "VARCHAR",
                 "labels": "MAP(VARCHAR, VARCHAR)", "max_attempts": "BIGINT", "timeout_ms": "BIGINT",
                 "parent_id": "VARCHAR", "args_ref": {"sha256": "VARCHAR", "size": "BIGINT"},
                 "barrier_id": "VARCHAR", "continues": "VARCHAR", "after": ["VARCHAR"],

@@ -193,6 +193,11 @@ def released_unopened(log: Log) -> None:
     log.released("b", 1, [])
 
 
+def released_unopened_then_opened(log: Log) -> None:
+    released_unopened(log)
+    all_of_it(log)
+
+
 def released_unopened_that_lost_nothing(log: Log) -> None:
     log.released("c", 1, [])
 
@@ -338,7 +343,7 @@ CASES = [
     ),
     Case(
         "barrier.one_ending",
-        (released_unopened,),
+        (released_unopened, released_unopened_then_opened),
         (released_unopened_that_lost_nothing,),
         tolerance=Tolerance(bereft=frozenset({"b"})),
     ),

@@ -353,6 +353,12 @@ CASES = [
             one_named_twice,
         ),
     ),
+    Case(
+        "limit.batch",
+        (offered_alone, offered_alone_before_others),
+        (let_in_under_one_of_two, let_in_twice, nobody_let_in),
+        tolerance=Tolerance(bereft=frozenset({"a"})),
+    ),
     Case("budget.hold", (held_back, warned), (offered_late, offered_late_under_a_tree)),
     Case(
         "budget.told",

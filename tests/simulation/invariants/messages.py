@@ -66,8 +66,8 @@ class Tolerance(NamedTuple):
     """An offer that has stood for so long may be made anew, as nobody seems to have it."""
     bereft: frozenset[str] = frozenset()
     """Things of which the log has lost events, with its server's last second. An agent of them may end without
-    a start, and tell of claims that are not there; what a barrier of them named may be there without it, and a
-    task that a schedule of them made without its rule."""
+    a start, and tell of claims that are not there; what a barrier of them named may be there without it, a
+    task that a schedule of them made without its rule, an offer without what lets it in under a limit."""
 
 
 class Entry(NamedTuple):

@@ -207,6 +207,9 @@ class _Capture:
         self.entry = entry
         raise ConflictError("later")
 
+    async def last(self, _guard: str) -> None:
+        pass
+
 
 class _Log:
     """The log at one moment: an append is stored, or settled by evidence, before anyone else acts."""

@@ -332,6 +332,67 @@ async def test_a_revived_continuation_follows_its_barriers_end(world: World) -> 
     assert is_empty(world)
 
 
+async def test_a_continuation_waits_while_the_task_that_it_continues_may_yet_fan_out(
+    world: World,
+) -> None:
+    """Its server had lost its last second: the fan-out is gone, what it named came after the loss."""
+    tops = [await world.submit(H) for _ in range(3)]
+    for top in tops:
+        await world.submit(TaskSpec(handler="then", continues=top))
+    heirs = [f"t{number}" for number in (4, 5, 6)]
+    await work(world)
+    assert states(world, *heirs) == ["held"] * 3
+    for top in tops:
+        await world.claim(world.tasks()[top])
+    await world.finish(world.tasks()[tops[0]], how="complete")
+    await world.finish(world.tasks()[tops[1]], how="fail")
+    plan = plan_fan_out(tops[2], [H], parent_id=tops[2])
+    await world.spread(world.tasks()[tops[2]], plan, made=99, is_large=False)
+    await work(world)
+    assert states(world, *heirs) == ["failed", "failed", "held"]
+    await run(world, f"{tops[2]}-1")
+    await work(world)
+    assert states(world, *heirs) == ["failed", "failed", "queued"]
+    assert is_empty(world)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+async def test_members_and_a_continuation_that_were_there_before_their_barrier_are_its_own(
+    world: World, is_large: bool
+) -> None:
+    top = await world.submit(H)
+    plan = plan_fan_out(top, [H, H], then=THEN, parent_id=top)
+    await world.make(top, plan, 99)
+    await work(world)
+    assert states(world, f"{top}-1", f"{top}-then") == ["queued", "held"]
+    await world.claim(world.tasks()[top])
+    await world.spread(world.tasks()[top], plan, made=0, is_large=is_large)
+    await run(world, f"{top}-1", f"{top}-2")
+    await work(world)
+    assert states(world, f"{top}-then") == ["queued"]
+    assert len(events(world, BarrierReleased)) == 1
+    assert is_empty(world)
+
+
+async def test_a_barrier_whose_id_has_an_end_from_before_its_beginning_ends_behind_it(
+    world: World,
+) -> None:
+    """The end was under way when the server lost its last second, and with it what had opened the barrier."""
+    tops = [await world.submit(H) for _ in range(2)]
+    for top in tops:
+        await world.abandon(top)
+        await world.claim(world.tasks()[top])
+        plan = plan_fan_out(top, [H], then=THEN, policy="all", parent_id=top)
+        await world.spread(world.tasks()[top], plan, made=99, is_large=False)
+    await run(world, f"{tops[0]}-1")
+    await run(world, f"{tops[1]}-1", how="fail")
+    await work(world)
+    assert len(events(world, BarrierReleased, tops[0])) == 1
+    assert len(events(world, BarrierAbandoned, tops[1])) == 2
+    assert states(world, f"{tops[0]}-then", f"{tops[1]}-then") == ["queued", "failed"]
+    assert is_empty(world)
+
+
 async def test_whoever_cancels_a_task_means_what_it_leads_to(world: World) -> None:
     top = await world.submit(H)
     await world.claim(world.tasks()[top])

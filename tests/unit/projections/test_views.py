@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from support.projection_rows import rows
 
@@ -63,7 +64,8 @@ def busy(store: Store) -> Store:
     log.task(
         "a", make(TaskCompleted, attempts=2, fence=fence_a2, ran_ms=900, usage=usage, **work)
     )  # 9
-    log.task("c", make(TaskQueued, spec=spec, digest="d"), "gpu.high")  # 10
+    elsewhere = msgspec.structs.replace(spec, queue="gpu")
+    log.task("c", make(TaskQueued, spec=elsewhere, digest="d"), "gpu.high")  # 10
     apply_one_by_one(store, log)
     return store
 
