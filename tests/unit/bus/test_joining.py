@@ -335,7 +335,7 @@ async def test_a_revived_continuation_follows_its_barriers_end(world: World) -> 
 async def test_a_continuation_waits_while_the_task_that_it_continues_may_yet_fan_out(
     world: World,
 ) -> None:
-    """Its server had lost its last second: the fan-out is gone, what it named came after the loss."""
+    """Seed 5387, made shorter: the server had lost the fan-out, and what it named came after the loss."""
     tops = [await world.submit(H) for _ in range(3)]
     for top in tops:
         await world.submit(TaskSpec(handler="then", continues=top))
@@ -377,7 +377,7 @@ async def test_members_and_a_continuation_that_were_there_before_their_barrier_a
 async def test_a_barrier_whose_id_has_an_end_from_before_its_beginning_ends_behind_it(
     world: World,
 ) -> None:
-    """The end was under way when the server lost its last second, and with it what had opened the barrier."""
+    """Seed 5387: the end was under way when the server lost its last second, and with it the beginning."""
     tops = [await world.submit(H) for _ in range(2)]
     for top in tops:
         await world.abandon(top)

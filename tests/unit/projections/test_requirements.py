@@ -28,6 +28,7 @@ def written() -> Log:
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 100])
 def test_a_task_is_on_the_queue_that_was_asked_for(store: Store, batch: int) -> None:
+    """Seed 5520: also where the word about a derived queue was lost, and came again behind the task."""
     messages = written().messages
     for begin in range(0, len(messages), batch):
         store.apply(messages[begin : begin + batch])
