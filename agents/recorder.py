@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import Any
+import logging
+from typing import Any, Final
 
 from fleetlog.agents.scaling import Change
 from fleetlog.agents.strains import strains_text
-from fleetlog.bus.errors import ConflictError
+from fleetlog.bus.errors import ConflictError, LogBrimful
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import entry
 from fleetlog.schemas.envelope import encode
@@ -25,9 +26,14 @@ from fleetlog.schemas.events import (
     WorkerExited,
     WorkerRefused,
     WorkerSpawned,
+    type_of,
     verb_of,
 )
 from fleetlog.schemas.subjects import Subject, guard_of
+
+BRIMFUL_PAUSE_S: Final = 1.0
+
+logger = logging.getLogger("fleetlog.agents")
 
 
 class Recorder:
@@ -153,5 +159,8 @@ class Recorder:
             except ConflictError:
                 last = await log.last(guard)
                 self._versions[guard] = last.seq if last is not None else 0
+            except LogBrimful as error:
+                logger.error("%s waits to be recorded: %s", type_of(event), error)
+                await self._fleet.system.clock.sleep(BRIMFUL_PAUSE_S)
             else:
                 return

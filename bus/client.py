@@ -21,6 +21,7 @@ from fleetlog.bus.errors import (
     AlreadySettled,
     BoundUnknown,
     ConflictError,
+    FleetlogError,
     HandlerUnknown,
     PublishUnknown,
     TaskNotFound,
@@ -186,8 +187,9 @@ class Client:
         except TimeoutError as error:
             raise PublishUnknown(
                 f"no answer within {timeout_s:g} s: task {task_id} may or may not have been accepted."
-                " Submit it again with the same key or id; that is safe. If it goes on like that, see"
-                " `fleetlog doctor` and whether the server's disk is full"
+                f" `fleetlog task show {task_id}` tells; to submit it again is safe with the same key or id."
+                " If it goes on like that, see `fleetlog doctor` and whether the server's disk is full: after"
+                " that a nats-server takes nothing until it is started again"
             ) from error
 
     async def submit_stream(
@@ -214,16 +216,24 @@ class Client:
             KeyTaken: a key belongs to a task with another payload, perhaps one of these.
         """
         window: Window = deque()
+        refused: FleetlogError | InvalidInput | None = None
         try:
             async for spec in _each(specs):
                 while window and (len(window) >= in_flight_max or window[0][2].done()):
                     async for submitted in self._settle_first(window):
                         yield submitted
-                task_id, command = await self._prepare(spec, is_checked=is_checked)
+                try:
+                    task_id, command = await self._prepare(spec, is_checked=is_checked)
+                except (FleetlogError, InvalidInput) as error:
+                    # Those before it are on their way: their answers come first.
+                    refused = error
+                    break
                 window.append((task_id, command, self._append_first(task_id, command)))
             while window:
                 async for submitted in self._settle_first(window):
                     yield submitted
+            if refused is not None:
+                raise refused
         finally:
             for _, _, appended in window:
                 # Left early: whether these are refused is no longer anybody's question.

@@ -15,6 +15,7 @@
     ├── ConflictError           someone else wrote first; refold and decide again
     ├── TransportError          the log could not be reached or did not answer
     │   ├── Unavailable         nothing was written
+    │   │   └── LogBrimful      the log takes no event at all
     │   ├── PublishUnknown      it may have been written
     │   ├── LogRewound          what was read of the log is not in it any more
     │   └── StreamMissing       the fleet's streams are not there
@@ -85,6 +86,10 @@ class TransportError(FleetlogError):
 
 class Unavailable(TransportError):
     """No connection; nothing was written by this call. A retry is safe."""
+
+
+class LogBrimful(Unavailable):
+    """The log has reached its size limit and takes no event at all; more room changes that."""
 
 
 class PublishUnknown(TransportError):

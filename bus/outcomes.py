@@ -89,7 +89,11 @@ def outcome_of(task_id: str, event: TerminalEvent) -> Outcome:
             error, error_class = event.error, event.error_class
         case TaskExpired():
             limit = event.limit.replace("_", " ")
-            error, error_class = f"its time ran out before it could run ({limit})", "expired"
+            error = (
+                f"its time ran out before it could run ({limit}): give it longer, or see with"
+                " `fleetlog doctor` what it waited for"
+            )
+            error_class = "expired"
         case _:
             error, error_class = event.reason or "cancelled", "cancelled"
     return Outcome(

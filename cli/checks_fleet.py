@@ -17,6 +17,7 @@ from fleetlog.cli.coordinator_seen import look_at_coordinator
 from fleetlog.cli.overview import AgentSeen
 from fleetlog.cli.pauses import describe_pause
 from fleetlog.schemas.requirements import requirements_text
+from fleetlog.schemas.subjects import stream_names
 
 COORDINATOR_TIMEOUT_S: Final = 5.0
 LAG_MAX: Final = 10_000
@@ -112,7 +113,7 @@ async def check_history(fleet: Fleet, lanes: Sequence[LaneSeen]) -> list[Check]:
         _projector(max(0, end - header.seq), header.seq),
         _unreadable(row["unreadable"]),
         _violations(row["violations"]),
-        _lanes(lanes, row["lanes"]),
+        _lanes(stream_names(fleet.name)[0], lanes, row["lanes"]),
     ]
 
 
@@ -145,10 +146,10 @@ def _violations(events: dict[str, Any]) -> Check:
     )
 
 
-def _lanes(lanes: Sequence[LaneSeen], waiting: Sequence[dict[str, Any]]) -> Check:
+def _lanes(stream: str, lanes: Sequence[LaneSeen], waiting: Sequence[dict[str, Any]]) -> Check:
     """Whether what is queued is also on offer: each queued or running task has its message at the consumer."""
     known = {(lane.queue, lane.priority): lane for lane in lanes}
-    unserved, stuck = [], []
+    unserved, stuck, commands = [], [], []
     for row in waiting:
         lane = known.get((row["offered_on"], row["priority"]))
         name = f"{row['queued']} in {row['queue']} ({row['priority']})"
@@ -158,11 +159,12 @@ def _lanes(lanes: Sequence[LaneSeen], waiting: Sequence[dict[str, Any]]) -> Chec
             unserved.append(name)
         elif row["is_old"] and row["queued"] + row["claimed"] > lane.pending + lane.in_hand:
             stuck.append(name)
+            commands.append(f"`nats consumer rm {stream} {lane.consumer}`")
     if stuck:
         return error(
             "queues",
             f"queued for over {STUCK_S} s and not on offer: {', '.join(stuck)}",
-            "remove the consumer with `nats consumer rm`: agents make it anew, from the first of these on",
+            f"remove the consumer with {', '.join(commands)}: agents make it anew, from the first of these on",
         )
     if unserved:
         return warning(

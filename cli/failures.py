@@ -10,7 +10,13 @@ from typing import Final
 
 import typer
 
-from fleetlog.bus.errors import ConfigError, FleetlogError, PublishUnknown, TransportError
+from fleetlog.bus.errors import (
+    ConfigError,
+    FleetlogError,
+    LogBrimful,
+    PublishUnknown,
+    TransportError,
+)
 from fleetlog.schemas.errors import InvalidInput
 
 REFUSED: Final = 1
@@ -30,6 +36,8 @@ def exit_code_of(error: FleetlogError | InvalidInput) -> int:
             return USAGE
         case PublishUnknown():
             return TIMED_OUT
+        case LogBrimful():
+            return REFUSED
         case TransportError():
             return UNREACHABLE
         case _:

@@ -98,7 +98,7 @@ class _Counted:
         if len(text) > LINE_MAX_BYTES:
             raise InvalidInput(
                 f"{self.source}, line {self._number + 1} has more than {LINE_MAX_BYTES >> 20} MiB:"
-                " one line is one item"
+                " one line is one item; put what is large into a file and name that file in the item"
             )
 
 

@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from fleetlog.bus.errors import ConflictError, TransportError
+from fleetlog.bus.errors import ConflictError, LogBrimful, TransportError
 from fleetlog.bus.jetstream.connection import ApiError, ApiRefusal, Connection, denial
 from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import TOGETHER_MAX, Append
@@ -42,6 +42,8 @@ EVIDENCE_ROUNDS_MAX: Final = 9
 """Doubling pauses of 10 s in all: longer than a cluster needs to agree on a new leader."""
 
 CONFLICTS: Final = frozenset({10071, 10164})
+_NOT_STORED: Final = 10077
+_NO_ROOM: Final = "maximum bytes exceeded"
 _LAST: Final = re.compile(r"wrong last sequence: (\d+)")
 _SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 _GUARD: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
@@ -309,7 +311,7 @@ class Appender:
             pending.question = "evidence"
             self._enqueue(pending)
         else:
-            _fail(pending, ApiRefusal(ack.error))
+            _fail(pending, refusal_of(ack.error, self._stream))
 
     def _on_batch_answer(self, batch: _Batch, ack: Ack) -> None:
         if ack.error is not None:
@@ -393,6 +395,16 @@ class Appender:
         what = self._drop(token)
         if what is not None:
             self._again(what)
+
+
+def refusal_of(error: ApiError, stream: str) -> TransportError:
+    """What the server's answer to an append means, unless it is a conflict; nothing was stored."""
+    if error.err_code == _NOT_STORED and error.description == _NO_ROOM:
+        return LogBrimful(
+            "the log is full to the brim and takes no event at all: raise its limit with"
+            f" `nats stream edit {stream} --max-bytes`; what waits goes on then"
+        )
+    return ApiRefusal(error)
 
 
 def check_size(entry: Append, connection: Connection) -> None:

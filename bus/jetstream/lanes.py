@@ -26,6 +26,11 @@ class LaneSeen(msgspec.Struct, frozen=True, kw_only=True):
     asking: int
     """Requests of agents that wait for an offer."""
 
+    @property
+    def consumer(self) -> str:
+        """Its name on the server."""
+        return f"{_PREFIX}{self.queue}_{self.priority}"
+
 
 class _Config(msgspec.Struct):
     filter_subject: str = ""

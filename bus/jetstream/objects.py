@@ -147,5 +147,5 @@ async def _answer(awaitable: Awaitable[T]) -> T:
         raise
     except (TimeoutError, nats.errors.Error, OSError) as error:
         raise Unavailable(
-            f"the object store does not answer: {str(error) or type(error).__name__}"
+            f"the object store does not answer ({str(error) or type(error).__name__}): see `fleetlog doctor`"
         ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,10 @@ SUBMITS_SHARE: Final = 0.9
 """New tasks may fill the log up to this part of its limit."""
 LOOK_S: Final = 3.0
 """How long an answer about the log's size is believed."""
+DOUBT_PAUSE_S: Final = 0.05
+"""How long it is believed where the log may be full by now."""
+UNDER_WAY_S: Final = 1.0
+"""So long after it was let in, a task's first event may not be in the log's size yet."""
 DISK_KEPT_MAX_BYTES: Final = 256 * 1024**2
 """Of a large disk, less than a tenth is kept for claims and outcomes."""
 DISK_OUT_BYTES: Final = 1024**2
@@ -114,6 +119,8 @@ class Room:
         self._usage = Usage(0, None)
         self._looked_at_s = float("-inf")
         self._looking = asyncio.Lock()
+        self._let_in: deque[tuple[float, int]] = deque()
+        self._let_in_bytes = 0
 
     async def check(self, spec: TaskSpec) -> None:
         """Refuses a task that the log would not take; nothing was written then.
@@ -124,6 +131,10 @@ class Room:
         """
         self._check_size(spec)
         await self.check_free()
+        if self._usage.max_bytes is not None:
+            size = len(memoryview(spec.args)) + EVENT_OWN_BYTES
+            self._let_in.append((self._clock.monotonic(), size))
+            self._let_in_bytes += size
 
     async def check_free(self) -> None:
         """Refuses anything new when the log would not take it.
@@ -131,9 +142,15 @@ class Room:
         Raises:
             LogFull: see `check`.
         """
-        if self._is_old() and self._connection.is_connected:
+        while self._connection.is_connected:
+            believed_s = LOOK_S
+            if self._is_doubtful():
+                believed_s = DOUBT_PAUSE_S
+                await self._clock.sleep(DOUBT_PAUSE_S)
+            elif not self._is_older(LOOK_S):
+                break
             async with self._looking:
-                if self._is_old():  # else another one has looked meanwhile
+                if self._is_older(believed_s):  # else another one has looked meanwhile
                     await self._look()
         if self._usage.is_full_for_submits:
             raise LogFull(
@@ -168,8 +185,18 @@ class Room:
                 " an object store and pass its name"
             )
 
-    def _is_old(self) -> bool:
-        return self._clock.monotonic() - self._looked_at_s > LOOK_S
+    def _is_older(self, seconds: float) -> bool:
+        return self._clock.monotonic() - self._looked_at_s > seconds
+
+    def _is_doubtful(self) -> bool:
+        """Whether the log may be full by now: with what was let in and may not be in its size yet."""
+        while self._let_in and self._let_in[0][0] < self._looked_at_s - UNDER_WAY_S:
+            self._let_in_bytes -= self._let_in.popleft()[1]
+        if not self._let_in:
+            return False
+        usage = self._usage
+        most = msgspec.structs.replace(usage, used_bytes=usage.used_bytes + self._let_in_bytes)
+        return most.is_full_for_submits and not usage.is_full_for_submits
 
     async def _look(self) -> None:
         with contextlib.suppress(

@@ -23,6 +23,7 @@ from fleetlog.bus.jetstream.appender import (
     check_size,
     id_of,
     occ_header,
+    refusal_of,
 )
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection, denial
 from fleetlog.bus.jetstream.wire import status_of
@@ -89,7 +90,7 @@ class Together:
             elif ack.error.err_code in _TRY_AGAIN:
                 await asyncio.sleep(NO_LEADER_PAUSE_S)
             elif ack.error.err_code not in CONFLICTS:
-                raise ApiRefusal(ack.error)
+                raise refusal_of(ack.error, self._stream)
             else:
                 # Of the last: the others may have ids that another writer has given to the same decision.
                 seq = await self._evidence(entries[-1])

@@ -73,7 +73,7 @@ def test_bad_input_is_named_and_writes_nothing(
 def test_a_task_that_nobody_started_in_time_says_so(cli: CommandLine) -> None:
     ran = cli.run(*ADD, "--queue", "nobody", "--expires", "50ms", "--wait")
     assert ran.code == 1
-    assert "its time ran out before it could run (expires)" in ran.err
+    assert "its time ran out before it could run (expires): give it longer" in ran.err
 
 
 def test_an_interrupted_wait_says_how_to_go_on(cli: CommandLine) -> None:

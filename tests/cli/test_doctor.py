@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 from support.command_line import CommandLine, address
 
+from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fleet import open_fleet
 from fleetlog.bus.jetstream.connection import connect
@@ -49,6 +51,8 @@ def test_a_fleet_in_order_has_no_findings(cli: CommandLine) -> None:
     # Other tests leave tasks in queues that nobody serves, and the disk is this machine's.
     levels |= {"queues": "ok", "disk": "ok"}
     assert set(levels.values()) == {"ok"}, ran.value
+    subjects = int(checks["subjects"]["found"].partition(" subjects")[0])
+    assert 0 < subjects <= cli("sql", "--json", "SELECT count(*) AS n FROM events").value[0]["n"]
     said = cli("doctor").out
     assert "\nok       coordinator  " in said
     assert " is active, " in checks["coordinator"]["found"]
@@ -112,6 +116,46 @@ async def test_wrong_credentials_are_no_bus(server: EmbeddedServer, nowhere: Com
     assert ran.code == 3
     assert "refused the credentials" in ran.out
     assert "wrong" not in ran.out.replace("what is wrong", "")
+
+
+class _Behind(SystemClock):
+    def now(self) -> datetime:
+        return super().now() - timedelta(hours=1)
+
+
+async def test_a_machine_whose_clock_is_wrong_is_told_so(
+    server: EmbeddedServer, fleet: str
+) -> None:
+    clock = _Behind()
+    async with connect(server.target, clock) as connection:
+        await ensure_streams(connection, fleet)  # any answer tells the server's time
+        check = checks_server.check_clock(connection, clock)
+    assert (check.level, "s behind the server's" in check.found) == ("warning", True)
+    assert check.found.startswith(("3599.", "3600."))
+    assert check.advice is not None
+    assert "by NTP" in check.advice
+
+
+async def test_what_a_loss_of_power_would_take_is_said(
+    server: EmbeddedServer, relaxed_server: EmbeddedServer
+) -> None:
+    always = await checks_server.check_durability(server.target)
+    assert always.level == "ok"
+    relaxed = await checks_server.check_durability(relaxed_server.target)
+    assert (relaxed.level, "up to a second" in relaxed.found) == ("warning", True)
+    unknown = await checks_server.check_durability(Target(url=server.target.url))
+    assert (unknown.level, "unattested" in unknown.found) == ("warning", True)
+    assert unknown.advice is not None
+    assert "sync_interval: always" in unknown.advice
+
+
+@pytest.mark.parametrize(
+    ("lag", "level"),
+    [(0, "ok"), (checks_fleet.LAG_MAX, "ok"), (checks_fleet.LAG_MAX + 1, "warning")],
+)
+def test_views_that_are_behind(lag: int, level: str) -> None:
+    check = checks_fleet._projector(lag, 5)
+    assert (check.level, check.found) == (level, f"{lag} events behind the log, at 5")
 
 
 @pytest.mark.parametrize(
@@ -178,8 +222,11 @@ def test_queues(lanes: list[tuple[int, int]], row: dict[str, Any], level: str) -
         LaneSeen(queue="gpu", priority="high", pending=pending, in_hand=in_hand, asking=0)
         for pending, in_hand in lanes
     ]
-    check = checks_fleet._lanes(seen, [row])
+    check = checks_fleet._lanes("FLEETLOG_main", seen, [row])
     assert check.level == level
+    if level == "error":
+        assert check.advice is not None
+        assert "`nats consumer rm FLEETLOG_main offers_gpu_high`" in check.advice
     if level != "ok":
         assert "in gpu (high)" in check.found
 

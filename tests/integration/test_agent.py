@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 import pytest
@@ -165,6 +165,35 @@ async def test_the_same_key_twice_in_one_submit_many_is_one_task(client: Client)
     assert len({s.task_id for s in submitted}) == 50
     assert sum(not s.is_duplicate for s in submitted) == 50
     assert await client.fleet.log.end() == 50
+
+
+async def test_a_stream_of_tasks_is_read_no_faster_than_the_log_takes_it(client: Client) -> None:
+    read = told = 0
+
+    def specs() -> Iterator[TaskSpec]:
+        nonlocal read
+        for _ in range(500):
+            read += 1
+            yield TaskSpec(handler="noop")
+
+    async for _ in client.submit_stream(specs(), in_flight_max=10):
+        told += 1
+        assert read - told <= 10
+    assert told == 500
+
+
+async def test_what_comes_before_a_task_that_is_refused_is_told_first(client: Client) -> None:
+    specs = [TaskSpec(handler="noop")] * 200 + [TaskSpec(handler="noop", queue="a b")]
+    told: list[int] = []
+
+    async def submit() -> None:
+        async for submitted in client.submit_stream(specs):
+            told.append(submitted.seq)  # noqa: PERF401 - what came before it raises counts
+
+    with pytest.raises(InvalidInput, match="queue"):
+        await submit()
+    assert told == list(range(1, 201))
+    assert await client.fleet.log.end() == 200
 
 
 async def test_what_cannot_be_accepted_is_refused_before_anything_is_written(

@@ -140,6 +140,69 @@ async def test_a_full_log_refuses_submits_and_takes_the_outcome_of_what_runs(
         assert (await outcome_of(cli, task_id))["result"] == "seen"
 
 
+async def test_however_fast_tasks_are_submitted_the_last_tenth_of_the_log_is_left(
+    server: EmbeddedServer, fleet: str, tmp_path: Path
+) -> None:
+    async with connect(server.target, SystemClock()) as connection:
+        config = log_config(fleet, 1) | {"max_bytes": MIB}
+        await connection.request(f"$JS.API.STREAM.CREATE.{config['name']}", config)
+        await ensure_streams(connection, fleet)
+    cli = line_of(address(server.target), fleet, tmp_path)
+    lines = b"".join(b'{"a": %d}\n' % number for number in range(5000))
+    refused = await do(cli, "map", "add", "--items", "-", "--unchecked", stdin=lines)
+    assert refused.code == 1
+    assert "the rest is for what the tasks that are there still do" in refused.err
+    async with open_fleet(server.target, fleet) as opened:
+        usage = await opened.room.usage()
+        assert usage.is_full_for_submits
+        assert usage.used_bytes < 0.92 * MIB
+        stored = [each.subject async for page in opened.log.read() for each in page]
+    told = refused.out.split()
+    assert sum(".task." in subject for subject in stored) == len(told)
+    assert f"{len(told)} tasks are in the log: from {told[0]} to {told[-1]}" in refused.err
+
+
+async def test_at_a_log_without_any_room_everyone_waits_and_goes_on_once_there_is_some(
+    server: EmbeddedServer, fleet: str, tmp_path: Path
+) -> None:
+    """Someone else has filled it: not even an agent's own events are taken."""
+    async with connect(server.target, SystemClock()) as connection:
+        config = log_config(fleet, 1) | {"max_bytes": 256 * 1024}
+        await connection.request(f"$JS.API.STREAM.CREATE.{config['name']}", config)
+        await ensure_streams(connection, fleet)
+        cli = line_of(address(server.target), fleet, tmp_path)
+        flag = tmp_path / "flag"
+        async with roles(cli, tmp_path) as role:
+            task_id = await running_task(cli, flag)
+            size, number = 4000, 0
+            while size:
+                number += 1
+                subject = f"fleetlog.{fleet}.agent.a{number}.stopped"
+                answer = json.loads((await connection.client.request(subject, b"x" * size)).data)
+                size = size // 2 if "error" in answer else size
+            [agent] = (await do(cli, "status", "--json")).value["agents"]
+            idle = next(each for each in agent["workers"] if each["state"] == "idle")
+            os.kill(idle["pid"], signal.SIGKILL)
+            flag.touch()
+            advice = f"`nats stream edit {config['name']} --max-bytes`"
+            await role["agent"].said(advice, count=2)
+            assert role["agent"].process.poll() is None
+            refused = await do(cli, "submit", "add", '{"a": 1}')
+            assert (refused.code, advice in refused.err) == (1, True), refused.err
+            await connection.request(
+                f"$JS.API.STREAM.UPDATE.{config['name']}", config | {"max_bytes": MIB}
+            )
+            assert (await outcome_of(cli, task_id))["result"] == "seen"
+            again = await do(cli, "submit", "add", '{"a": 4}', "--wait")
+            assert (again.code, again.out) == (0, "5\n"), again.err
+            exited = await do(
+                *(cli, "sql", "--fresh", "--json"),
+                "SELECT count(*) AS n FROM events WHERE type = 'worker.exited'",
+            )
+            assert exited.value == [{"n": 1}]
+            assert all(process.process.poll() is None for process in role.values())
+
+
 async def test_a_full_disk_refuses_submits_and_is_no_trouble_once_there_is_room(
     tmp_path: Path,
 ) -> None:
@@ -381,6 +444,18 @@ async def test_what_cannot_be_read_is_kept_and_counted_and_stops_nothing(
         assert "upgrade" in refused.err
         assert (await do(cli, "task", "show", "u1")).code == 0
         await started["coordinator"].said("of task u3 can't be read by this version")
+        [end] = (
+            await do(
+                *(cli, "sql", "--json"),
+                f"SELECT subject, raw FROM events WHERE task_id = '{task_id}' AND type = 'task.completed'",
+            )
+        ).value
+        again = json.loads(end["raw"]) | {"id": "again"}
+        await opened.link.client.request(end["subject"], json.dumps(again).encode())
+        assert (await do(cli, "sql", "--fresh", "SELECT 1")).code == 0
+        rules = (await checks_of(cli))["rules"]
+        assert rules["level"] == "error"
+        assert rules["found"].startswith("1 events were not allowed by their task's state")
         assert all(role.process.poll() is None for role in started.values())
 
 
@@ -415,3 +490,11 @@ async def test_a_server_that_is_too_old_is_refused(
         ran = await do(line_of(url, "main", tmp_path), *command)
     assert ran.code == 2
     assert "nats-server 2.14.7, fleetlog needs 2.15 or newer: upgrade it" in ran.err
+
+
+async def test_doctor_says_that_a_server_is_too_old(tmp_path: Path) -> None:
+    async with server_of_version("2.14.7") as url:
+        ran = await do(line_of(url, "main", tmp_path), "doctor", "--json")
+    version = {check["name"]: check for check in ran.value}["version"]
+    assert (ran.code, version["level"], version["found"]) == (1, "error", "nats-server 2.14.7")
+    assert "upgrade it" in version["advice"]
