@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 0..499
 STEPS ?= 120
+CONTAINER_TESTS ?= tests/contract tests/integration --ignore-glob=*test_embedded_*
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint types imports wheel bench chaos simulate worlds test-containers lock clean
@@ -59,8 +60,8 @@ worlds: $(STAMP) ## explore every order of events in the large worlds; takes an 
 simulate: $(STAMP) ## run a fleet in virtual time under every kind of trouble, for each seed: SEEDS=0..499
 	PYTHONPATH=tests $(BIN)/python -m simulation $(SEEDS) --steps $(STEPS)
 
-test-containers: $(STAMP) ## the contract and what rests on it, against a server in a container
-	FLEETLOG_TEST_SERVER=container deploy/with-docker $(BIN)/python -m pytest -q -rs tests/contract tests/integration/test_agent.py tests/integration/test_offers.py tests/integration/test_streams.py tests/integration/test_services.py
+test-containers: $(STAMP) ## the contract and all that rests on it, against a server in a container
+	FLEETLOG_TEST_SERVER=container deploy/with-docker $(BIN)/python -m pytest -q -rs $(CONTAINER_TESTS)
 
 lock: ## pin every development dependency with its hash
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o requirements-dev.txt pyproject.toml

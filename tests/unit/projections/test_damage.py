@@ -100,6 +100,59 @@ async def test_a_damaged_database_is_built_anew_while_it_is_asked(
     assert digests_of(path) == digests_of(tmp_path / "alone.duckdb", messages)
 
 
+WAL_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "torn": lambda whole: whole[:-1],
+    "cut in the middle": lambda whole: whole[: len(whole) // 2],
+    "empty": lambda _: b"",
+    "text": lambda _: b"no log at all\n" * 1000,
+    "beginning": overwritten(0),
+    "a quarter": lambda whole: overwritten(len(whole) // 4)(whole),
+    "three quarters": lambda whole: overwritten(3 * len(whole) // 4)(whole),
+    "end": lambda whole: overwritten(len(whole) - 64)(whole),
+    "none": lambda whole: whole,
+}
+
+
+@pytest.fixture(scope="module")
+def killed(messages: list[Stored], tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """A database whose projector was killed: half of it, and the rest in what DuckDB writes ahead."""
+    path = tmp_path_factory.mktemp("killed") / "projection.duckdb"
+    middle = len(messages) // 2
+    store = create_store(path, FLEET)
+    store.apply(messages[:middle])
+    store.close()
+    store = open_store(path, FLEET)
+    for at in range(middle, len(messages) - 1, 50):
+        store.apply(messages[at : at + 50])
+    wal = path.with_name(path.name + ".wal")
+    found = path.read_bytes(), wal.read_bytes()
+    store.close()
+    assert len(found[1]) > BLOCK_BYTES // 4
+    return found
+
+
+@pytest.mark.parametrize("damage", WAL_DAMAGES.values(), ids=WAL_DAMAGES)
+async def test_what_was_written_ahead_and_is_damaged_is_taken_from_the_log(
+    damage: Callable[[bytes], bytes],
+    killed: tuple[bytes, bytes],
+    messages: list[Stored],
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "projection.duckdb"
+    path.write_bytes(killed[0])
+    path.with_name(path.name + ".wal").write_bytes(damage(killed[1]))
+    log = MemoryLog(FLEET)
+    log._messages += messages  # as if other writers had appended them
+    services = LoopbackServices()
+    projector = Projector(log, tmp_path, services=services)
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        group.create_task(projector.run())
+        await projector.ready.wait()
+        assert await ask_until_answered(services) == b'[{"n":400}]\n'
+        projector.stop()
+    assert digests_of(path) == digests_of(tmp_path / "alone.duckdb", messages)
+
+
 async def ask_until_answered(services: LoopbackServices) -> bytes:
     """What a person does who is told to ask again."""
     request = SqlRequest(sql="SELECT count(*) AS n FROM tasks", is_fresh=True, timeout_s=20.0)
