@@ -57,6 +57,13 @@ def test_every_container_runs_the_image_comes_back_and_is_looked_after() -> None
         assert service["restart"] == "unless-stopped"
         assert service["init"] is True
         assert service["healthcheck"]["test"][0] == "CMD"
+    for role in ROLES:
+        words = COMPOSE["services"][role]["command"]
+        port = words[words.index("--health") + 1]
+        assert (
+            f"http://127.0.0.1:{port}/readyz"
+            in COMPOSE["services"][role]["healthcheck"]["test"][-1]
+        )
 
 
 def test_roles_wait_for_the_server_and_agents_may_drain() -> None:
