@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.command_line import CommandLine, address
@@ -44,6 +46,33 @@ def test_saved_queries_run_by_name(cli: CommandLine) -> None:
     assert (ran.code, "did you mean active-tasks-by-host" in ran.err) == (2, True)
     ran = cli.run("sql")
     assert (ran.code, "workers-by-host" in ran.err) == (2, True)
+
+
+def test_saved_queries_tell_what_runs_where_and_how_it_ended(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
+
+    def saved(name: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = cli("sql", "--fresh", "--saved", name, "--json").value
+        return found
+
+    task_id = cli("submit", "until", json.dumps({"path": str(flag)})).out.strip()
+    while cli("task", "show", task_id, "--json").value["state"] != "claimed":
+        pass
+    [active] = saved("active-tasks-by-host")
+    assert (active["queue"], active["handler"], active["tasks"]) == ("default", "until", 1)
+    [workers] = saved("workers-by-host")
+    assert (workers["host"], workers["busy"], workers["agents"]) == (active["host"], 1, 1)
+    flag.touch()
+    while cli("task", "show", task_id, "--json").value["state"] != "completed":
+        pass
+    assert saved("active-tasks-by-host") == []
+    [completed] = [
+        row for row in saved("outcomes-of-the-last-hour") if row["outcome"] == "completed"
+    ]
+    assert completed["attempts"] >= 1
+    assert completed["median_s"] >= 0
 
 
 def test_csv(cli: CommandLine) -> None:
