@@ -149,6 +149,7 @@ class Coordinator:
         loops = (
             *(self._fold(), self._act(), self._join(), self._admit(), self._schedule()),
             *(self._lose_agents(), self._keep_snapshots(), self._offer_again(), self._derive()),
+            self._look_for_loss(),
         )
         async with background(*loops, self.lookout.run()):
             await stop.wait()
@@ -338,6 +339,32 @@ class Coordinator:
                 await self._clock.sleep(AGAIN_S)
             else:
                 return
+
+    async def _look_for_loss(self) -> None:
+        """What this one had appended and not read yet may be gone with the server's last second.
+
+        Raises:
+            LogRewound: it is: what was done because of it counts no more than what was read.
+        """
+        back = asyncio.Event()
+        callbacks = self._fleet.link.on_reconnect
+        callbacks.append(back.set)
+        try:
+            while True:
+                await back.wait()
+                back.clear()
+                try:
+                    is_lost = await self._fleet.log.has_lost()
+                except TransportError as error:
+                    logger.debug("whether the log has lost anything is not known: %s", error)
+                    await self._clock.sleep(AGAIN_S)
+                    back.set()
+                else:
+                    if is_lost:
+                        raise LogRewound("the log has lost what was appended to it")
+        finally:
+            if back.set in callbacks:  # a connection that was closed has forgotten all of them
+                callbacks.remove(back.set)
 
     async def _read_to(self, seq: int) -> None:
         """Until the fold has taken event `seq`."""

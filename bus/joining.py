@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -31,15 +32,16 @@ from fleetlog.bus.fanning_out import first_append, load_members
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import EventLog, entry
 from fleetlog.bus.rules import subject_of
-from fleetlog.schemas.envelope import Recorded, open_stored
+from fleetlog.schemas.envelope import Recorded, UnknownEvent, open_stored
 from fleetlog.schemas.events import (
     BarrierAbandoned,
     BarrierOpened,
     BarrierReleased,
+    TaskCompleted,
     TerminalEvent,
     verb_of,
 )
-from fleetlog.schemas.fan_outs import Member
+from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 from fleetlog.schemas.subjects import Subject, guard
 
@@ -144,16 +146,23 @@ class Joiner:
             self._joins.note_continuation(join)
 
     async def _look_back(self, barrier_id: str) -> None:
-        last = await self._fleet.log.last(guard(self._fleet.name, "barrier", barrier_id))
-        event = open_stored(last).event if last is not None else None
-        if last is None and not await self._give_up_orphans(barrier_id):
+        log = self._fleet.log
+        last = await log.last(guard(log.fleet, "barrier", barrier_id))
+        end = open_stored(last).event if last is not None else None
+        if isinstance(end, UnknownEvent):
+            self._joins.recall(barrier_id, None)  # a later version may know what it is
             return
-        if last is None or not isinstance(event, BarrierReleased | BarrierAbandoned):
-            self._joins.recall(barrier_id, None)
-            return
-        opened = await _opening(self._fleet.log, barrier_id)
-        ended = None if opened is None else _ended(barrier_id, opened, last.seq, event)
-        self._joins.recall(barrier_id, ended)
+        opening = await _opening(log, barrier_id)
+        if opening is None:
+            if await self._give_up_orphans(barrier_id):
+                self._joins.recall(barrier_id, None)
+        elif (
+            last is not None
+            and last.seq > opening.record.seq
+            and isinstance(end, BarrierReleased | BarrierAbandoned)
+        ):
+            self._joins.recall(barrier_id, _ended(barrier_id, opening, last.seq, end))
+        # Else the fold is about to open it, and takes in then what came before.
 
     async def _give_up_orphans(self, barrier_id: str) -> bool:
         """Ends what continues a barrier that is not there: the log has lost the event that opened it.
@@ -176,7 +185,8 @@ class Joiner:
             event = decide(command, task, log.now())
             if not isinstance(event, Refusal):
                 subject = subject_of(log.fleet, task, event)
-                await log.append(entry(subject, task.version, event))
+                with suppress(ConflictError):  # someone else was first, with this one of them
+                    await log.append(entry(subject, task.version, event))
         return True
 
     async def _load(self, join: Join) -> None:
@@ -254,28 +264,36 @@ class Joiner:
             self._fleet.hints.publish(task.id, seq, to=task.lease.agent_id)
 
 
-async def _opening(log: EventLog, barrier_id: str) -> Recorded | None:
-    """The event that named a barrier's members: its own first one, or the task's end whose id it has."""
+class _Opening(NamedTuple):
+    record: Recorded
+    plan: FanOutSpec
+
+
+async def _opening(log: EventLog, barrier_id: str) -> _Opening | None:
+    """The event that named a barrier's members: its own first one, or the task's end whose id it has.
+
+    None where the log has lost it; an end of the barrier that was under way then may be there all the same.
+    """
     found = await log.read_thing(guard(log.fleet, "barrier", barrier_id))
-    if found and isinstance((first := open_stored(found[0])).event, BarrierOpened):
-        return first
     last = await log.last(guard(log.fleet, "task", barrier_id))
-    return open_stored(last) if last is not None else None
+    for record in map(open_stored, (*found[:1], *([last] if last is not None else []))):
+        event = record.event
+        if isinstance(event, BarrierOpened | TaskCompleted) and event.fan_out is not None:
+            return _Opening(record, event.fan_out)
+    return None
 
 
 def _ended(
-    barrier_id: str, opened: Recorded, version: int, event: BarrierReleased | BarrierAbandoned
-) -> Join | None:
-    """A barrier that has ended, as far as what came late needs it; None if nothing opened it."""
-    plan = getattr(opened.event, "fan_out", None)
-    if plan is None:
-        return None
+    barrier_id: str, opening: _Opening, version: int, event: BarrierReleased | BarrierAbandoned
+) -> Join:
+    """A barrier that has ended, as far as what came late needs it."""
+    record, plan = opening
     join = Join(
         id=barrier_id,
         plan=msgspec.structs.replace(plan, members=(), members_ref=None, then=None),
-        opened=opened.seq,
-        opened_at=opened.stored_at,
-        stirred_at=opened.stored_at,
+        opened=record.seq,
+        opened_at=record.stored_at,
+        stirred_at=record.stored_at,
         version=version,
         status="released",
     )

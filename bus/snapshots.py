@@ -80,7 +80,7 @@ class Snapshots:
         seq, violation_count = unsettled.seq, unsettled.violation_count
         folded = unsettled.last
         last = await self._log.get(seq)
-        if last is None or (folded is not None and folded.data != last.data):
+        if last is None or (folded is not None and folded != last):
             return  # the log has lost its last second, and the fold will hear of it
         counts = {name: len(parts[name]) for name in PARTS}
         head = _Head(stamp(), self._log.fleet, seq, last.stored_at_ns, last.subject, counts)

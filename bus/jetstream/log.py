@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from fleetlog.bus.errors import Unavailable
 from fleetlog.bus.jetstream.appender import Appender, id_of
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
-from fleetlog.bus.jetstream.reader import Reader
+from fleetlog.bus.jetstream.reader import Reader, ns_of
 from fleetlog.bus.jetstream.together import Together
 from fleetlog.bus.log import Append
 from fleetlog.schemas import subjects as grammar
@@ -135,7 +135,7 @@ class JetStreamLog:
                 return None
             raise
         message = got.message
-        return Stored(message.seq, _ns(message.time), message.subject, message.data)
+        return Stored(message.seq, ns_of(message.time), message.subject, message.data)
 
     async def _direct(self, subjects: str, after: int) -> list[Stored]:
         """Messages of a filter above `after`, as one replica has them, a thousand in one round trip.
@@ -160,7 +160,7 @@ class JetStreamLog:
             found.append(
                 Stored(
                     int(headers["Nats-Sequence"]),
-                    _ns(headers["Nats-Time-Stamp"]),
+                    ns_of(headers["Nats-Time-Stamp"]),
                     headers["Nats-Subject"],
                     message.data,
                 )
@@ -183,10 +183,3 @@ class JetStreamLog:
         if is_whole and len(found) == _DIRECT_COUNT:
             found += await self._direct(subjects, found[-1].seq)
         return found
-
-
-def _ns(text: str) -> int:
-    """Nanoseconds since 1970 of the server's RFC 3339 text, exactly; Python's parser stops at microseconds."""
-    whole, _, fraction = text.removesuffix("Z").partition(".")
-    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
-    return seconds * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -42,6 +43,7 @@ class _Created(msgspec.Struct, frozen=True):
 class _Place(msgspec.Struct, frozen=True):
     seq: int
     subject: str = ""
+    time: str = ""
     data: bytes = b""
 
 
@@ -112,7 +114,8 @@ class Reader:
         found = await self._read(last.seq)
         if found is None and not self._is_single:
             return
-        if found is None or (found.subject, found.data) != (last.subject, last.data):
+        # By its time too: its writer may have stored the same again, at the very same place.
+        if found != last:
             raise LogRewound(
                 f"the log does not hold event {last.seq} any more, which was read: its server came back without"
                 " the last second, as durability `relaxed` allows; begin anew"
@@ -127,7 +130,15 @@ class Reader:
             if refusal.error.err_code == _NOT_FOUND:
                 return None
             raise
-        return Stored(seq, 0, found.message.subject, found.message.data)
+        message = found.message
+        return Stored(seq, ns_of(message.time), message.subject, message.data)
+
+
+def ns_of(text: str) -> int:
+    """Nanoseconds since 1970 of the server's RFC 3339 text, exactly; Python's parser stops at microseconds."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return seconds * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)
 
 
 class _Session:

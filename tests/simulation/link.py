@@ -131,6 +131,7 @@ class Link:
         self.on_back: Callable[[], None] = lambda: None
         self._chance = chance
         self._socket = 0
+        self._epoch = server.epoch
         self.loop = server.loop
         """Its time."""
         self._up_way = _Way(self.loop, server.context, chance, network, self._reaches_server)
@@ -246,6 +247,7 @@ class Link:
             self._try_again()
             return
         self.is_connected = True
+        self._epoch = self.server.epoch
         self._up_way.begin()
         self._down_way.begin()
         for sid, (subject, queue) in self._wanted.items():
@@ -265,7 +267,9 @@ class Link:
         self._down_way.send(self._socket, do, *args)
 
     def _reaches_server(self, socket: int) -> bool:
-        return self.server.is_up and socket in (self._socket, ANY_SOCKET)
+        # A server that has come back knows nothing of what was sent to it before, by whomever.
+        is_of_now = socket == self._socket and self._epoch == self.server.epoch
+        return self.server.is_up and (is_of_now or socket == ANY_SOCKET)
 
     def _reaches_client(self, socket: int) -> bool:
         return socket == self._socket and self.is_connected

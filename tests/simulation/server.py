@@ -99,7 +99,8 @@ class SimServer:
         """Where answers to pulls go."""
         self.skew = timedelta()
         """How far its clock is ahead."""
-        self._epoch = 0
+        self.epoch = 0
+        """How often it has ended."""
         self._stopped_ns = 0
 
     def now(self) -> datetime:
@@ -116,7 +117,7 @@ class SimServer:
         """Ends, as by a kill: every connection breaks."""
         self.is_up = False
         self._stopped_ns = self.now_ns()
-        self._epoch += 1
+        self.epoch += 1
         self._batches.clear()
         self._under_way.clear()
         for link in list(self.links):
@@ -293,10 +294,10 @@ class SimServer:
             return
         under_way = self._under_way.setdefault(stream.name, set())
         under_way.update(guards)
-        epoch = self._epoch
+        epoch = self.epoch
 
         def agree() -> None:
-            if epoch == self._epoch:
+            if epoch == self.epoch:
                 under_way.difference_update(guards)
                 store()
 

@@ -278,11 +278,8 @@ class Story:
         self.world.server.start(lost_s=UNSYNCED_S)
         for kept in before[len(self.world.log) :]:
             event = json.loads(kept.data)
-            self.bereft |= {
-                kept.subject.split(".")[3],
-                event.get("agent_id", ""),
-                event.get("key", ""),
-            }
+            named = {kept.subject.split(".")[3], event.get("agent_id"), event.get("key")}
+            self.bereft |= {each for each in named if each is not None}
 
     def recovers_at(self, delay_s: float) -> None:
         """Something is wrong for so long."""

@@ -57,7 +57,9 @@ class Reading:
             if record.subject.kind == "task":
                 self.known.add(thing_id)
             if isinstance(record.event, BarrierReleased | BarrierAbandoned):
-                self.ends[thing_id].append(record)
+                opening = self.openings.get(thing_id)
+                if opening is None or opening.seq < record.seq:
+                    self.ends[thing_id].append(record)
             if isinstance(record.event, TerminalEvent):
                 self.settled[thing_id].append(record)
             if isinstance(record.event, TaskQueued):

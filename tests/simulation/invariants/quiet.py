@@ -57,7 +57,9 @@ class Quiet:
         if self._is_allowed(story.id):
             return True
         # A straggler that goes on: only its barrier would have ended it.
-        if story.status == "claimed" and self._barriers.is_lost(story.spec.get("barrier_id", "")):
+        barrier_id = story.spec.get("barrier_id")
+        is_bereft = barrier_id is not None and self._barriers.is_lost(barrier_id)
+        if story.status == "claimed" and is_bereft:
             return True
         if not story.waits_for_tasks:
             return False

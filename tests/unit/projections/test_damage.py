@@ -106,10 +106,7 @@ WAL_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
     "text": lambda _: b"no log at all\n" * 1000,
     "beginning": overwritten(0),
-    "a quarter": lambda whole: overwritten(len(whole) // 4)(whole),
     "three quarters": lambda whole: overwritten(3 * len(whole) // 4)(whole),
-    "end": lambda whole: overwritten(len(whole) - 64)(whole),
-    "none": lambda whole: whole,
 }
 
 

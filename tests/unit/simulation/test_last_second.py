@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from simulation.fleet import NAME, World
@@ -135,6 +136,55 @@ def test_whoever_follows_the_log_hears_that_it_was_rewound() -> None:
             await anext(follow)
         assert await client.fleet.log.has_lost()
         assert not await client.fleet.log.has_lost()
+
+    in_world(world, run)
+
+
+def test_what_was_lost_and_stored_again_at_the_same_place_is_another_event() -> None:
+    """Its time is another one, and delays count from it."""
+    world = World(1)
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        submitted = await client.submit(call("work"))
+        follow = client.fleet.log.follow()
+        [page] = [await anext(follow)]
+        await lose_last_second(world)
+        stored = page[-1]
+        thing = guard(NAME, "task", submitted.task_id)
+        again = Append(stored.subject, thing, 0, id_of(stored.data), stored.data)
+        assert await client.fleet.log.append(again) == stored.seq
+        async with asyncio.timeout(20):
+            with pytest.raises(LogRewound):
+                await anext(follow)
+
+    in_world(world, run)
+
+
+def test_a_coordinator_whose_own_event_was_lost_before_it_read_it_does_it_again() -> None:
+    world = World(1)
+    link = world.coordinator().link
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        submitted = await client.submit(call("work"), delay=3)
+        await asyncio.sleep(2)
+        hear = link._hear
+
+        def hear_no_events(sid: int, subject: str, *rest: Any) -> None:
+            if not subject.startswith("fleetlog."):
+                hear(sid, subject, *rest)
+
+        link._hear = hear_no_events  # type: ignore[method-assign]
+        await asyncio.sleep(1.3)
+        assert verbs(world, submitted.task_id) == ["held", "queued"]
+        world.server.stop()
+        link._hear = hear  # type: ignore[method-assign]
+        await asyncio.sleep(0.5)
+        world.server.start(lost_s=1.0)
+        assert verbs(world, submitted.task_id) == ["held"]
+        await asyncio.sleep(10)
+        assert verbs(world, submitted.task_id) == ["held", "queued"]
 
     in_world(world, run)
 
