@@ -40,7 +40,7 @@ BUGS = (
     Bug("a conflict is believed without evidence", {"log.event_id": 2}, _no_evidence),
     Bug(
         "rivals write the guard in two ways",
-        {"claim.live": 4, "claim.offer": 4, "task.transition": 4, "claim.fence": 4},
+        {"claim.live": 4, "claim.offer": 7, "task.transition": 4, "claim.fence": 4},
         _two_guards,
     ),
     Bug(
