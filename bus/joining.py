@@ -275,12 +275,14 @@ async def _opening(log: EventLog, barrier_id: str) -> _Opening | None:
     None where the log has lost it; an end of the barrier that was under way then may be there all the same.
     """
     found = await log.read_thing(guard(log.fleet, "barrier", barrier_id))
+    if found and isinstance(event := (first := open_stored(found[0])).event, BarrierOpened):
+        return _Opening(first, event.fan_out)
     last = await log.last(guard(log.fleet, "task", barrier_id))
-    for record in map(open_stored, (*found[:1], *([last] if last is not None else []))):
-        event = record.event
-        if isinstance(event, BarrierOpened | TaskCompleted) and event.fan_out is not None:
-            return _Opening(record, event.fan_out)
-    return None
+    if last is None:
+        return None
+    end = open_stored(last)
+    plan = end.event.fan_out if isinstance(end.event, TaskCompleted) else None
+    return None if plan is None else _Opening(end, plan)
 
 
 def _ended(
