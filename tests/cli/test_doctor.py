@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from support.command_line import CommandLine, address
+from support.servers import make_limited
 
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.embedded.server import EmbeddedServer
@@ -98,9 +99,7 @@ async def test_a_log_near_its_limit_is_an_error(
     server: EmbeddedServer, bare: CommandLine, fleet: str
 ) -> None:
     async with connect(server.target, SystemClock()) as connection:
-        config = log_config(fleet, 1) | {"max_bytes": 64 * 1024}
-        await connection.request(f"$JS.API.STREAM.CREATE.{config['name']}", config)
-        await ensure_streams(connection, fleet)
+        await make_limited(connection, fleet, max_bytes=64 * 1024)
     async with open_fleet(server.target, fleet) as opened:
         for number in range(20):
             await opened.link.publish(f"fleetlog.{fleet}.agent.a{number}.lost", b"x" * 3000)

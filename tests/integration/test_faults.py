@@ -15,12 +15,11 @@ from typing import Any
 
 import pytest
 from support.command_line import HANDLERS, CommandLine, Ran, address
-from support.servers import fill, plain_server, small_disk
+from support.servers import fill, make_limited, plain_server, small_disk
 
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fleet import open_fleet
 from fleetlog.bus.jetstream.connection import connect
-from fleetlog.bus.jetstream.streams import ensure_streams, log_config
 from fleetlog.bus.settings import ENVIRONMENT
 from fleetlog.bus.system import SystemClock
 
@@ -118,9 +117,7 @@ async def test_a_full_log_refuses_submits_and_takes_the_outcome_of_what_runs(
     server: EmbeddedServer, fleet: str, tmp_path: Path
 ) -> None:
     async with connect(server.target, SystemClock()) as connection:
-        config = log_config(fleet, 1) | {"max_bytes": 256 * 1024}
-        await connection.request(f"$JS.API.STREAM.CREATE.{config['name']}", config)
-        await ensure_streams(connection, fleet)
+        await make_limited(connection, fleet, max_bytes=256 * 1024)
     cli = line_of(address(server.target), fleet, tmp_path)
     flag = tmp_path / "flag"
     async with roles(cli, tmp_path), open_fleet(server.target, fleet) as opened:
@@ -144,9 +141,7 @@ async def test_however_fast_tasks_are_submitted_the_last_tenth_of_the_log_is_lef
     server: EmbeddedServer, fleet: str, tmp_path: Path
 ) -> None:
     async with connect(server.target, SystemClock()) as connection:
-        config = log_config(fleet, 1) | {"max_bytes": MIB}
-        await connection.request(f"$JS.API.STREAM.CREATE.{config['name']}", config)
-        await ensure_streams(connection, fleet)
+        await make_limited(connection, fleet, max_bytes=MIB)
     cli = line_of(address(server.target), fleet, tmp_path)
     lines = b"".join(b'{"a": %d}\n' % number for number in range(5000))
     refused = await do(cli, "map", "add", "--items", "-", "--unchecked", stdin=lines)
@@ -167,9 +162,7 @@ async def test_at_a_log_without_any_room_everyone_waits_and_goes_on_once_there_i
 ) -> None:
     """Someone else has filled it: not even an agent's own events are taken."""
     async with connect(server.target, SystemClock()) as connection:
-        config = log_config(fleet, 1) | {"max_bytes": 256 * 1024}
-        await connection.request(f"$JS.API.STREAM.CREATE.{config['name']}", config)
-        await ensure_streams(connection, fleet)
+        config = await make_limited(connection, fleet, max_bytes=256 * 1024)
         cli = line_of(address(server.target), fleet, tmp_path)
         flag = tmp_path / "flag"
         async with roles(cli, tmp_path) as role:

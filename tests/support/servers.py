@@ -10,16 +10,27 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleetlog.bus.embedded.binary import find_binary
 from fleetlog.bus.embedded.ports import free_port
 from fleetlog.bus.embedded.readiness import name_at
+from fleetlog.bus.jetstream.connection import Connection
+from fleetlog.bus.jetstream.streams import ensure_streams, log_config
 from fleetlog.bus.settings import Settings
 from fleetlog.bus.system import System
 
 READY_TIMEOUT_S = 30.0
+
+
+async def make_limited(connection: Connection, fleet: str, *, max_bytes: int) -> dict[str, Any]:
+    """Makes a fleet's streams, with a limit to the log's size; answers the log's configuration."""
+    config = log_config(fleet, 1) | {"max_bytes": max_bytes}
+    await connection.request(f"$JS.API.STREAM.CREATE.{config['name']}", config)
+    await ensure_streams(connection, fleet)
+    return config
 
 
 @asynccontextmanager

@@ -86,15 +86,7 @@ async def test_a_damaged_database_is_built_anew_while_it_is_asked(
     damaged = damage(good)
     assert damaged[: len(good)] != good
     path.write_bytes(damaged)
-    log = MemoryLog(FLEET)
-    log._messages += messages  # as if other writers had appended them
-    services = LoopbackServices()
-    projector = Projector(log, tmp_path, services=services)
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        group.create_task(projector.run())
-        await projector.ready.wait()
-        assert await ask_until_answered(services) == b'[{"n":400}]\n'
-        projector.stop()
+    await project(tmp_path, messages)
     assert "from the log" in caplog.text
     assert str(path) + ".broken" in caplog.text
     assert digests_of(path) == digests_of(tmp_path / "alone.duckdb", messages)
@@ -138,16 +130,21 @@ async def test_what_was_written_ahead_and_is_damaged_is_taken_from_the_log(
     path = tmp_path / "projection.duckdb"
     path.write_bytes(killed[0])
     path.with_name(path.name + ".wal").write_bytes(damage(killed[1]))
+    await project(tmp_path, messages)
+    assert digests_of(path) == digests_of(tmp_path / "alone.duckdb", messages)
+
+
+async def project(folder: Path, messages: list[Stored]) -> None:
+    """A projector goes on with what the folder holds, and is asked meanwhile."""
     log = MemoryLog(FLEET)
     log._messages += messages  # as if other writers had appended them
     services = LoopbackServices()
-    projector = Projector(log, tmp_path, services=services)
+    projector = Projector(log, folder, services=services)
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(projector.run())
         await projector.ready.wait()
         assert await ask_until_answered(services) == b'[{"n":400}]\n'
         projector.stop()
-    assert digests_of(path) == digests_of(tmp_path / "alone.duckdb", messages)
 
 
 async def ask_until_answered(services: LoopbackServices) -> bytes:
