@@ -71,13 +71,11 @@ class Admitter:
         await self._fleet.system.clock.sleep(AGAIN_S)
 
     async def _read_on(self) -> None:
-        end: int | None = None
-        while end is None:
+        while True:
             try:
-                end = await self._fleet.log.end()
+                return await self._read_to(await self._fleet.log.end())
             except TransportError:
                 await self._fleet.system.clock.sleep(AGAIN_S)
-        await self._read_to(end)
 
     def _put_back(self, act: AdmissionAct) -> None:
         self._admission.put_back(act)

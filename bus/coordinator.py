@@ -136,12 +136,14 @@ class Coordinator:
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set."""
         async with self.lookout.open(), self._fleet.services.serve(SERVICE, self._describe):
-            while not stop.is_set():
-                try:
-                    await self._work(stop)
-                except LogRewound as error:
-                    logger.warning("%s: nothing of what was known counts", error)
-                    self._forget()
+            with self._fleet.link.hold.wanted() as hold:
+                while not stop.is_set():
+                    try:
+                        await self._work(stop)
+                    except LogRewound as error:
+                        logger.warning("%s: nothing of what was known counts", error)
+                        self._forget()
+                        hold.lift()  # what waited has been dropped with who had decided it
             self.lookout.resign()
         await self._save_last()
 
@@ -341,35 +343,41 @@ class Coordinator:
                 return
 
     async def _look_for_loss(self) -> None:
-        """What this one had appended and not read yet may be gone with the server's last second.
+        """What was read or appended here may be gone with the server's last second.
+
+        Until that is known, nothing that was decided by it is sent again.
 
         Raises:
-            LogRewound: it is: what was done because of it counts no more than what was read.
+            LogRewound: it is gone: what was done because of it does not count.
         """
-        back = asyncio.Event()
-        callbacks = self._fleet.link.on_reconnect
-        callbacks.append(back.set)
+        hold = self._fleet.link.hold
+        while True:
+            breaks = await hold.begun()
+            while (is_lost := await self._has_lost()) is None:
+                await self._clock.sleep(AGAIN_S)
+            if is_lost:
+                raise LogRewound("the log has lost what was read of it or appended to it")
+            hold.lift(breaks)
+
+    async def _has_lost(self) -> bool | None:
         try:
-            while True:
-                await back.wait()
-                back.clear()
-                try:
-                    is_lost = await self._fleet.log.has_lost()
-                except TransportError as error:
-                    logger.debug("whether the log has lost anything is not known: %s", error)
-                    await self._clock.sleep(AGAIN_S)
-                    back.set()
-                else:
-                    if is_lost:
-                        raise LogRewound("the log has lost what was appended to it")
-        finally:
-            if back.set in callbacks:  # a connection that was closed has forgotten all of them
-                callbacks.remove(back.set)
+            return await self._fleet.log.has_lost(self._unsettled.last)
+        except TransportError as error:
+            logger.debug("whether the log has lost anything is not known: %s", error)
+            return None
 
     async def _read_to(self, seq: int) -> None:
-        """Until the fold has taken event `seq`."""
+        """Until the fold has taken event `seq`.
+
+        Raises:
+            Unavailable: the connection broke meanwhile, and the log may not come to `seq` again.
+        """
+        hold = self._fleet.link.hold
+        breaks = hold.break_count
         while self._unsettled.seq < seq:
-            await self._fleet.system.clock.sleep(READ_LOOK_S)
+            if hold.break_count > breaks:
+                raise Unavailable("the connection broke before all was read")
+            await self._clock.sleep(READ_LOOK_S)
 
     async def _try(self, task: Task, command: AnyCommand) -> None:
         is_loss = isinstance(command, Return) and task.lease is not None

@@ -10,7 +10,7 @@ import msgspec
 
 from fleetlog.bus.core import Submit, Task, decide
 from fleetlog.bus.core.refusal import Refusal
-from fleetlog.bus.errors import ConflictError, KeyTaken, ObjectLost
+from fleetlog.bus.errors import ConflictError, KeyTaken, ObjectLost, Unavailable
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.log import Append, entry
 from fleetlog.bus.objects import Objects, ref_of
@@ -139,7 +139,12 @@ async def open_fan_out(
 
 
 async def _opened_before(fleet: Fleet, barrier_id: str, digest: str) -> Opened:
-    first = open_stored((await fleet.log.read_thing(guard(fleet.name, "barrier", barrier_id)))[0])
+    found = await fleet.log.read_thing(guard(fleet.name, "barrier", barrier_id))
+    if not found:
+        raise Unavailable(
+            f"fan-out {barrier_id} was in the log, whose server has lost its last second: try again"
+        )
+    first = open_stored(found[0])
     if not isinstance(first.event, BarrierOpened) or first.event.digest != digest:
         raise KeyTaken(
             f"fan-out {barrier_id} exists with other members or another continuation: use another key,"

@@ -114,8 +114,12 @@ class EventLog(Protocol):
         """The log's last sequence; 0 when empty."""
         ...
 
-    async def has_lost(self) -> bool:
-        """Whether the server came back without what was appended here last; says so once for each time."""
+    async def has_lost(self, read: Stored | None = None) -> bool:
+        """Whether the server came back without what was appended here last; says so once for each time.
+
+        Args:
+            read: an event that was read; whether that one is gone is said each time.
+        """
         ...
 
     def now(self) -> datetime:

@@ -96,9 +96,9 @@ class MemoryLog:
         """See `EventLog`."""
         return len(self._messages)
 
-    async def has_lost(self) -> bool:
+    async def has_lost(self, read: Stored | None = None) -> bool:
         """See `EventLog`."""
-        return False
+        return read is not None and await self.get(read.seq) != read
 
     def now(self) -> datetime:
         """See `EventLog`."""

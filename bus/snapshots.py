@@ -23,6 +23,7 @@ from fleetlog.bus.log import EventLog
 from fleetlog.bus.objects import Objects
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.budgets import Budget, Spent
+from fleetlog.schemas.envelope import Stored
 from fleetlog.schemas.events import LimitSet, ScheduleSet
 from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.questions import Answer, Question
@@ -97,20 +98,22 @@ class Snapshots:
                 return None
             lines = _lines(data)
             head = msgspec.json.decode(next(lines, b""), type=_Head)
-            if (why := await self._mismatch(head)) is not None:
+            there = await self._log.get(head.seq)
+            if (why := self._mismatch(head, there)) is not None:
                 logger.info("the snapshot is of no use: %s", why)
                 return None
-            return await asyncio.to_thread(_restored, head, lines)
+            restored = await asyncio.to_thread(_restored, head, lines)
         except (FleetlogError, msgspec.DecodeError, zlib.error) as error:
             logger.warning("the snapshot can't be used, the whole log is read: %s", error)
             return None
+        restored.last = there
+        return restored
 
-    async def _mismatch(self, head: _Head) -> str | None:
+    def _mismatch(self, head: _Head, there: Stored | None) -> str | None:
         if head.stamp != stamp():
             return "another version made it"
         if head.fleet != self._log.fleet:
             return f"it is of fleet {head.fleet}"
-        there = await self._log.get(head.seq)
         if there is None or (there.stored_at_ns, there.subject) != (
             *(head.stored_at_ns, head.subject),
         ):

@@ -56,7 +56,7 @@ class Unsettled:
         self.seq = 0
         """The last event that was taken."""
         self.last: Stored | None = None
-        """That event; None if it came with a snapshot."""
+        """That event; None before the first."""
         self.violation_count = 0
         """Events that their task's state did not allow."""
         self._held: defaultdict[str, set[str]] = defaultdict(set)

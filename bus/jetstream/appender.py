@@ -24,6 +24,7 @@ import msgspec
 
 from fleetlog.bus.errors import ConflictError, LogBrimful, TransportError
 from fleetlog.bus.jetstream.connection import ApiError, ApiRefusal, Connection, denial
+from fleetlog.bus.jetstream.stored import LastStored
 from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import TOGETHER_MAX, Append
 
@@ -108,6 +109,7 @@ class Appender:
     Args:
         connection: to the server.
         stream: the log's name.
+        stored: what is kept of the last one that was stored.
         is_grouping: whether many waiting appends leave as atomic batches. Worth it on one replica under
             `sync_interval: always`, where a batch costs one fsync; elsewhere singles are faster.
         is_single: whether one server alone has the log. Then what it says is older than `expected` tells that
@@ -118,6 +120,7 @@ class Appender:
         self,
         connection: Connection,
         stream: str,
+        stored: LastStored,
         *,
         is_grouping: bool,
         is_single: bool = False,
@@ -132,9 +135,7 @@ class Appender:
         self._batches_in_flight = 0
         self._count = 0
         self._told_at = -TELL_EVERY_S
-        self._last = (0, "")
-        self.doubtful: list[tuple[int, str]] = []
-        """Sequence and id of what was stored last before each reconnect: its server may have lost it."""
+        self._stored = stored
         self._is_sending_soon = False
         self._loop = asyncio.get_running_loop()
 
@@ -142,6 +143,7 @@ class Appender:
         """Subscribes to the answers; call once before the first append."""
         await self._connection.wire.listen(f"{self._inbox}.*", self._on_answer)
         self._connection.on_reconnect.append(self._on_reconnect)
+        self._connection.hold.on_lift.append(self._send_soon)
         self._connection.on_denied.append(self._on_denied)
 
     def append(self, entry: Append) -> asyncio.Future[int]:
@@ -190,8 +192,12 @@ class Appender:
     def _send_waiting(self) -> None:
         self._is_sending_soon = False
         send_next = self._send_grouped if self._is_grouping else self._send_one
-        while self._queue and self._connection.is_connected and send_next():
+        while self._queue and self._may_send and send_next():
             pass
+
+    @property
+    def _may_send(self) -> bool:
+        return self._connection.is_connected and not self._connection.hold.is_on
 
     def _send_one(self) -> bool:
         """Sends a single; False when enough are in flight."""
@@ -363,20 +369,11 @@ class Appender:
             self._enqueue(what)
 
     def _settle(self, pending: _Pending, seq: int) -> None:
-        if seq > self._last[0]:
-            self._last = (seq, pending.entry.event_id)
+        self._stored.note(seq, pending.entry.event_id)
         if not pending.future.done():
             pending.future.set_result(seq)
 
-    def forget(self) -> None:
-        """What was stored last is gone, and known to be: nothing is in doubt any more."""
-        self.doubtful.clear()
-        self._last = (0, "")
-
     def _on_reconnect(self) -> None:
-        # Kept, though it may have been looked for before: the server may lose it yet, until it has synced.
-        if self._last[0] and self._last not in self.doubtful:
-            self.doubtful.append(self._last)
         for token in list(self._in_flight):
             self._again_by(token)
         self._send_soon()

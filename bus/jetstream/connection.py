@@ -23,6 +23,7 @@ from nats.aio.subscription import Subscription
 from fleetlog.bus.background import heeding_cancel
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.errors import ConfigError, TransportError, Unavailable
+from fleetlog.bus.jetstream.hold import Hold
 from fleetlog.bus.jetstream.wire import Wire
 from fleetlog.bus.system import Clock
 from fleetlog.schemas.events import Instant
@@ -91,6 +92,8 @@ class Connection:
     def __init__(self, clock: Clock, client: NatsClient, wire: Wire) -> None:
         self.client = client
         self.wire = wire
+        self.hold = Hold()
+        """Appends wait while it is on."""
         self.on_reconnect: list[Callable[[], None]] = []
         self.on_denied: list[Callable[[str], None]] = []
         """Called with a subject that this user may not publish to; in lower case, for so it reaches us."""
@@ -300,6 +303,7 @@ class Connection:
         self._denied.clear()  # the server may have been given other permissions meanwhile
         self.mark_connected()
         logger.warning("connected to the log again")
+        self.hold.begin()
         for callback in self.on_reconnect:
             callback()
 

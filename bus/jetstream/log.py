@@ -14,6 +14,7 @@ from fleetlog.bus.errors import Unavailable
 from fleetlog.bus.jetstream.appender import Appender, id_of
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
 from fleetlog.bus.jetstream.reader import Reader, ns_of
+from fleetlog.bus.jetstream.stored import LastStored
 from fleetlog.bus.jetstream.together import Together
 from fleetlog.bus.log import Append
 from fleetlog.schemas import subjects as grammar
@@ -53,10 +54,12 @@ class JetStreamLog:
         self.fleet = fleet
         self._connection = connection
         self._stream = grammar.stream_names(fleet)[0]
+        self._stored = stored = LastStored()
+        connection.on_reconnect.append(stored.doubt)
         self.appender = Appender(
-            connection, self._stream, is_grouping=is_grouping, is_single=is_single
+            connection, self._stream, stored, is_grouping=is_grouping, is_single=is_single
         )
-        self.together = Together(connection, self._stream)
+        self.together = Together(connection, self._stream, stored)
         self._is_single = is_single
         self._reader = Reader(connection, self._stream, is_lasting=True, is_single=is_single)
 
@@ -109,16 +112,19 @@ class JetStreamLog:
         info = await self._connection.ask(f"$JS.API.STREAM.INFO.{self._stream}", None, _StreamInfo)
         return info.state.last_seq
 
-    async def has_lost(self) -> bool:
+    async def has_lost(self, read: Stored | None = None) -> bool:
         """See `EventLog`."""
-        doubtful = self.appender.doubtful
+        if read is not None and not await self._reader.has(read):
+            self._stored.forget()
+            return True
+        doubtful = self._stored.doubtful
         while doubtful:
             seq, event_id = doubtful[0]
             found = await self.get(seq)
             # One of several servers may have just begun to lead and not have it yet.
             is_there = not self._is_single if found is None else id_of(found.data) == event_id
             if not is_there:
-                self.appender.forget()
+                self._stored.forget()
                 return True
             doubtful.pop(0)
         return False

@@ -111,15 +111,17 @@ class Reader:
 
     async def _check(self, last: Stored) -> None:
         """A message that was read must still be there, and not another one in its place."""
-        found = await self._read(last.seq)
-        if found is None and not self._is_single:
-            return
-        # By its time too: its writer may have stored the same again, at the very same place.
-        if found != last:
+        if not await self.has(last):
             raise LogRewound(
                 f"the log does not hold event {last.seq} any more, which was read: its server came back without"
                 " the last second, as durability `relaxed` allows; begin anew"
             )
+
+    async def has(self, last: Stored) -> bool:
+        """Whether a message that was read is there; of several servers, whether no other is in its place."""
+        found = await self._read(last.seq)
+        # By its time too: its writer may have stored the same again, at the very same place.
+        return found == last or (found is None and not self._is_single)
 
     async def _read(self, seq: int) -> Stored | None:
         try:

@@ -26,6 +26,7 @@ from fleetlog.bus.jetstream.appender import (
     refusal_of,
 )
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection, denial
+from fleetlog.bus.jetstream.stored import LastStored
 from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import Append, check_together
 
@@ -51,11 +52,13 @@ class Together:
     Args:
         connection: to the server.
         stream: the log's name.
+        stored: what is kept of the last one that was stored.
     """
 
-    def __init__(self, connection: Connection, stream: str) -> None:
+    def __init__(self, connection: Connection, stream: str, stored: LastStored) -> None:
         self._connection = connection
         self._stream = stream
+        self._stored = stored
         self._inbox = connection.client.new_inbox()
         self._answers: dict[str, asyncio.Future[Ack | None]] = {}
         self._subjects: dict[str, frozenset[str]] = {}
@@ -77,10 +80,16 @@ class Together:
         return appending
 
     async def _append(self, entries: Sequence[Append]) -> int:
+        seq = await self._settled(entries)
+        self._stored.note(seq, entries[-1].event_id)
+        return seq
+
+    async def _settled(self, entries: Sequence[Append]) -> int:
         check_size(max(entries, key=lambda each: len(each.data)), self._connection)
         is_unclear, rounds = False, 0
         while True:
             await self._connection.wait_connected()
+            await self._connection.hold.lifted()
             ack = await self._send(entries)
             if ack is None:
                 is_unclear = True

@@ -6,13 +6,16 @@ import asyncio
 from typing import Any
 
 import pytest
-from simulation.fleet import NAME, World
+from simulation.fleet import NAME, Node, World
 
+from fleetlog.bus.background import background
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client
+from fleetlog.bus.coordinator import Coordinator
 from fleetlog.bus.core import RequestCancel, decide
-from fleetlog.bus.errors import ConflictError, LogRewound
+from fleetlog.bus.errors import ConflictError, LogRewound, Unavailable
 from fleetlog.bus.fan_out import FanOut
+from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.jetstream.appender import id_of
 from fleetlog.bus.log import Append, entry
 from fleetlog.bus.queues import queue_state, set_paused
@@ -223,5 +226,71 @@ def test_what_was_lost_is_not_appended_to() -> None:
         with pytest.raises(ConflictError, match="the log has lost event"):
             await client.fleet.log.append(entry(subject, task.version, cancelled))
         assert world.loop.at - started_at < 1
+
+    in_world(world, run)
+
+
+def test_what_a_coordinator_was_about_to_append_is_dropped_with_what_it_followed_from() -> None:
+    """The second task waits for the first; its offer was on its way when the first one's outcome was lost."""
+    world = World(1)
+    link = world.coordinator().link
+    world.agent()
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        first = await client.submit(call("work", ms=3000))
+        second = await client.submit(call("work"), after=[first.task_id])
+        await asyncio.sleep(2.7)
+        send = link.send
+
+        def send_no_offer(subject: str, *rest: Any) -> None:
+            if second.task_id not in subject:
+                send(subject, *rest)
+
+        link.send = send_no_offer  # type: ignore[method-assign]
+        await asyncio.sleep(0.7)
+        assert verbs(world, first.task_id)[-1] == "completed"
+        world.server.stop()
+        link.send = send  # type: ignore[method-assign]
+        await asyncio.sleep(0.5)
+        world.server.start(lost_s=1.0)
+        assert "completed" not in verbs(world, first.task_id)
+        async with asyncio.timeout(30):
+            await second.result()
+        words = [each.subject.split(".") for each in world.log]
+        said = [(word[3], word[-1]) for word in words]
+        assert said.index((first.task_id, "completed")) < said.index((second.task_id, "queued"))
+
+    in_world(world, run)
+
+
+def test_what_a_coordinator_reads_up_to_may_be_lost_before_it_has_read_it() -> None:
+    """It waited until the log was as long again."""
+    world = World(1)
+    node = world.node("coordinator")
+    link = node.link
+    waited: list[float] = []
+
+    async def work(fleet: Fleet, node: Node) -> None:
+        coordinator = Coordinator(fleet)
+
+        async def read_to_the_end() -> None:
+            await coordinator.ready.wait()
+            await fleet.system.clock.sleep(5)
+            with pytest.raises(Unavailable, match="broke"):
+                await coordinator._read_to(await fleet.log.end() + 3)
+            waited.append(world.loop.at)
+
+        async with background(read_to_the_end()):
+            await coordinator.run(node.stopping)
+
+    node.start(work)
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(10)
+        assert not waited
+        link.cut()
+        await asyncio.sleep(3)
+        assert waited
 
     in_world(world, run)
