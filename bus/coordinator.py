@@ -161,6 +161,7 @@ class Coordinator:
         for agent_id in self._unsettled.agents:
             self.lookout.watch.dismiss(agent_id)
         self._unsettled = Unsettled()
+        self._fleet.derived.forget()
         self._saved_seq = 0
         self.ready.clear()
 
@@ -176,7 +177,10 @@ class Coordinator:
 
     async def _fold(self) -> None:
         await self._restore()
-        end = await self._fleet.log.end()
+        # What it knew before it began anew is nothing to look for any more; what it begins with is.
+        if await self._has_lost():
+            raise LogRewound("the log has lost what this coordinator begins with")
+        end = await self._end()
         if end <= self._unsettled.seq:
             self._catch_up()
         async for page in self._fleet.log.follow(after=self._unsettled.seq):
@@ -195,6 +199,14 @@ class Coordinator:
         for agent_id in restored.agents:
             self.lookout.watch.enroll(agent_id, self._clock.monotonic())
         logger.info("begun with a snapshot at event %d", restored.seq)
+
+    async def _end(self) -> int:
+        while True:
+            try:
+                return await self._fleet.log.end()
+            except TransportError as error:
+                logger.warning("the log can't be read yet: %s", error)
+                await self._clock.sleep(AGAIN_S)
 
     async def _keep_snapshots(self) -> None:
         await self.ready.wait()
@@ -353,18 +365,17 @@ class Coordinator:
         hold = self._fleet.link.hold
         while True:
             breaks = await hold.begun()
-            while (is_lost := await self._has_lost()) is None:
-                await self._clock.sleep(AGAIN_S)
-            if is_lost:
+            if await self._has_lost():
                 raise LogRewound("the log has lost what was read of it or appended to it")
             hold.lift(breaks)
 
-    async def _has_lost(self) -> bool | None:
-        try:
-            return await self._fleet.log.has_lost(self._unsettled.last)
-        except TransportError as error:
-            logger.debug("whether the log has lost anything is not known: %s", error)
-            return None
+    async def _has_lost(self) -> bool:
+        while True:
+            try:
+                return await self._fleet.log.has_lost(self._unsettled.last)
+            except TransportError as error:
+                logger.debug("whether the log has lost anything is not known: %s", error)
+                await self._clock.sleep(AGAIN_S)
 
     async def _read_to(self, seq: int) -> None:
         """Until the fold has taken event `seq`.

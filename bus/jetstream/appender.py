@@ -24,7 +24,7 @@ import msgspec
 
 from fleetlog.bus.errors import ConflictError, LogBrimful, TransportError
 from fleetlog.bus.jetstream.connection import ApiError, ApiRefusal, Connection, denial
-from fleetlog.bus.jetstream.stored import LastStored
+from fleetlog.bus.jetstream.last_known import LastKnown, id_of
 from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import TOGETHER_MAX, Append
 
@@ -71,10 +71,6 @@ class _Evidence(msgspec.Struct, frozen=True):
     error: ApiError | None = None
 
 
-class _EventId(msgspec.Struct, frozen=True):
-    id: str = ""
-
-
 _ack_decoder: Final = msgspec.json.Decoder(Ack)
 _evidence_decoder: Final = msgspec.json.Decoder(_Evidence)
 
@@ -109,7 +105,7 @@ class Appender:
     Args:
         connection: to the server.
         stream: the log's name.
-        stored: what is kept of the last one that was stored.
+        known: what is kept of the last one that was stored.
         is_grouping: whether many waiting appends leave as atomic batches. Worth it on one replica under
             `sync_interval: always`, where a batch costs one fsync; elsewhere singles are faster.
         is_single: whether one server alone has the log. Then what it says is older than `expected` tells that
@@ -120,7 +116,7 @@ class Appender:
         self,
         connection: Connection,
         stream: str,
-        stored: LastStored,
+        known: LastKnown,
         *,
         is_grouping: bool,
         is_single: bool = False,
@@ -135,7 +131,7 @@ class Appender:
         self._batches_in_flight = 0
         self._count = 0
         self._told_at = -TELL_EVERY_S
-        self._stored = stored
+        self._known = known
         self._is_sending_soon = False
         self._loop = asyncio.get_running_loop()
 
@@ -192,12 +188,8 @@ class Appender:
     def _send_waiting(self) -> None:
         self._is_sending_soon = False
         send_next = self._send_grouped if self._is_grouping else self._send_one
-        while self._queue and self._may_send and send_next():
+        while self._queue and self._connection.may_append and send_next():
             pass
-
-    @property
-    def _may_send(self) -> bool:
-        return self._connection.is_connected and not self._connection.hold.is_on
 
     def _send_one(self) -> bool:
         """Sends a single; False when enough are in flight."""
@@ -337,6 +329,7 @@ class Appender:
         elif id_of(winner.data) == pending.entry.event_id:
             self._settle(pending, winner.seq)
         else:
+            self._known.note_read(winner.seq, winner.data)
             _fail(
                 pending,
                 ConflictError(
@@ -369,7 +362,7 @@ class Appender:
             self._enqueue(what)
 
     def _settle(self, pending: _Pending, seq: int) -> None:
-        self._stored.note(seq, pending.entry.event_id)
+        self._known.note(seq, pending.entry.event_id)
         if not pending.future.done():
             pending.future.set_result(seq)
 
@@ -432,11 +425,3 @@ def _last_of(error: ApiError) -> float:
 def _fail(pending: _Pending, error: Exception) -> None:
     if not pending.future.done():
         pending.future.set_exception(error)
-
-
-def id_of(data: bytes) -> str:
-    """The id of an encoded event; empty if it can't be read."""
-    try:
-        return msgspec.json.decode(data, type=_EventId).id
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""

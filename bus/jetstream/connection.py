@@ -136,6 +136,11 @@ class Connection:
         return self._connected.is_set()
 
     @property
+    def may_append(self) -> bool:
+        """Whether an append can be sent at this moment."""
+        return self.is_connected and not self.hold.is_on
+
+    @property
     def connected_for_s(self) -> float:
         """How long the present connection has lasted; 0 without one."""
         return self._clock.monotonic() - self._connected_since if self.is_connected else 0.0

@@ -16,52 +16,52 @@ class Hold:
     """
 
     def __init__(self) -> None:
-        self._is_wanted = False
+        self.is_wanted = False
+        """Somebody looks after each break."""
         self.break_count = 0
-        """Since it is wanted."""
-        self._begun = asyncio.Event()
-        self._lifted = asyncio.Event()
-        self._lifted.set()
+        """While it was wanted."""
+        self._on = asyncio.Event()
+        self._off = asyncio.Event()
+        self._off.set()
         self.on_lift: list[Callable[[], None]] = []
         """Called when appends may go on."""
 
     @property
     def is_on(self) -> bool:
         """Whether appends wait."""
-        return not self._lifted.is_set()
+        return self._on.is_set()
 
     @contextmanager
     def wanted(self) -> Iterator[Hold]:
         """From each break on within this block, appends wait for `lift`."""
-        self._is_wanted = True
+        self.is_wanted = True
         try:
             yield self
         finally:
-            self._is_wanted = False
+            self.is_wanted = False
             self.lift()
 
     def begin(self) -> None:
         """The connection is back after a break."""
-        if self._is_wanted:
+        if self.is_wanted:
             self.break_count += 1
-            self._lifted.clear()
-            self._begun.set()
+            self._off.clear()
+            self._on.set()
 
     async def begun(self) -> int:
-        """Waits for a break that nobody has looked at; answers the number of breaks so far."""
-        await self._begun.wait()
-        self._begun.clear()
+        """Waits until appends wait; answers the number of breaks so far."""
+        await self._on.wait()
         return self.break_count
 
     def lift(self, count: int | None = None) -> None:
         """Appends may go on, unless there have been more breaks than `count`, if given."""
         if count not in (None, self.break_count):
             return
-        self._begun.clear()
-        self._lifted.set()
+        self._on.clear()
+        self._off.set()
         for callback in self.on_lift:
             callback()
 
     async def lifted(self) -> None:
         """Waits until appends may go on."""
-        await self._lifted.wait()
+        await self._off.wait()

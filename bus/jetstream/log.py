@@ -11,10 +11,10 @@ import msgspec
 from nats.aio.msg import Msg
 
 from fleetlog.bus.errors import Unavailable
-from fleetlog.bus.jetstream.appender import Appender, id_of
+from fleetlog.bus.jetstream.appender import Appender
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection
+from fleetlog.bus.jetstream.last_known import LastKnown, id_of
 from fleetlog.bus.jetstream.reader import Reader, ns_of
-from fleetlog.bus.jetstream.stored import LastStored
 from fleetlog.bus.jetstream.together import Together
 from fleetlog.bus.log import Append
 from fleetlog.schemas import subjects as grammar
@@ -54,12 +54,12 @@ class JetStreamLog:
         self.fleet = fleet
         self._connection = connection
         self._stream = grammar.stream_names(fleet)[0]
-        self._stored = stored = LastStored()
-        connection.on_reconnect.append(stored.doubt)
+        self._known = known = LastKnown(connection.hold)
+        connection.on_reconnect.append(known.doubt)
         self.appender = Appender(
-            connection, self._stream, stored, is_grouping=is_grouping, is_single=is_single
+            connection, self._stream, known, is_grouping=is_grouping, is_single=is_single
         )
-        self.together = Together(connection, self._stream, stored)
+        self.together = Together(connection, self._stream, known)
         self._is_single = is_single
         self._reader = Reader(connection, self._stream, is_lasting=True, is_single=is_single)
 
@@ -115,18 +115,19 @@ class JetStreamLog:
     async def has_lost(self, read: Stored | None = None) -> bool:
         """See `EventLog`."""
         if read is not None and not await self._reader.has(read):
-            self._stored.forget()
+            self._known.forget()
             return True
-        doubtful = self._stored.doubtful
+        doubtful = self._known.doubtful
         while doubtful:
-            seq, event_id = doubtful[0]
+            asked = seq, event_id = doubtful[0]
             found = await self.get(seq)
             # One of several servers may have just begun to lead and not have it yet.
             is_there = not self._is_single if found is None else id_of(found.data) == event_id
             if not is_there:
-                self._stored.forget()
+                self._known.forget()
                 return True
-            doubtful.pop(0)
+            if asked in doubtful:  # another who asked may have been faster
+                doubtful.remove(asked)
         return False
 
     def now(self) -> datetime:
@@ -141,6 +142,7 @@ class JetStreamLog:
                 return None
             raise
         message = got.message
+        self._known.note_read(message.seq, message.data)
         return Stored(message.seq, ns_of(message.time), message.subject, message.data)
 
     async def _direct(self, subjects: str, after: int) -> list[Stored]:

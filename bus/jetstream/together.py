@@ -21,12 +21,11 @@ from fleetlog.bus.jetstream.appender import (
     NO_LEADER_PAUSE_S,
     Ack,
     check_size,
-    id_of,
     occ_header,
     refusal_of,
 )
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection, denial
-from fleetlog.bus.jetstream.stored import LastStored
+from fleetlog.bus.jetstream.last_known import LastKnown, id_of
 from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import Append, check_together
 
@@ -52,13 +51,13 @@ class Together:
     Args:
         connection: to the server.
         stream: the log's name.
-        stored: what is kept of the last one that was stored.
+        known: what is kept of the last one that was stored.
     """
 
-    def __init__(self, connection: Connection, stream: str, stored: LastStored) -> None:
+    def __init__(self, connection: Connection, stream: str, known: LastKnown) -> None:
         self._connection = connection
         self._stream = stream
-        self._stored = stored
+        self._known = known
         self._inbox = connection.client.new_inbox()
         self._answers: dict[str, asyncio.Future[Ack | None]] = {}
         self._subjects: dict[str, frozenset[str]] = {}
@@ -81,15 +80,16 @@ class Together:
 
     async def _append(self, entries: Sequence[Append]) -> int:
         seq = await self._settled(entries)
-        self._stored.note(seq, entries[-1].event_id)
+        self._known.note(seq, entries[-1].event_id)
         return seq
 
     async def _settled(self, entries: Sequence[Append]) -> int:
         check_size(max(entries, key=lambda each: len(each.data)), self._connection)
         is_unclear, rounds = False, 0
         while True:
-            await self._connection.wait_connected()
-            await self._connection.hold.lifted()
+            while not self._connection.may_append:
+                await self._connection.wait_connected()
+                await self._connection.hold.lifted()
             ack = await self._send(entries)
             if ack is None:
                 is_unclear = True
@@ -154,6 +154,7 @@ class Together:
             raise
         if id_of(got.message.data) == entry.event_id:
             return got.message.seq
+        self._known.note_read(got.message.seq, got.message.data)
         raise ConflictError(f"{entry.guard} has event {got.message.seq} after {entry.expected}")
 
     def _on_answer(self, subject: bytes, _reply: bytes, header: bytes, data: bytes) -> None:

@@ -12,7 +12,8 @@ import pytest
 from fleetlog.bus import unsettled
 from fleetlog.bus.core import Claim, Task
 from fleetlog.bus.core.joins import Joins
-from fleetlog.bus.jetstream.appender import Appender, id_of
+from fleetlog.bus.jetstream.appender import Appender
+from fleetlog.bus.jetstream.last_known import id_of
 from fleetlog.bus.log import Append, entry
 from simulation.worlds import agents, writers
 from simulation.worlds.agents import Actors

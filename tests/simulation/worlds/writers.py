@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from fleetlog.bus.jetstream.appender import id_of
+from fleetlog.bus.jetstream.last_known import id_of
 from fleetlog.bus.log import Append
 from simulation.worlds.histories import History
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from fleetlog.bus.core import RequestCancel, decide
 from fleetlog.bus.errors import ConflictError, LogRewound, Unavailable
 from fleetlog.bus.fan_out import FanOut
 from fleetlog.bus.fleet import Fleet
-from fleetlog.bus.jetstream.appender import id_of
+from fleetlog.bus.jetstream.connection import Connection
+from fleetlog.bus.jetstream.last_known import id_of
 from fleetlog.bus.log import Append, entry
 from fleetlog.bus.queues import queue_state, set_paused
 from fleetlog.bus.rules import load_task, subject_of
@@ -292,5 +294,84 @@ def test_what_a_coordinator_reads_up_to_may_be_lost_before_it_has_read_it() -> N
         link.cut()
         await asyncio.sleep(3)
         assert waited
+
+    in_world(world, run)
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_who_decides_by_what_was_read_looks_for_what_was_only_looked_up(is_wanted: bool) -> None:
+    """An agent's loss is another one: of what it wrote itself."""
+    world = World(1)
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        others: list[str] = []
+
+        async def submit(other: Client) -> None:
+            others.append((await other.submit(call("work"))).task_id)
+
+        log, hold = client.fleet.log, client.fleet.link.hold
+        with hold.wanted() if is_wanted else nullcontext():
+            world.client(submit)
+            await asyncio.sleep(0.5)
+            [task_id] = others
+            assert await log.last(guard(NAME, "task", task_id)) is not None
+            await lose_last_second(world)
+            assert hold.is_on is is_wanted
+            assert await log.has_lost() is is_wanted
+        assert not hold.is_on
+
+    in_world(world, run)
+
+
+def test_a_second_break_is_looked_at_too_before_appends_go_on() -> None:
+    world = World(1)
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        link = client.fleet.link
+        with link.hold.wanted() as hold:
+            breaks = [await _broken(world, link) for _ in range(2)]
+            submitting = asyncio.create_task(client.submit(call("work")))
+            await asyncio.sleep(2)
+            hold.lift(breaks[0])
+            await asyncio.sleep(2)
+            assert not submitting.done()
+            hold.lift(breaks[1])
+            await submitting
+
+    in_world(world, run)
+
+
+async def _broken(world: World, link: Connection) -> int:
+    next(node for node in world.nodes if node.name.startswith("client")).link.cut()
+    await asyncio.sleep(1)
+    return await link.hold.begun()
+
+
+def test_a_coordinator_that_begins_anew_outlives_the_next_break(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(1)
+    node = world.coordinator()
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        await client.submit(call("work"), delay=60)
+        forget = Coordinator._forget
+
+        def forget_at_the_next_break(coordinator: Coordinator) -> None:
+            forget(coordinator)
+            world.server.stop()
+
+        monkeypatch.setattr(Coordinator, "_forget", forget_at_the_next_break)
+        await lose_last_second(world)
+        await asyncio.sleep(20)
+        assert not world.server.is_up
+        world.server.start()
+        submitted = await client.submit(call("work"), delay=1)
+        await asyncio.sleep(15)
+        assert not node.ended.is_set()
+        assert verbs(world, submitted.task_id) == ["held", "queued"]
 
     in_world(world, run)
