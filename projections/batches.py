@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import Final, NamedTuple
 
 import msgspec
 import nanoarrow
@@ -30,36 +31,68 @@ _SCHEMA = nanoarrow.struct(
 )
 
 
-_ARRAY_ROWS = 8192
+ROWS_MAX: Final = 8192
+"""In one array: DuckDB reads a stream with one thread per array."""
+
+
+class Rows(NamedTuple):
+    """Some messages as one Arrow array; takes less room than they do."""
+
+    array: nanoarrow.c_array.CArray
+    length: int
+    last_seq: int
+    size_bytes: int
+    """Of the payloads."""
 
 
 class Batch:
     """Rows for DuckDB; register it under a name and select from that."""
 
-    def __init__(
-        self,
-        messages: Sequence[Stored],
-        *,
-        problem: str = "",
-        upcasts: Mapping[tuple[str, int], Upcast] = UPCASTS,
-    ) -> None:
-        """Reads the messages; with `problem`, keeps them all unread and says so."""
-        # DuckDB reads a stream with one thread per array.
-        self._arrays = [
-            _rows(messages[start : start + _ARRAY_ROWS], problem, upcasts)
-            for start in range(0, len(messages), _ARRAY_ROWS)
+    def __init__(self, pieces: Sequence[Rows]) -> None:
+        self._pieces = pieces
+        self._count = sum(rows.length for rows in pieces)
+
+    @classmethod
+    def of(cls, messages: Sequence[Stored]) -> Batch:
+        """All of these."""
+        starts = range(0, len(messages), ROWS_MAX)
+        return cls([pack(messages[start : start + ROWS_MAX]) for start in starts])
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def last_seq(self) -> int:
+        """The sequence of the last message."""
+        return self._pieces[-1].last_seq
+
+    def messages(self) -> list[Stored]:
+        """What it was made of."""
+        found = (row for rows in self._pieces for row in nanoarrow.Array(rows.array).iter_py())
+        return [
+            Stored(
+                *(row["seq"], row["stored_ns"], row["subject"]),
+                row["text"].encode() if row["bytes"] is None else row["bytes"],
+            )
+            for row in found
         ]
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The Arrow PyCapsule protocol, which DuckDB reads."""
-        stream = CArrayStream.from_c_arrays(self._arrays, nanoarrow.c_schema(_SCHEMA))
+        arrays = [rows.array for rows in self._pieces]
+        stream = CArrayStream.from_c_arrays(arrays, nanoarrow.c_schema(_SCHEMA))
         return stream.__arrow_c_stream__()
 
 
-def _rows(
-    messages: Sequence[Stored], problem: str, upcasts: Mapping[tuple[str, int], Upcast]
-) -> nanoarrow.c_array.CArray:
+def pack(
+    messages: Sequence[Stored],
+    *,
+    problem: str = "",
+    upcasts: Mapping[tuple[str, int], Upcast] = UPCASTS,
+) -> Rows:
+    """Reads up to `ROWS_MAX` messages; with `problem`, keeps them all unread and says so."""
     texts = [message.data for message in messages]
+    size_bytes = sum(map(len, texts))
     originals: list[bytes | None] = [None] * len(texts)
     problems = [b""] * len(texts)
     if not _are_all_plain(texts):
@@ -74,9 +107,10 @@ def _rows(
         _blobs(originals),
         _strings(problems),
     )
-    return nanoarrow.c_array_from_buffers(
+    array = nanoarrow.c_array_from_buffers(
         _SCHEMA, len(messages), [None], children=columns, validation_level="none"
     )
+    return Rows(array, len(messages), messages[-1].seq, size_bytes)
 
 
 _decoder = msgspec.json.Decoder(AnyEvent)

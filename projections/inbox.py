@@ -1,4 +1,8 @@
-"""What was read and not yet applied: bounded, and handed over in pieces worth a transaction."""
+"""What was read and not yet applied: bounded, and handed over in pieces worth a transaction.
+
+What comes in is packed at once, while DuckDB works on the piece before: packed it needs less room, and the
+transaction need not wait for that.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
+from fleetlog.projections.batches import ROWS_MAX, Batch, Rows, pack
 from fleetlog.schemas.envelope import Stored
 
 BATCH_MAX: Final = 122_880
@@ -30,8 +35,9 @@ class Inbox:
         """
         self._shortest_s = self._interval_s = interval_s
         self._behind_until = behind_until
+        self._packed: list[Rows] = []
         self._messages: list[Stored] = []
-        self._bytes = 0
+        self._count = self._bytes = 0
         self._taken_at = float("-inf")
         self._is_finished = False
         self._filled = asyncio.Event()
@@ -50,7 +56,10 @@ class Inbox:
             self._emptied.clear()
             await self._emptied.wait()
         self._messages += messages
+        self._count += len(messages)
         self._bytes += sum(len(message.data) for message in messages)
+        while len(self._messages) >= ROWS_MAX:
+            self._pack()
         if messages[-1].seq >= self._behind_until > 0:
             self._behind_until = 0
             self._due.set()
@@ -59,12 +68,12 @@ class Inbox:
         self._filled.set()
 
     def finish(self) -> None:
-        """Says that nothing more comes: when all is taken, an empty list is."""
+        """Says that nothing more comes: when all is taken, an empty batch is."""
         self._is_finished = True
         self._filled.set()
         self._due.set()
 
-    async def take(self) -> list[Stored]:
+    async def take(self) -> Batch:
         """What is there: at once after a pause, else an interval after the last take or when it is full."""
         await self._filled.wait()
         now = asyncio.get_running_loop().time
@@ -91,19 +100,28 @@ class Inbox:
         if not self._behind_until:
             self._due.set()
 
-    def take_now(self) -> list[Stored]:
+    def take_now(self) -> Batch:
         """All that is there, perhaps nothing."""
-        return self._cut(len(self._messages))
+        return self._cut(self._count)
 
-    def _cut(self, count: int) -> list[Stored]:
-        taken, self._messages = self._messages[:count], self._messages[count:]
-        self._bytes = sum(len(message.data) for message in self._messages)
+    def _pack(self) -> None:
+        self._packed.append(pack(self._messages[:ROWS_MAX]))
+        del self._messages[:ROWS_MAX]
+
+    def _cut(self, most: int) -> Batch:
+        """What came first, up to so many: a multiple of what is packed at once, or all."""
+        if self._messages and self._count <= most:
+            self._pack()
+        pieces = -(-most // ROWS_MAX)
+        taken, self._packed = self._packed[:pieces], self._packed[pieces:]
+        self._count -= sum(rows.length for rows in taken)
+        self._bytes -= sum(rows.size_bytes for rows in taken)
         if not self._is_finished and not self._is_full():
             self._due.clear()
-        if not self._is_finished and not self._messages:
+        if not self._is_finished and not self._count:
             self._filled.clear()
         self._emptied.set()
-        return taken
+        return Batch(taken)
 
     def _is_full(self) -> bool:
-        return len(self._messages) >= BATCH_MAX or self._bytes >= BATCH_MAX_BYTES
+        return self._count >= BATCH_MAX or self._bytes >= BATCH_MAX_BYTES

@@ -17,6 +17,7 @@ from fleetlog.bus.errors import FleetlogError, LogRewound, ProjectionDamaged, Pr
 from fleetlog.bus.log import EventLog
 from fleetlog.bus.services import Services
 from fleetlog.bus.system import System
+from fleetlog.projections.batches import Batch
 from fleetlog.projections.files import Files, set_aside
 from fleetlog.projections.inbox import BATCH_MAX, Inbox
 from fleetlog.projections.query import SERVICE
@@ -26,7 +27,6 @@ from fleetlog.projections.rebuild_service import REBUILD_SERVICE, RebuildService
 from fleetlog.projections.snapshots import Snapshots
 from fleetlog.projections.store import Store, create_store, open_store
 from fleetlog.schemas.beats import StoredBeat
-from fleetlog.schemas.envelope import Stored
 
 FLUSH_INTERVAL_S: Final = 0.25
 """While events keep coming, this far apart are the transactions at least."""
@@ -274,11 +274,11 @@ class Projector:
     async def _write(self) -> None:
         store = self._opened()
         while True:
-            messages = await self._inbox.take()
+            batch = await self._inbox.take()
             started = self._system.clock.monotonic()
-            await self._on_thread(lambda: store.apply(messages))  # noqa: B023 - awaited at once
+            await self._on_thread(lambda: store.add(batch))  # noqa: B023 - awaited at once
             self._inbox.pace(self._system.clock.monotonic() - started)
-            self._moved_to(max(self._checkpoint, messages[-1].seq))
+            self._moved_to(max(self._checkpoint, batch.last_seq))
 
     def _moved_to(self, seq: int) -> None:
         self._checkpoint = seq
@@ -321,9 +321,9 @@ class Projector:
         self._thread.shutdown(wait=False)
 
 
-def _finish(store: Store, rest: list[Stored]) -> None:
+def _finish(store: Store, rest: Batch) -> None:
     try:
         if rest:
-            store.apply(rest)
+            store.add(rest)
     finally:
         store.close()

@@ -101,10 +101,10 @@ async def extend(
     checkpoint = await on_thread(lambda: store.checkpoint)
     inbox = Inbox(0, behind_until=await log.end())
     async with background(inbox.fill(log.read(after=checkpoint.seq))):
-        while messages := await inbox.take():
-            await on_thread(lambda: store.apply(messages))
-            report(messages[-1].seq)
-            _logger.info("rebuilt up to event %d", messages[-1].seq)
+        while batch := await inbox.take():
+            await on_thread(lambda: store.add(batch))
+            report(batch.last_seq)
+            _logger.info("rebuilt up to event %d", batch.last_seq)
 
 
 async def swap(files: Files, new: Store, old: Store, on_thread: OnThread) -> Store:

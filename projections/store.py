@@ -12,7 +12,7 @@ import duckdb
 import msgspec
 
 from fleetlog.bus.errors import ProjectionDamaged, ProjectionError
-from fleetlog.projections.batches import Batch
+from fleetlog.projections.batches import Batch, pack
 from fleetlog.projections.digests import Digest, digest_tables
 from fleetlog.projections.files import discard, set_aside
 from fleetlog.projections.schema import create, has_layout, prepare
@@ -99,6 +99,10 @@ class Store:
         return Checkpoint(seq, stored_at_ns, subject)
 
     def apply(self, messages: Sequence[Stored]) -> None:
+        """See `add`."""
+        self.add(Batch.of(messages))
+
+    def add(self, batch: Batch) -> None:
         """Adds messages, in order, in one transaction with the checkpoint.
 
         Messages at or below the checkpoint are skipped. One that DuckDB stumbles over is kept as unreadable: no
@@ -112,12 +116,12 @@ class Store:
             # What failed is missing, so nothing may follow it.
             raise self._failure
         try:
-            self._transact(Batch(messages))
+            self._transact(batch)
         except _ABOUT_DATA as error:
-            self._halve(messages, first_line(error))
+            self._halve(batch, first_line(error))
         except duckdb.Error as error:
-            if isinstance(error, duckdb.OutOfMemoryException) and len(messages) > 1:
-                self._halve(messages, first_line(error))
+            if isinstance(error, duckdb.OutOfMemoryException) and len(batch) > 1:
+                self._halve(batch, first_line(error))
                 return
             self._failure = _failure_of(self.path, error)
             raise self._failure from None
@@ -174,10 +178,11 @@ class Store:
         """Lets go of a file that nobody needs any more."""
         self._connection.close()
 
-    def _halve(self, messages: Sequence[Stored], why: str) -> None:
+    def _halve(self, batch: Batch, why: str) -> None:
+        messages = batch.messages()
         if len(messages) == 1:
             _logger.warning("event %d is kept unread: %s", messages[0].seq, why)
-            self._transact(Batch(messages, problem=why))
+            self._transact(Batch([pack(messages, problem=why)]))
             return
         middle = len(messages) // 2
         self.apply(messages[:middle])

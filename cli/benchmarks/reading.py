@@ -6,7 +6,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from fleetlog.schemas.events import TaskClaimed, TaskCompleted, TaskEvent, TaskQ
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from fleetlog.schemas.subjects import Subject
 
+ROUNDS = 3
 WAVE = 2_000
 """Tasks that live at once in the log that is read."""
 
@@ -31,11 +32,13 @@ async def measure_reading(target: Target, data: Path, fleet: str, count: int) ->
     async with open_fleet(target, fleet) as opened:
         count = await _fill(opened, count)
         async with raw.raw_client(target) as client:
-            raw_s = await raw.read_by_callback(client, fleet, count)
-        bytes_s = await _replay(opened, lambda _: None)
-        ours_s = await _replay(opened, open_stored)
-        into_s, memory = await _project(data, fleet)
-    baseline = f"nats-py's callback pulls ({count / raw_s:,.0f}/s)"
+            raw_s = await _best(lambda: raw.read_by_callback(client, fleet, count))
+        bytes_s = await _best(lambda: _replay(opened, lambda _: None))
+        ours_s = await _best(lambda: _replay(opened, open_stored))
+        projected = [await _project(data, fleet) for _ in range(ROUNDS)]
+    into_s = min(seconds for seconds, _ in projected)
+    memory = max(megabytes for _, megabytes in projected)
+    baseline = f"nats-py's callback pulls ({count / raw_s:,.0f}/s), each the best of {ROUNDS}"
     return [
         Figure(
             what=f"replay of {count:,} messages, as bytes",
@@ -73,6 +76,11 @@ async def measure_reading(target: Target, data: Path, fleet: str, count: int) ->
             is_ratio_judged=False,
         ),
     ]
+
+
+async def _best(measure: Callable[[], Awaitable[float]]) -> float:
+    """The least of some rounds: what else the machine does only takes away from it."""
+    return min([await measure() for _ in range(ROUNDS)])
 
 
 async def _fill(opened: Fleet, count: int) -> int:

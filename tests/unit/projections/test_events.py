@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from support.projection_rows import rows
 
-from fleetlog.projections.batches import Batch
+from fleetlog.projections.batches import Batch, pack
 from fleetlog.projections.store import Store
 from fleetlog.schemas.envelope import Stored
 from fleetlog.schemas.events import (
@@ -213,7 +213,12 @@ def test_an_old_event_is_read_as_its_present_form(store: Store) -> None:
     old = QUEUED.replace(b'"v":1', b'"v":0').replace(b'"spec":{"handler":"h"}', b'"name":"ancient"')
     store._transact(
         Batch(
-            [Stored(1, 0, f"fleetlog.{FLEET}.{SUBJECT}", old)], upcasts={("task.queued", 0): rename}
+            [
+                pack(
+                    [Stored(1, 0, f"fleetlog.{FLEET}.{SUBJECT}", old)],
+                    upcasts={("task.queued", 0): rename},
+                )
+            ]
         )
     )
     assert rows(store, "SELECT handler, state FROM tasks") == [
