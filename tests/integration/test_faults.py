@@ -229,6 +229,40 @@ async def test_a_full_disk_refuses_submits_and_is_no_trouble_once_there_is_room(
         assert "Traceback" not in said
 
 
+async def test_a_projector_whose_own_disk_is_full_says_so_and_goes_on_where_it_was(
+    server: EmbeddedServer, fleet: str, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "small", 32) as disk:
+        environ = {ENVIRONMENT["url"]: address(server.target), ENVIRONMENT["fleet"]: fleet}
+        cli = CommandLine(disk / "data", **environ)
+        projector = Process(cli, "projector", "projector", cwd=tmp_path)
+        try:
+            await do(cli, "submit", "add", "--unchecked")
+            assert await count_of_tasks(cli) == 1
+            filler = fill(disk)
+            lines = b"{}\n" * 3000
+            submitted = await do(cli, "map", "add", "--items", "-", "--unchecked", stdin=lines)
+            assert submitted.code == 0, submitted.err
+            ended = await projector.ended()
+            assert ended.code == 1
+            assert "No space left on device; make room on its disk" in ended.err
+            assert "Traceback" not in ended.err
+            filler.unlink()
+            projector = Process(cli, "projector", "projector", cwd=tmp_path)
+            assert await count_of_tasks(cli) == 3001
+            assert "built anew" not in projector.err.read_text()
+        finally:
+            await projector.stop()
+
+
+async def count_of_tasks(cli: CommandLine) -> int:
+    sql = ("sql", "--fresh", "--json", "SELECT count(*) AS n FROM tasks")
+    async with asyncio.timeout(60):
+        while (counted := await do(cli, *sql)).code:
+            pass  # the projector is not there yet
+    return int(counted.value[0]["n"])
+
+
 async def refuses_submits(cli: CommandLine) -> None:
     refused = await do(cli, "submit", "add", '{"a": 1}')
     assert refused.code == 1
