@@ -33,7 +33,7 @@ test: $(STAMP) ## run the tests, with coverage
 	$(BIN)/coverage report --skip-covered --skip-empty --fail-under=90
 	$(BIN)/coverage report --skip-covered --skip-empty --fail-under=100 --include='schemas/*,bus/core/*'
 
-check: lint types imports test wheel ## everything that CI runs
+check: lint types imports test wheel ## style, types, layers, tests, the wheel
 
 lint: $(STAMP) ## style and format
 	$(BIN)/ruff check .

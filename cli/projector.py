@@ -38,7 +38,7 @@ def projector(
     """Keep the SQL views, answer queries.
 
     Reads the log into a DuckDB database in the data folder and answers `fleetlog sql` for the whole fleet. The
-    database can be deleted at any time: it is built again from the log. `fleetlog up` starts one.
+    database can be deleted while no projector runs: it is built again from the log. `fleetlog up` starts one.
 
     Examples:
       fleetlog --url nats://hub:4222 projector --data /var/lib/fleetlog

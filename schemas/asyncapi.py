@@ -18,6 +18,7 @@ _JSON: Final = "application/json"
 _NATS: Final[dict[str, Any]] = {"nats": {}}
 """The bindings of NATS must be empty at servers, channels and messages; facts stand under `x-jetstream`."""
 
+_KEY: Final = "key if that is a token, else `k` and 32 hex digits."
 _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "fleet": {"description": "The fleet's name.", "default": "main"},
     "task_id": {"description": "The task's id; `k` and 32 hex digits where it came from a key."},
@@ -30,17 +31,23 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "barrier_id": {"description": "The barrier's id; of a task that fanned out, the task's."},
     "credential": {"description": "The credential's name within the fleet."},
     "schedule": {"description": "The schedule's name, at most 64 characters."},
+    "limit": {"description": f"The limit's {_KEY}"},
+    "budget": {"description": f"The budget's {_KEY}"},
     "worker_id": {"description": "A worker process, unique within its agent."},
     "attempt": {"description": "The number of the attempt, from 1."},
 }
 _THINGS: Final[Mapping[str, str]] = {
     "task": "{task_id}",
     "barrier": "{barrier_id}",
+    "agent": "{agent_id}",
+    "worker": "{agent_id}",
     "queue": "{queue}",
     "credential": "{credential}",
     "schedule": "{schedule}",
+    "limit": "{limit}",
+    "budget": "{budget}",
 }
-"""What stands behind the kind, where it is not an agent."""
+"""What stands behind the kind."""
 _GUARD_HEADERS: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
@@ -107,7 +114,7 @@ def asyncapi_document() -> dict[str, Any]:
 
 def _log_channel(kind: str) -> dict[str, Any]:
     is_task, is_worker = kind == "task", kind == "worker"
-    thing_id = _THINGS.get(kind, "{agent_id}")
+    thing_id = _THINGS[kind]
     worker_id = "{worker_id}" if is_worker else None
     address = subjects.format_subject(
         subjects.Subject(

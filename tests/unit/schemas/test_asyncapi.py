@@ -111,6 +111,11 @@ def test_every_field_is_described(name: str) -> None:
         assert field == "type" or wanted["description"], field
 
 
+def test_only_what_agents_are_and_keep_is_named_by_an_agent() -> None:
+    named = [name for name, each in CHANNELS.items() if "agent_id" in each["parameters"]]
+    assert named == ["agent", "worker", "beats"]
+
+
 def test_a_channel_has_no_messages_but_its_own() -> None:
     for kind in VERBS.keys() & CHANNELS.keys():
         assert set(CHANNELS[kind]["messages"]) == {
