@@ -5,8 +5,8 @@ each message through half a dozen regular expressions, its headers, a queue and 
 through as many checks: about 60 µs of a no-op task's life. Here its parser is replaced by one that hands the
 messages of subscriptions made by `listen` straight to a function, and leaves everything else to nats-py.
 
-This touches three private names of nats-py (`_ps`, `_process_msg`, `_transport`), which is why its version is
-pinned to one minor release and `tests/integration/test_wire.py` holds them.
+This touches four private names of nats-py (`_ps`, `_process_msg`, `_transport`, `_pongs`), which is why its
+version is pinned to one minor release and `tests/integration/test_wire.py` holds them.
 """
 
 from __future__ import annotations
@@ -137,6 +137,8 @@ class _FastParser(Parser):
             kind = data[position]
             if kind not in (_MSG, _HMSG):
                 after = line_end + 2
+                if data.startswith(b"PONG", position):
+                    self._forgive_ping()
                 await super().parse(data[position:after])
                 position = after
                 continue
@@ -157,6 +159,12 @@ class _FastParser(Parser):
                 self._hand_over(heard, args[1], reply, data[start:body], data[body:stop])
             position = stop + 2
         self._rest = data[position:]
+
+    def _forgive_ping(self) -> None:
+        # nats-py ends its reading, for good, at the answer to a ping whose wait was cancelled or has timed out.
+        pongs = self.nc._pongs
+        if pongs and pongs[0].done():
+            pongs[0] = asyncio.get_running_loop().create_future()
 
     @staticmethod
     def _hand_over(heard: Heard, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -363,6 +364,10 @@ accounts {
     { user: no-inbox, password: p, permissions: { subscribe: { deny: ["_INBOX.>"] } } }
     { user: no-tasks, password: p, permissions: { publish: { deny: ["fleetlog.>"] } } }
     { user: no-consumers, password: p, permissions: { publish: { deny: ["$JS.API.CONSUMER.>"] } } }
+    { user: no-beats, password: p, permissions: { publish: { deny: ["fleetlog-beats.>"] } } }
+    { user: no-output, password: p, permissions: { publish: { deny: ["fleetlog-output.>"] } } }
+    { user: no-acks, password: p, permissions: { publish: { deny: ["$JS.ACK.>"] } } }
+    { user: no-objects, password: p, permissions: { publish: { deny: ["$O.>"] } } }
   ] }
   B { users: [ { user: no-jetstream, password: p } ] }
 }
@@ -397,6 +402,58 @@ async def test_a_missing_permission_is_named(
         assert "Traceback" not in ran.err
         count = (await do(allowed, "log", "tail", "--json", "--type", "task.queued")).out
         assert count.count("task.queued") == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "denied"),
+    [
+        ("no-beats", "fleetlog-beats.main."),
+        ("no-output", "fleetlog-output.main."),
+        ("no-acks", "$js.ack."),
+    ],
+)
+async def test_an_agent_that_may_not_say_all_names_that_and_records_outcomes(
+    tmp_path: Path, user: str, denied: str
+) -> None:
+    async with plain_server(tmp_path, USERS) as url, restricted(tmp_path, url, user) as agent:
+        allowed = line_of(url.replace("//", "//all:p@"), "main", tmp_path)
+        submitted = await do(allowed, "submit", "greet", '{"name": "cube"}', "--unchecked")
+        await agent.said(f'violation for publish to "{denied}')
+        outcome = await outcome_of(allowed, submitted.out.strip())
+        assert (outcome["state"], len(outcome["attempts"])) == ("completed", 1)
+        assert agent.process.poll() is None
+
+
+async def test_an_agent_that_may_not_store_objects_names_that_and_keeps_the_result(
+    tmp_path: Path,
+) -> None:
+    async with (
+        plain_server(tmp_path, USERS) as url,
+        restricted(tmp_path, url, "no-objects") as agent,
+    ):
+        allowed = line_of(url.replace("//", "//all:p@"), "main", tmp_path)
+        code = (
+            'print(\'{"type": "result", "status": "ok", "output": "\' + \'x\' * 100_000 + \'"}\')'
+        )
+        submitted = await do(allowed, "run", "--unchecked", "--", sys.executable, "-c", code)
+        await agent.said('violation for publish to "$o.')
+        await agent.said("waits to be stored: the object store does not answer")
+        shown = await do(allowed, "task", "show", submitted.out.strip(), "--json")
+        assert shown.value["state"] == "claimed"
+        agent.process.kill()  # else it would wait for the store as long as a drain may take
+
+
+@asynccontextmanager
+async def restricted(folder: Path, url: str, user: str) -> AsyncIterator[Process]:
+    """An agent in the role of a user."""
+    cli = line_of(url.replace("//", f"//{user}:p@"), "main", folder)
+    with handlers(folder):
+        agent = Process(cli, "agent", *ROLES["agent"], cwd=folder)
+        try:
+            yield agent
+        finally:
+            await agent.stop()
+    assert "Traceback" not in agent.err.read_text()
 
 
 async def test_a_credentials_file_that_cannot_be_used_is_named(

@@ -49,7 +49,22 @@ def test_nats_py_still_has_the_names_that_the_wire_uses() -> None:
     assert isinstance(client._ps, Parser)
     assert callable(client._process_msg)
     assert client._transport is None
+    assert client._pongs == []
     assert {"parse", "reset"} <= set(dir(Parser))
+
+
+async def test_the_answer_to_a_ping_that_nobody_waits_for_any_more_ends_nothing(
+    link: Connection,
+) -> None:
+    """nats-py stopped reading, for good, until its own pings had stayed without an answer."""
+    for _ in range(3):
+        flushing = asyncio.create_task(link.client.flush())
+        await asyncio.sleep(0)  # the ping is sent
+        flushing.cancel()
+        await asyncio.wait([flushing])
+        async with asyncio.timeout(2):
+            await link.client.flush()
+    assert link.is_connected
 
 
 async def test_messages_pass_with_and_without_header_and_reply(link: Connection) -> None:
