@@ -16,7 +16,6 @@ from urllib.parse import unquote
 import msgspec
 import nats
 import nats.errors
-from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -24,6 +23,7 @@ from fleetlog.bus.background import heeding_cancel
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.errors import ConfigError, TransportError, Unavailable
 from fleetlog.bus.jetstream.hold import Hold
+from fleetlog.bus.jetstream.nats_client import LastingClient, ServerError
 from fleetlog.bus.jetstream.wire import Wire
 from fleetlog.bus.system import Clock
 from fleetlog.schemas.events import Instant
@@ -37,6 +37,7 @@ TIME_TRUSTED_S = 60.0
 """The server's time is asked for at least so often."""
 CLOCKS_APART_MAX_S = 0.5
 PENDING_MAX_BYTES = 64 * 1024 * 1024
+CLOSE_TIMEOUT_S = 3
 PING_S = 5
 PINGS_UNANSWERED_MAX = 2
 """So that a server that hangs, or a network that swallows everything, counts as gone after 15 to 20 s."""
@@ -89,7 +90,7 @@ class Connection:
         wire: the short way over it.
     """
 
-    def __init__(self, clock: Clock, client: NatsClient, wire: Wire) -> None:
+    def __init__(self, clock: Clock, client: LastingClient, wire: Wire) -> None:
         self.client = client
         self.wire = wire
         self.hold = Hold()
@@ -253,9 +254,9 @@ class Connection:
             (connecting, refused), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
         )
         refused.cancel()
-        if not connecting.done():
-            connecting.cancel()
-            await asyncio.wait((connecting,))
+        while not connecting.done():
+            connecting.cancel()  # more than once: see `heeding_cancel`
+            await asyncio.wait((connecting,), timeout=0.1)
         self._raise_unless_connected(connecting, target)
         self._is_opening = False
         self.mark_connected()
@@ -279,12 +280,15 @@ class Connection:
         self._connected.set()
 
     async def _on_error(self, error: Exception) -> None:
-        self._last_error = error
+        is_new, self._last_error = str(error) != str(self._last_error), error
         if "authorization" in str(error).lower() and self._is_opening:
             self._refused.set()
         elif isinstance(error, nats.errors.Error) and "permissions" in str(error).lower():
             logger.error("%s: this role may not do that; check its permissions", error)
             self._note_denial(str(error))
+        elif isinstance(error, ServerError) or "authorization" in str(error).lower():
+            if is_new:
+                logger.error("the server says: %s; trying again", error)
         else:
             logger.debug("connection: %s", _text(error))
 
@@ -325,7 +329,7 @@ async def connect(
     """
     if target.creds is not None:
         _check_creds(target.creds)
-    client = NatsClient()
+    client = LastingClient()
     connection = Connection(clock, client, Wire(client))
     await connection._open(target, name, patience_s)
     try:
@@ -339,10 +343,12 @@ async def connect(
         except (nats.errors.Error, OSError) as error:
             logger.debug("closing: %s", _text(error))
         try:
-            await connection.client.close()
-        except RuntimeError as error:
-            # uvloop, where the server has just closed the socket under us.
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await connection.client.close()
+        except (RuntimeError, TimeoutError) as error:
+            # uvloop, where the server has just closed the socket under us; or one that takes nothing any more.
             logger.debug("closing: %s", error)
+            client.abort()
 
 
 def denial(subject: str) -> ConfigError:

@@ -259,7 +259,9 @@ class _Session:
             # selectStartingSeqNo; not seen in a test yet).
             self._left -= 1
             return
-        self._page.append(Stored(int(stream_seq), int(at_ns), subject.decode(), data))
+        self._page.append(
+            Stored(int(stream_seq), int(at_ns), subject.decode(errors="replace"), data)
+        )
 
     def _on_status(self, status: str) -> None:
         if status == "408":

@@ -5,8 +5,8 @@ each message through half a dozen regular expressions, its headers, a queue and 
 through as many checks: about 60 µs of a no-op task's life. Here its parser is replaced by one that hands the
 messages of subscriptions made by `listen` straight to a function, and leaves everything else to nats-py.
 
-This touches four private names of nats-py (`_ps`, `_process_msg`, `_transport`, `_pongs`), which is why its
-version is pinned to one minor release and `tests/integration/test_wire.py` holds them.
+This touches three private names of nats-py (`_ps`, `_process_msg`, `_transport`), which is why its version is
+pinned to one minor release and `tests/integration/test_wire.py` holds them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Wire:
         self._heard[subscription._id] = heard
         if self._client.is_connected:
             # Should the connection break, nats-py subscribes again once it is back.
-            with suppress(nats.errors.Error, OSError):
+            with suppress(nats.errors.Error, OSError, RuntimeError):
                 await heeding_cancel(self._client.flush(timeout=FLUSH_TIMEOUT_S))
         return subscription
 
@@ -75,7 +75,8 @@ class Wire:
     async def drain(self, subscription: Subscription) -> None:
         """Ends a subscription of `listen`; what the server has sent before is still heard."""
         if self._client.is_connected:
-            await subscription.drain()  # type: ignore[no-untyped-call] # nats-py has no types for it
+            with suppress(nats.errors.Error, OSError):  # the connection broke: nothing more comes
+                await heeding_cancel(subscription.drain())  # type: ignore[no-untyped-call] # it has no types
         self._heard.pop(subscription._id, None)
 
     def send(self, subject: str, data: bytes, *, reply: str = "", header: bytes = b"") -> None:
@@ -104,7 +105,10 @@ class Wire:
         frames, self._frames, self._waiting_bytes = self._frames, [], 0
         transport = self._client._transport
         if frames and self._client.is_connected and transport is not None:
-            transport.write(b"".join(frames))
+            with suppress(
+                RuntimeError
+            ):  # uvloop's, where the server has just closed the socket under us
+                transport.write(b"".join(frames))
 
 
 def header_block(headers: dict[str, str]) -> bytes:
@@ -137,8 +141,6 @@ class _FastParser(Parser):
             kind = data[position]
             if kind not in (_MSG, _HMSG):
                 after = line_end + 2
-                if data.startswith(b"PONG", position):
-                    self._forgive_ping()
                 await super().parse(data[position:after])
                 position = after
                 continue
@@ -160,12 +162,6 @@ class _FastParser(Parser):
             position = stop + 2
         self._rest = data[position:]
 
-    def _forgive_ping(self) -> None:
-        # nats-py ends its reading, for good, at the answer to a ping whose wait was cancelled or has timed out.
-        pongs = self.nc._pongs
-        if pongs and pongs[0].done():
-            pongs[0] = asyncio.get_running_loop().create_future()
-
     @staticmethod
     def _hand_over(heard: Heard, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
         try:
@@ -173,7 +169,7 @@ class _FastParser(Parser):
         except Exception as error:  # noqa: BLE001 - one bad message must not end the reading of all others
             asyncio.get_running_loop().call_exception_handler(
                 {
-                    "message": f"a message on {subject.decode()} could not be handled",
+                    "message": f"a message on {subject.decode(errors='replace')} could not be handled",
                     "exception": error,
                 }
             )

@@ -49,7 +49,6 @@ def test_nats_py_still_has_the_names_that_the_wire_uses() -> None:
     assert isinstance(client._ps, Parser)
     assert callable(client._process_msg)
     assert client._transport is None
-    assert client._pongs == []
     assert {"parse", "reset"} <= set(dir(Parser))
 
 
