@@ -35,7 +35,7 @@ from fleetlog.bus.errors import ObjectLost, TransportError
 from fleetlog.bus.fanning_out import make_members
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.offers import Offer
-from fleetlog.bus.rules import execute
+from fleetlog.bus.rules import execute, load_task
 from fleetlog.schemas.beats import OutputChunk
 from fleetlog.schemas.events import TerminalEvent
 from fleetlog.schemas.fan_outs import FanOutSpec, plan_under_budgets
@@ -68,7 +68,7 @@ class Attempt:
             "slot",
             "task",
         ),
-        *("spawns", "touched_at", "tree", "why"),
+        *("drop_count", "spawns", "touched_at", "tree", "why"),
     )
 
     def __init__(self, offer: Offer, slot: Slot) -> None:
@@ -76,6 +76,7 @@ class Attempt:
         self.slot = slot
         self.ack_subject = offer.ack_subject
         self.task: Task | None = None
+        self.drop_count = 0
         self.why: Why | None = None
         self.is_running = False
         self.preparing: asyncio.Timeout | None = None
@@ -214,6 +215,7 @@ class Attempts:
         return self._stop_s + PROGRAM_MARGIN_S
 
     async def _claim_and_run(self, attempt: Attempt) -> None:
+        attempt.drop_count = self._fleet.link.hold.drop_count
         task = await self._claims.claim(attempt.offer, attempt.slot.worker_id)
         if task is None:
             return
@@ -360,7 +362,7 @@ class Attempts:
             end = await self._payloads.store_plan(end, plan)
         while True:
             try:
-                decided = await execute(self._fleet.log, end, task)
+                decided = await execute(self._fleet.log, end, await self._known(attempt, task))
                 break
             except TransportError as error:
                 logger.error("the outcome of task %s waits to be recorded: %s", task.id, error)
@@ -374,6 +376,12 @@ class Attempts:
         if plan is not None:
             await self._make_members(task, plan)
         return True
+
+    async def _known(self, attempt: Attempt, task: Task) -> Task:
+        """The task as it was claimed, unless the log may have lost that: another event may be in that place."""
+        if attempt.drop_count == self._fleet.link.hold.drop_count:
+            return task
+        return await load_task(self._fleet.log, task.id)
 
     async def _make_members(self, task: Task, plan: FanOutSpec) -> None:
         """What follows from the fan-out that the outcome holds; what this leaves the coordinator does."""

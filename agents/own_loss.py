@@ -63,8 +63,9 @@ class OwnLoss:
         callbacks.append(self.look)
         self.look()  # the connection may have broken since the start was recorded
         try:
-            while not await self._is_lost():
-                pass
+            with self._fleet.link.hold.wanted(is_for_all=False):
+                while not await self._is_lost():
+                    pass
         finally:
             if self.look in callbacks:  # a connection that was closed has forgotten all of them
                 callbacks.remove(self.look)
@@ -78,8 +79,13 @@ class OwnLoss:
             pass
         self._wake.clear()
         lost = format_subject(Subject(self._fleet.name, "agent", self._agent_id, "lost"))
+        hold = self._fleet.link.hold
+        breaks = hold.break_count
         try:
             self.is_rewound = await self._fleet.log.has_lost()
+            if self.is_rewound:
+                hold.drop()
+            hold.lift(breaks)
             return self.is_rewound or await self._fleet.log.last(lost) is not None
         except TransportError as error:
             logger.debug("whether this agent is held for lost is not known: %s", error)

@@ -78,10 +78,11 @@ _evidence_decoder: Final = msgspec.json.Decoder(_Evidence)
 class _Pending:
     """One append until it is settled."""
 
-    __slots__ = ("entry", "future", "is_alone", "question", "rounds", "sent_at")
+    __slots__ = ("drop_count", "entry", "future", "is_alone", "question", "rounds", "sent_at")
 
-    def __init__(self, entry: Append, future: asyncio.Future[int]) -> None:
+    def __init__(self, entry: Append, future: asyncio.Future[int], drop_count: int) -> None:
         self.entry = entry
+        self.drop_count = drop_count
         self.future = future
         self.question: Question = "append"
         self.is_alone = False
@@ -139,7 +140,7 @@ class Appender:
         """Subscribes to the answers; call once before the first append."""
         await self._connection.wire.listen(f"{self._inbox}.*", self._on_answer)
         self._connection.on_reconnect.append(self._on_reconnect)
-        self._connection.hold.on_lift.append(self._send_soon)
+        self._connection.hold.on_lift.append(self._on_lift)
         self._connection.on_denied.append(self._on_denied)
 
     def append(self, entry: Append) -> asyncio.Future[int]:
@@ -150,7 +151,7 @@ class Appender:
         except TransportError as error:
             future.set_exception(error)
         else:
-            self._enqueue(_Pending(entry, future))
+            self._enqueue(_Pending(entry, future, self._connection.hold.drop_count))
         return future
 
     async def watch(self) -> None:
@@ -177,7 +178,18 @@ class Appender:
     def _enqueue(self, pending: _Pending) -> None:
         if not pending.future.done():
             self._queue.append(pending)
+            if self._is_dropped(pending):
+                pending.question = "evidence"
             self._send_soon()
+
+    def _is_dropped(self, pending: _Pending) -> bool:
+        """Whether the log has lost what it followed from: not sent again, though it may be stored."""
+        return pending.entry.expected > 0 and pending.drop_count < self._connection.hold.drop_count
+
+    def _on_lift(self) -> None:
+        for pending in filter(self._is_dropped, self._queue):
+            pending.question = "evidence"
+        self._send_soon()
 
     def _send_soon(self) -> None:
         # Once per loop turn, so that what is appended together is sent, or grouped, together.
@@ -338,6 +350,9 @@ class Appender:
             )
 
     def _without_evidence(self, pending: _Pending) -> None:
+        if self._is_dropped(pending):
+            _fail(pending, ConflictError(f"the log has lost what {pending.entry.guard} was at"))
+            return
         # Refused, yet nothing follows `expected`: another write is on its way (a replicated stream says so),
         # or the log no longer has `expected` because a server without fsync lost its last second.
         pending.rounds += 1

@@ -8,18 +8,22 @@ from contextlib import contextmanager
 
 
 class Hold:
-    """For one who decides by all that was read of the log, such as a coordinator.
+    """For one who decides by what was read before, such as a coordinator or an agent.
 
     An append that was under way when the connection broke goes again once it is back. If the server has lost
     its last second meanwhile, what the append follows from may be gone: so it waits until whoever decided it
-    has looked, and is dropped, or goes.
+    has looked, and goes, or is dropped.
     """
 
     def __init__(self) -> None:
         self.is_wanted = False
         """Somebody looks after each break."""
+        self.is_for_all = False
+        """What was only read counts too."""
         self.break_count = 0
         """While it was wanted."""
+        self.drop_count = 0
+        """So often something was gone."""
         self._on = asyncio.Event()
         self._off = asyncio.Event()
         self._off.set()
@@ -32,13 +36,17 @@ class Hold:
         return self._on.is_set()
 
     @contextmanager
-    def wanted(self) -> Iterator[Hold]:
-        """From each break on within this block, appends wait for `lift`."""
-        self.is_wanted = True
+    def wanted(self, *, is_for_all: bool = True) -> Iterator[Hold]:
+        """From each break on within this block, appends wait for `lift`.
+
+        Args:
+            is_for_all: who waits decides by all that was read, not only by what it appended itself.
+        """
+        self.is_wanted, self.is_for_all = True, is_for_all
         try:
             yield self
         finally:
-            self.is_wanted = False
+            self.is_wanted = self.is_for_all = False
             self.lift()
 
     def begin(self) -> None:
@@ -61,6 +69,11 @@ class Hold:
         self._off.set()
         for callback in self.on_lift:
             callback()
+
+    def drop(self) -> None:
+        """Appends may go on, but what was decided before has lost what it followed from: that fails."""
+        self.drop_count += 1
+        self.lift()
 
     async def lifted(self) -> None:
         """Waits until appends may go on."""

@@ -15,7 +15,7 @@ class LastKnown:
     """What was stored last, and what was so before each break.
 
     Args:
-        hold: while it is wanted, what was read counts like what was stored.
+        hold: whether what was read counts like what was stored.
     """
 
     def __init__(self, hold: Hold) -> None:
@@ -31,7 +31,7 @@ class LastKnown:
 
     def note_read(self, seq: int, data: bytes) -> None:
         """The server has shown this event, otherwise than in its turn."""
-        if self._hold.is_wanted:
+        if self._hold.is_for_all:
             self.note(seq, id_of(data))
 
     def doubt(self) -> None:

@@ -375,3 +375,41 @@ def test_a_coordinator_that_begins_anew_outlives_the_next_break(
         assert verbs(world, submitted.task_id) == ["held", "queued"]
 
     in_world(world, run)
+
+
+def test_an_outcome_whose_claim_was_lost_is_refused_where_another_event_stands() -> None:
+    """Seed 3765: the outcome states the claim's sequence, and at that very one the task has another event."""
+    world = World(1)
+
+    async def run(client: Client) -> None:
+        await asyncio.sleep(5)
+        submitted = await client.submit(call("work", ms=100))
+        task_id = submitted.task_id
+        await asyncio.sleep(2)
+        agent = world.agent()
+        send = agent.link.send
+
+        def send_no_outcome(subject: str, *rest: Any) -> None:
+            if not (task_id in subject and subject.endswith("completed")):
+                send(subject, *rest)
+
+        agent.link.send = send_no_outcome  # type: ignore[method-assign]
+        await asyncio.sleep(0.8)
+        assert verbs(world, task_id) == ["queued", "claimed"]
+        claimed = len(world.log)
+        world.server.stop()
+        agent.process.pause()
+        agent.link.send = send  # type: ignore[method-assign]
+        await asyncio.sleep(0.5)
+        world.server.start(lost_s=1.0)
+        await asyncio.sleep(1)
+        while len(world.log) < claimed - 1:
+            await client.submit(call("work"), delay=600)
+        await client.cancel(task_id)
+        assert verbs(world, task_id) == ["queued", "cancelled"]
+        assert len(world.log) == claimed
+        agent.process.resume(world.loop)
+        await asyncio.sleep(20)
+        assert verbs(world, task_id) == ["queued", "cancelled"]
+
+    in_world(world, run)
