@@ -63,7 +63,7 @@ class OwnLoss:
         callbacks.append(self.look)
         self.look()  # the connection may have broken since the start was recorded
         try:
-            with self._fleet.link.hold.wanted(is_for_all=False):
+            with self._fleet.link.hold.wanted(is_reader=False):
                 while not await self._is_lost():
                     pass
         finally:

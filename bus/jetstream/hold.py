@@ -18,8 +18,8 @@ class Hold:
     def __init__(self) -> None:
         self.is_wanted = False
         """Somebody looks after each break."""
-        self.is_for_all = False
-        """What was only read counts too."""
+        self.is_reader = False
+        """Who looks decides by what was read, not only by what it appended itself."""
         self.break_count = 0
         """While it was wanted."""
         self.drop_count = 0
@@ -36,17 +36,17 @@ class Hold:
         return self._on.is_set()
 
     @contextmanager
-    def wanted(self, *, is_for_all: bool = True) -> Iterator[Hold]:
+    def wanted(self, *, is_reader: bool = True) -> Iterator[Hold]:
         """From each break on within this block, appends wait for `lift`.
 
         Args:
-            is_for_all: who waits decides by all that was read, not only by what it appended itself.
+            is_reader: see the attribute.
         """
-        self.is_wanted, self.is_for_all = True, is_for_all
+        self.is_wanted, self.is_reader = True, is_reader
         try:
             yield self
         finally:
-            self.is_wanted = self.is_for_all = False
+            self.is_wanted = self.is_reader = False
             self.lift()
 
     def begin(self) -> None:

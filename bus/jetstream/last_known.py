@@ -31,7 +31,7 @@ class LastKnown:
 
     def note_read(self, seq: int, data: bytes) -> None:
         """The server has shown this event, otherwise than in its turn."""
-        if self._hold.is_for_all:
+        if self._hold.is_reader:
             self.note(seq, id_of(data))
 
     def doubt(self) -> None:

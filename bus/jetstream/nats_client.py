@@ -1,6 +1,6 @@
-"""nats-py's client, where it would stay deaf or closed for good and tell nobody (2.16).
+"""nats-py's client, mended where 2.16 stays deaf, closed or waiting for good and tells nobody.
 
-These are private names of nats-py, which is why its version is pinned to one minor release and
+What is overridden are private names of nats-py, which is why its version is pinned to one minor release and
 `tests/integration/test_nats_client.py` holds them.
 """
 
@@ -13,7 +13,7 @@ import nats.errors
 from nats.aio.client import Client as NatsClient
 
 AGAIN_S: Final = 1.0
-_LEFT: Final = ("stale connection", "permissions violation")
+_HANDLED: Final = ("stale connection", "permissions violation")
 """Errors that nats-py treats as it should."""
 
 
@@ -41,7 +41,7 @@ class LastingClient(NatsClient):
         await super()._process_op_err(e)
 
     async def _process_err(self, err_msg: str) -> None:
-        if any(each in err_msg.lower() for each in _LEFT):
+        if any(each in err_msg.lower() for each in _HANDLED):
             await super()._process_err(err_msg)
         else:
             # If the server means it, it ends the connection itself, and then another one is tried.

@@ -105,9 +105,8 @@ class Wire:
         frames, self._frames, self._waiting_bytes = self._frames, [], 0
         transport = self._client._transport
         if frames and self._client.is_connected and transport is not None:
-            with suppress(
-                RuntimeError
-            ):  # uvloop's, where the server has just closed the socket under us
+            # uvloop's, where the server has just closed the socket under us.
+            with suppress(RuntimeError):
                 transport.write(b"".join(frames))
 
 

@@ -58,6 +58,12 @@ async def server_that(does: After) -> AsyncIterator[Target]:
         await asyncio.gather(*serving)
 
 
+async def hang(writer: asyncio.StreamWriter) -> None:
+    """Takes nothing any more."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await asyncio.Event().wait()
+
+
 @asynccontextmanager
 async def broken_and_back(link: Connection, within_s: float = 20) -> AsyncIterator[None]:
     """Within the block, the connection breaks; returns once it is back."""
@@ -89,10 +95,6 @@ async def test_a_server_that_takes_nothing_any_more_is_left(
     """What is not sent yet would be waited for: the socket is closed behind it, or never."""
     monkeypatch.setattr(connection, "PING_S", 0.2)
 
-    async def hang(writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await asyncio.Event().wait()
-
     async with (
         server_that(hang) as target,
         connect(target, SystemClock()) as link,
@@ -103,10 +105,6 @@ async def test_a_server_that_takes_nothing_any_more_is_left(
 
 
 async def test_a_server_that_takes_nothing_any_more_keeps_nobody_from_ending() -> None:
-    async def hang(writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await asyncio.Event().wait()
-
     async with (
         server_that(hang) as target,
         asyncio.timeout(20),
@@ -149,12 +147,14 @@ async def test_an_error_of_the_server_that_it_goes_on_after_breaks_nothing(
 
 
 @pytest.fixture
-async def link(server: EmbeddedServer) -> AsyncIterator[Connection]:
-    async with (
-        Proxy(server.target).running() as proxy,
-        connect(proxy.target, SystemClock()) as opened,
-    ):
-        opened.cut = proxy.cut  # type: ignore[attr-defined]
+async def proxy(server: EmbeddedServer) -> AsyncIterator[Proxy]:
+    async with Proxy(server.target).running() as running:
+        yield running
+
+
+@pytest.fixture
+async def link(proxy: Proxy) -> AsyncIterator[Connection]:
+    async with connect(proxy.target, SystemClock()) as opened:
         yield opened
 
 
@@ -175,7 +175,7 @@ async def test_a_reading_that_ends_by_a_fault_of_its_own_is_begun_anew(
 
 
 async def test_a_reconnect_that_fails_by_a_fault_of_its_own_is_tried_again(
-    link: Connection, monkeypatch: pytest.MonkeyPatch
+    link: Connection, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command, failed = link.client._connect_command, asyncio.Event()
 
@@ -187,5 +187,5 @@ async def test_a_reconnect_that_fails_by_a_fault_of_its_own_is_tried_again(
 
     monkeypatch.setattr(link.client, "_connect_command", fail_once)
     async with broken_and_back(link):
-        link.cut()  # type: ignore[attr-defined]
+        proxy.cut()
     assert failed.is_set()

@@ -130,5 +130,7 @@ def _rank(history: History) -> int:
 def grouped(entries: Sequence[Append]) -> list[Append]:
     """What of these appends one process would send as a batch: by the appender's own rule."""
     open_future: Any = SimpleNamespace(done=lambda: False)
-    appender: Any = SimpleNamespace(_queue=deque(_Pending(each, open_future, 0) for each in entries))
+    appender: Any = SimpleNamespace(
+        _queue=deque(_Pending(each, open_future, 0) for each in entries)
+    )
     return [pending.entry for pending in Appender._take_group(appender)]
