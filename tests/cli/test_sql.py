@@ -62,15 +62,14 @@ def test_saved_queries_tell_what_runs_where_and_how_it_ended(
         pass
     [active] = saved("active-tasks-by-host")
     assert (active["queue"], active["handler"], active["tasks"]) == ("default", "until", 1)
-    [workers] = saved("workers-by-host")
-    assert (workers["host"], workers["busy"], workers["agents"]) == (active["host"], 1, 1)
+    [workers] = [row for row in saved("workers-by-host") if row["host"] == active["host"]]
+    assert (workers["busy"], workers["agents"]) == (1, 1)
     flag.touch()
     while cli("task", "show", task_id, "--json").value["state"] != "completed":
         pass
     assert saved("active-tasks-by-host") == []
-    [completed] = [
-        row for row in saved("outcomes-of-the-last-hour") if row["outcome"] == "completed"
-    ]
+    of_host = [row for row in saved("outcomes-of-the-last-hour") if row["host"] == active["host"]]
+    [completed] = [row for row in of_host if row["outcome"] == "completed"]
     assert completed["attempts"] >= 1
     assert completed["median_s"] >= 0
 
