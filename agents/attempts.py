@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections import deque
 from collections.abc import Coroutine, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from fleetlog.agents import endings
 from fleetlog.agents.alarm import Alarm
-from fleetlog.agents.artifacts import NAMED_MAX, ArtifactStore
+from fleetlog.agents.artifacts import ArtifactStore
+from fleetlog.agents.attempt import Attempt, deadline_of, run_of
 from fleetlog.agents.branching import Branching
 from fleetlog.agents.claims import Claims
 from fleetlog.agents.endings import End, Ending, Why
-from fleetlog.agents.frames import ArtifactNamed, Gather, Limited, Run, Spawn
+from fleetlog.agents.frames import Gather, Limited, Run, Spawn
 from fleetlog.agents.outflow import Outflow
 from fleetlog.agents.payloads import Payloads
 from fleetlog.agents.recorder import Recorder
@@ -48,62 +46,6 @@ HANDLER_MARGIN_S: Final = 1.0
 PROGRAM_MARGIN_S: Final = 4.0
 """Behind its SIGKILL a program's descendants are found and ended, and its pipes read to their ends."""
 T = TypeVar("T")
-
-
-class Attempt:
-    """One attempt that this agent holds or is about to claim."""
-
-    __slots__ = (
-        *(
-            "ack_subject",
-            "children",
-            "gathers",
-            "ends_at",
-            "is_running",
-            "kill",
-            "named",
-            "offer",
-            "preparing",
-            "silence_s",
-            "slot",
-            "task",
-        ),
-        *("drop_count", "spawns", "touched_at", "tree", "why"),
-    )
-
-    def __init__(self, offer: Offer, slot: Slot) -> None:
-        self.offer = offer
-        self.slot = slot
-        self.ack_subject = offer.ack_subject
-        self.task: Task | None = None
-        self.drop_count = 0
-        self.why: Why | None = None
-        self.is_running = False
-        self.preparing: asyncio.Timeout | None = None
-        self.tree: Tree | None = None
-        self.named: deque[ArtifactNamed] = deque(maxlen=NAMED_MAX)
-        self.ends_at = math.inf
-        self.touched_at = 0.0
-        self.silence_s = math.inf
-        self.kill: asyncio.TimerHandle | None = None
-        self.children: Path | None = None
-        self.gathers: set[asyncio.Future[None]] = set()
-        self.spawns: set[asyncio.Future[None]] = set()
-
-    @property
-    def fence(self) -> int:
-        """Of our lease; 0 before the claim."""
-        return self.task.lease.fence if self.task is not None and self.task.lease is not None else 0
-
-    @property
-    def is_watched(self) -> bool:
-        """Its time may run out."""
-        return self.is_running and self.why is None
-
-    @property
-    def silent_at(self) -> float:
-        """When it will have been silent for too long; never while it waits for other tasks."""
-        return math.inf if self.gathers else self.touched_at + self.silence_s
 
 
 class Attempts:
@@ -236,8 +178,8 @@ class Attempts:
         """Runs the attempt in its worker and says how it ended."""
         worker = attempt.slot.worker
         started = self._fleet.system.clock.monotonic()
-        deadline = _deadline(task)
-        run = _run(task, deadline)
+        deadline = deadline_of(task)
+        run = run_of(task, deadline)
         attempt.is_running = True
         self._watch(attempt, task, deadline)
         try:
@@ -434,34 +376,3 @@ class Attempts:
     def _on_output(self, attempt: Attempt, task: Task, chunks: Sequence[OutputChunk]) -> None:
         self._touch(attempt)
         self._outflow.put(task.id, task.attempts, list(chunks))
-
-
-def _run(task: Task, deadline: datetime | None) -> Run:
-    assert task.spec is not None
-    assert task.lease is not None
-    return Run(
-        run_id=task.lease.fence,
-        task_id=task.id,
-        attempt=task.lease.attempt,
-        fence=task.lease.fence,
-        executor=task.spec.executor,
-        handler=task.spec.handler,
-        args=bytes(task.spec.args),
-        deadline=deadline,
-        labels=task.spec.labels,
-        parent_id=task.spec.parent_id,
-        session_id=task.session_id,
-        answers=task.answers,
-    )
-
-
-def _deadline(task: Task) -> datetime | None:
-    """When the attempt's time is up, or the task's, whichever is first."""
-    assert task.spec is not None
-    assert task.lease is not None
-    ends = []
-    if task.spec.timeout_ms is not None:
-        ends.append(task.lease.claimed_at + timedelta(milliseconds=task.spec.timeout_ms))
-    if task.spec.expires_ms is not None and task.submitted_at is not None:
-        ends.append(task.submitted_at + timedelta(milliseconds=task.spec.expires_ms))
-    return min(ends, default=None)

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from fleetlog.agents.attempts import Attempt, Attempts
+from fleetlog.agents.attempt import Attempt
+from fleetlog.agents.attempts import Attempts
 from fleetlog.agents.claims import Claims
 from fleetlog.agents.credential_gate import CredentialGate
 from fleetlog.agents.derived_lanes import DerivedLanes

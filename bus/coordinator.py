@@ -16,8 +16,9 @@ import msgspec
 
 from fleetlog.bus.admitting import Admitter
 from fleetlog.bus.background import background
-from fleetlog.bus.core import AgentState, Refusal, Return, Task, decide
-from fleetlog.bus.core.decide import AnyCommand
+from fleetlog.bus.commanding import Commander
+from fleetlog.bus.coordinator_state import SERVICE, CoordinatorState
+from fleetlog.bus.core import AgentState
 from fleetlog.bus.core.stuck import offer_again
 from fleetlog.bus.core.watch import Silence
 from fleetlog.bus.errors import (
@@ -31,14 +32,12 @@ from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.joining import Joiner
 from fleetlog.bus.log import entry
 from fleetlog.bus.lookout import Lookout
-from fleetlog.bus.rules import subject_of
 from fleetlog.bus.scheduling import Scheduler
-from fleetlog.bus.services import Services
 from fleetlog.bus.snapshots import Snapshots
 from fleetlog.bus.stuck_offers import StuckOffers, StuckTimes
 from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.envelope import Stored
-from fleetlog.schemas.events import AgentLost, TaskCancelRequested, TerminalEvent, Usage
+from fleetlog.schemas.events import AgentLost
 from fleetlog.schemas.subjects import Subject
 
 logger = logging.getLogger("fleetlog.coordinator")
@@ -58,8 +57,6 @@ SNAPSHOT_S: Final = 300.0
 SNAPSHOT_LOOK_S: Final = 1.0
 SNAPSHOT_TIMEOUT_S: Final = 5.0
 """How long the last one may take that is saved at the end."""
-SERVICE: Final = "coordinator"
-"""The name under which a coordinator says how it is."""
 
 
 class Owed(Protocol[A]):
@@ -72,32 +69,6 @@ class Owed(Protocol[A]):
     def next_at(self) -> datetime | None:
         """When more may come due."""
         ...
-
-
-class CoordinatorState(msgspec.Struct, frozen=True):
-    """What a coordinator says of itself."""
-
-    is_ready: bool
-    """It has read the log to the end that it found at its start."""
-    tasks: int
-    """How many are not settled."""
-    violations: int
-    """Events that their task's state did not allow."""
-    agents: int = 0
-    """How many have not ended."""
-    active_id: str | None = None
-    """Which coordinator acts, as far as this one knows; it may be itself."""
-
-
-async def ask_coordinator(services: Services, timeout_s: float) -> CoordinatorState:
-    """What a coordinator of the fleet says; if there are several, one of them.
-
-    Raises:
-        Unavailable: none answers.
-    """
-    async for chunk in services.request(SERVICE, b"", timeout_s=timeout_s):
-        return msgspec.json.decode(chunk, type=CoordinatorState)
-    raise Unavailable("the coordinator gave no answer: ask again")
 
 
 class Coordinator:
@@ -256,13 +227,14 @@ class Coordinator:
 
     async def _act(self) -> None:
         await self.ready.wait()
+        commander = Commander(self._fleet, self._unsettled.put_back)
         while True:
             await self.lookout.active.wait()
             self._wake.clear()
             acts = self._unsettled.acts(self._fleet.log.now(), ACTS_MAX)
             self._stirred.set()  # some may have got into line
             if acts:
-                await asyncio.gather(*(self._try(task, command) for task, command in acts))
+                await asyncio.gather(*(commander.do(task, command) for task, command in acts))
             else:
                 await self._pause()
 
@@ -332,6 +304,7 @@ class Coordinator:
     async def _offer_again(self) -> None:
         """Looks now and then for offers that reach nobody."""
         await self.ready.wait()
+        commander = Commander(self._fleet, self._unsettled.put_back)
         stuck = StuckOffers(self._fleet, self._unsettled.tasks, self._read_to, self._stuck.after_s)
         while True:
             await self._clock.sleep(self._stuck.look_s)
@@ -339,7 +312,7 @@ class Coordinator:
             found = await stuck.look()
             for first in range(0, len(found), ACTS_MAX):
                 again = found[first : first + ACTS_MAX]
-                await asyncio.gather(*(self._try(task, offer_again(task)) for task in again))
+                await asyncio.gather(*(commander.do(task, offer_again(task)) for task in again))
 
     async def _derive(self) -> None:
         """Whatever is open has its queue, also where the log has lost what its submitter had said of that."""
@@ -389,49 +362,6 @@ class Coordinator:
             if hold.break_count > breaks:
                 raise Unavailable("the connection broke before all was read")
             await self._clock.sleep(READ_LOOK_S)
-
-    async def _try(self, task: Task, command: AnyCommand) -> None:
-        is_loss = isinstance(command, Return) and task.lease is not None
-        try:
-            if is_loss:
-                command = msgspec.structs.replace(command, usage=await self._usage_of(task))
-            event = decide(command, task, self._fleet.log.now())
-            if isinstance(event, Refusal):
-                return
-            await self._fleet.derived.ensure_for(event)
-            seq = await self._fleet.log.append(
-                entry(subject_of(self._fleet.name, task, event), task.version, event)
-            )
-        except ConflictError:
-            return  # the event that was first is on its way to the fold
-        except TransportError as error:
-            logger.warning("task %s has to wait: %s", task.id, error)
-            await self._clock.sleep(AGAIN_S)
-            self._unsettled.put_back(task, self._fleet.log.now())
-            return
-        if isinstance(event, TerminalEvent):
-            self._fleet.hints.publish(task.id, seq)
-        elif isinstance(event, TaskCancelRequested) and task.lease is not None:
-            self._fleet.hints.publish(task.id, seq, to=task.lease.agent_id)
-        if is_loss:
-            self._end_delivery(task, seq)
-
-    async def _usage_of(self, task: Task) -> Usage | None:
-        """What the lost attempt had used when its agent last spoke."""
-        assert task.lease is not None
-        last = await self._fleet.beats.last(task.lease.agent_id)
-        for worker in last.beat.workers if last is not None else ():
-            if (worker.task_id, worker.attempt) == (task.id, task.lease.attempt):
-                return worker.usage
-        return None
-
-    def _end_delivery(self, task: Task, seq: int) -> None:
-        """The lost holder's offer is settled by the event at `seq`: nobody needs it delivered again."""
-        assert task.lease is not None
-        if task.lease.ack is not None:
-            self._fleet.offers.ack(task.lease.ack)
-        # Should the holder live after all, it ends what it runs the sooner.
-        self._fleet.hints.publish(task.id, seq, to=task.lease.agent_id)
 
     async def _lose_agents(self) -> None:
         await self.ready.wait()

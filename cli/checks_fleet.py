@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from fleetlog.agents.strains import strains_text
-from fleetlog.bus.coordinator import ask_coordinator
+from fleetlog.bus.coordinator_state import ask_coordinator
 from fleetlog.bus.core.queues import QueueState
 from fleetlog.bus.errors import ProjectionError, Unavailable
 from fleetlog.bus.fleet import Fleet

@@ -81,6 +81,16 @@ class Join(msgspec.Struct, kw_only=True):
         return self.plan.then.task_id if self.plan.then is not None else None
 
     @property
+    def concerned(self) -> list[str]:
+        """The tasks whose events it must hear of, beside its members."""
+        found = (self.then_id, self.parent_id, *self.heirs)
+        return [each for each in found if each is not None]
+
+    def has_made(self, task: Task | None) -> bool:
+        """Whether the task is the fan-out's own, not one that it only waits for."""
+        return task is not None and task.spec is not None and task.spec.barrier_id == self.id
+
+    @property
     def is_cancelling(self) -> bool:
         """Whether what it made and is still open ends with it."""
         return self.plan.stragglers == "cancel" or self.why in ("cancelled", "parent")

@@ -7,26 +7,15 @@ itself hands its slot on to its continuation. Slots are kept by the member's id,
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
-from fleetlog.bus.core.agenda import Agenda, Alarms
-from fleetlog.bus.core.join import (
-    Join,
-    JoinAct,
-    LookAt,
-    LookBack,
-    MakeTask,
-    Tell,
-    barrier_name,
-    gate_name,
-)
-from fleetlog.bus.core.owed import Owing, mark_of
+from fleetlog.bus.core.agendas import Agendas
+from fleetlog.bus.core.join import Join, JoinAct, LookBack, barrier_name, gate_name
+from fleetlog.bus.core.latecomers import Latecomers, barriers_of
 from fleetlog.bus.core.task import Task
 from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import (
@@ -38,7 +27,7 @@ from fleetlog.schemas.events import (
     TerminalEvent,
     verb_of,
 )
-from fleetlog.schemas.fan_outs import FanOutSpec, Member, is_member_id
+from fleetlog.schemas.fan_outs import FanOutSpec, Member
 from fleetlog.schemas.specs import TaskSpec
 
 CULPRITS_MAX: Final = 5
@@ -59,12 +48,9 @@ class Joins:
         self.seq = 0
         """The last event that was taken."""
         self._waiting: dict[str, set[str]] = {}
-        self._dirty: OrderedDict[str, None] = OrderedDict()
         self._touched: dict[str, None] = {}
-        self._late: dict[str, dict[str, None]] = {}
-        self._looked_back: set[str] = set()
-        self._agendas: dict[str, Agenda] = {}
-        self._alarms = Alarms()
+        self._late = Latecomers()
+        self._agendas = Agendas(self.joins, tasks, self._disown)
 
     def restore(self, seq: int, joins: Iterable[Join]) -> None:
         """Begins with what a snapshot at event `seq` holds; the tasks must be there already."""
@@ -93,9 +79,9 @@ class Joins:
             self._meet(task, task.spec, record)
         self._see(before, task, record)
         if task.is_settled and not before.is_settled and isinstance(event, TerminalEvent):
-            self._forget_late(task)
+            self._late.forget(task)
             # What continues it, and had to wait as it might yet fan out, is looked into again.
-            self._looked_back.discard(task.id)
+            self._late.ask_again(task.id)
             if isinstance(event, TaskCompleted) and event.fan_out is not None:
                 join = Join(id=task.id, plan=event.fan_out, **_opened(record))
                 # Whoever asked for the task's end means what it leads to as well.
@@ -191,7 +177,7 @@ class Joins:
 
     def orphans(self, barrier_id: str) -> list[Task]:
         """Held tasks that continue a barrier of which the fold knows nothing."""
-        late = [self._tasks[each] for each in self._late.get(barrier_id, ())]
+        late = [self._tasks[each] for each in self._late.of(barrier_id)]
         return [
             each for each in late if each.spec is not None and each.spec.continues == barrier_id
         ]
@@ -204,8 +190,7 @@ class Joins:
             ended: it, without members and continuation; None if there is none that has ended.
         """
         if ended is None or ended.name in self.joins:
-            self._late.pop(barrier_id, None)
-            self._looked_back.discard(barrier_id)
+            self._late.take(barrier_id)
             return
         self._add(ended)
         self._adopt(ended)
@@ -213,56 +198,29 @@ class Joins:
 
     def acts(self, now: datetime, most: int) -> list[JoinAct]:
         """Up to `most` things that are owed or due, each only once for each state of what it concerns."""
-        for name in self._alarms.ring(now):
-            self._dirty[name] = None
-        backs = [each for each in self._late if each not in self._looked_back][:most]
-        self._looked_back.update(backs)
-        found: list[JoinAct] = [LookBack(each) for each in backs]
-        while self._dirty and len(found) < most:
-            name, _ = self._dirty.popitem(last=False)
-            if (join := self.joins.get(name)) is None:
-                continue
-            agenda = self._agendas[name]
-            owing = Owing(join, agenda, self._tasks, now)
-            found += islice(owing.acts(), most - len(found))
-            for inner in [self.joins[each] for each in owing.inner if each in self.joins]:
-                inner.is_unwanted = True
-                self._touch(inner)
-            if owing.wake_at is not None:
-                self._alarms.set(name, owing.wake_at)
-            if len(found) >= most:
-                self._dirty[name] = None
+        found: list[JoinAct] = [LookBack(each) for each in self._late.unasked(most)]
+        found += self._agendas.acts(now, most - len(found))
         self._flush()
         return found
 
     def put_back(self, act: JoinAct) -> None:
         """It could not be done: it comes again."""
         if isinstance(act, LookBack):
-            self._looked_back.discard(act.barrier_id)
-            return
-        if (agenda := self._agendas.get(act.join.name)) is None:
-            return
-        match act:
-            case MakeTask() if act.member.task_id in act.join.unseen:
-                agenda.makes[act.member.task_id] = None
-            case LookAt():
-                agenda.looks[act.name] = act.is_member
-            case Tell() if act.task.id in act.join.own:
-                agenda.cancels[act.task.id] = None
-            case _:
-                agenda.sent.discard(mark_of(act))
-        self._touch(act.join)
+            self._late.ask_again(act.barrier_id)
+        elif act.join.name in self.joins:
+            self._agendas.put_back(act, act.join)
+            self._touch(act.join)
 
     def next_at(self) -> datetime | None:
         """When something may come due."""
-        return self._alarms.next_at()
+        return self._agendas.next_at()
 
     # What events do.
 
     def _add(self, join: Join) -> None:
         self.joins[join.name] = join
-        self._agendas[join.name] = Agenda()
-        for concerned in _concerned(join):
+        self._agendas.open(join.name)
+        for concerned in join.concerned:
             self._waiting.setdefault(concerned, set()).add(join.name)
         self._touch(join)
 
@@ -282,8 +240,7 @@ class Joins:
 
     def _adopt(self, join: Join) -> None:
         """Takes in what came before the barrier it belongs to was known."""
-        self._looked_back.discard(join.id)
-        for task in [self._tasks[each] for each in self._late.pop(join.id, {})]:
+        for task in [self._tasks[each] for each in self._late.take(join.id)]:
             assert task.spec is not None
             if task.id == join.then_id:
                 join.continuation = "held" if task.waits_for_tasks else "gone"
@@ -305,7 +262,7 @@ class Joins:
                 join.unseen[member.task_id] = member
                 if member.spec is None or member.task_id in join.early:
                     looks[member.task_id] = True
-            self._await(join, member.task_id, [slot], is_own=_is_own(join, task))
+            self._await(join, member.task_id, [slot], is_own=join.has_made(task))
         # The members are what counts, whatever a foreign writer says of their number.
         join.plan = msgspec.structs.replace(join.plan, count=count)
         join.slots = [0] * count
@@ -319,10 +276,10 @@ class Joins:
 
     def _check_late(self, task: Task, spec: TaskSpec) -> None:
         """Members of a barrier that does not know them by their ids, or not any more; heirs too."""
-        for barrier_id in _barriers_of(task, spec):
+        for barrier_id in barriers_of(task, spec):
             join = self.joins.get(barrier_name(barrier_id))
             if join is None:
-                self._late.setdefault(barrier_id, {})[task.id] = None
+                self._late.add(barrier_id, task.id)
             elif task.id != join.then_id and task.id not in join.open:
                 self._join_late(join, task, spec)
 
@@ -336,14 +293,6 @@ class Joins:
         elif join.status != "open" and join.is_cancelling:
             self._await(join, task.id, [], is_own=True)
         self._touch(join)
-
-    def _forget_late(self, task: Task) -> None:
-        spec = task.spec
-        for barrier_id in (spec.barrier_id, spec.continues) if spec is not None else ():
-            if (late := self._late.get(barrier_id or "")) is not None:
-                late.pop(task.id, None)
-                if not late:
-                    del self._late[barrier_id or ""]
 
     def _see(self, before: Task, task: Task, record: Recorded) -> None:
         """Whoever waits for the task, or made it, looks again."""
@@ -360,7 +309,7 @@ class Joins:
                 continue
             if is_first and join.unseen.pop(task.id, None) is not None:
                 join.stirred_at = record.stored_at
-            if is_first and task.id in join.open and _is_own(join, task):
+            if is_first and task.id in join.open and join.has_made(task):
                 join.own.add(task.id)
             if task.id in join.own and join.is_ending:
                 self._agendas[name].cancels[task.id] = None
@@ -436,7 +385,7 @@ class Joins:
         join.own.discard(waited_for)
         join.followers.discard(waited_for)
         slots = join.open.pop(waited_for, [])
-        if waited_for not in _concerned(join):
+        if waited_for not in join.concerned:
             self._ignore(join, waited_for)
         self._touch(join)
         return slots
@@ -450,8 +399,14 @@ class Joins:
     # Who looks again, and what is over.
 
     def _touch(self, join: Join) -> None:
-        self._dirty[join.name] = None
+        self._agendas.stir(join.name)
         self._touched[join.name] = None
+
+    def _disown(self, name: str) -> None:
+        """What it was part of has ended."""
+        if (join := self.joins.get(name)) is not None:
+            join.is_unwanted = True
+            self._touch(join)
 
     def _flush(self) -> None:
         """Lets go what is over; not when acts are asked for, as nobody asks a standby."""
@@ -470,31 +425,13 @@ class Joins:
 
     def _drop(self, join: Join) -> None:
         del self.joins[join.name]
-        del self._agendas[join.name]
-        self._dirty.pop(join.name, None)
-        self._alarms.drop(join.name)
-        for waited_for in (*join.open, *_concerned(join)):
+        self._agendas.drop(join.name)
+        for waited_for in (*join.open, *join.concerned):
             self._ignore(join, waited_for)
 
 
 def _opened(record: Recorded) -> dict[str, Any]:
     return {"opened": record.seq, "opened_at": record.stored_at, "stirred_at": record.stored_at}
-
-
-def _concerned(join: Join) -> list[str]:
-    """The tasks whose events it must hear of, beside its members."""
-    return [each for each in (join.then_id, join.parent_id, *join.heirs) if each is not None]
-
-
-def _barriers_of(task: Task, spec: TaskSpec) -> Iterable[str]:
-    if spec.barrier_id is not None and is_member_id(spec.barrier_id, task.id, spec):
-        yield spec.barrier_id
-    if spec.continues is not None and task.waits_for_tasks:
-        yield spec.continues
-
-
-def _is_own(join: Join, task: Task | None) -> bool:
-    return task is not None and task.spec is not None and task.spec.barrier_id == join.id
 
 
 def _alone(then: Member | None) -> Member | None:

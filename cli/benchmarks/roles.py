@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fleetlog.bus.coordinator import ask_coordinator
+from fleetlog.bus.coordinator_state import ask_coordinator
 from fleetlog.bus.errors import Unavailable
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.settings import child_environment

@@ -12,7 +12,7 @@ from support.fleets import agent, coordinator, history, wait_for
 
 from fleetlog.bus.call import call
 from fleetlog.bus.client import Client
-from fleetlog.bus.coordinator import ask_coordinator
+from fleetlog.bus.coordinator_state import ask_coordinator
 from fleetlog.bus.core.office import SILENT_MAX_S
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fleet import open_fleet

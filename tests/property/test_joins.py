@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 from support.barrier_reading import Reading, check, openings
-from support.join_world import World
+from support.join_world import World, kept_by
 from support.judging import check_log
 
 from fleetlog.bus.core import Task
@@ -202,11 +201,7 @@ async def check_forgotten(world: World) -> None:
     assert all(not j.is_cancelling and (j.is_unread or j.unseen) for j in kept)
     assert len(standby.fold.joins._agendas) == len(kept)
     joins = world.seats[0].fold.joins
-    held: Counter[str] = Counter()
-    for name in ("joins", "_waiting", "_dirty", "_late", "_looked_back", "_agendas"):
-        held[name] = len(getattr(joins, name))
-    assert +held == Counter()
-    assert joins.next_at() is None
+    assert not any(kept_by(joins).values())
 
 
 @given(st.integers(0, 2**32), st.integers(30, 150), st.booleans())

@@ -15,6 +15,7 @@ from fleetlog.bus.core.admission import AdmissionAct, Admit, Exhaust
 from fleetlog.bus.core.commands import Cancel, Claim, Complete, Fail, RequestCancel, Return
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.join import JoinAct
+from fleetlog.bus.core.joins import Joins
 from fleetlog.bus.derived import DerivedQueues
 from fleetlog.bus.errors import ConflictError, PublishUnknown, TransportError, Unavailable
 from fleetlog.bus.fanning_out import append_first
@@ -47,6 +48,15 @@ from fleetlog.schemas.subjects import Subject
 from tests.given import NULL, T0
 
 USD = 1_000_000
+
+
+def kept_by(joins: Joins) -> dict[str, int]:
+    """How many of each thing the fold of joins, and what is on the way for them, hold."""
+    late, agendas = joins._late, joins._agendas
+    held = {"joins": joins.joins, "waiting": joins._waiting}
+    held |= {"late": late._by_barrier, "asked": late._asked}
+    held |= {"agendas": agendas._by_name, "dirty": agendas._dirty, "alarms": agendas._alarms._set}
+    return {name: len(each) for name, each in held.items()}
 
 
 class WorldClock:

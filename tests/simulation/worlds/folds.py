@@ -162,7 +162,7 @@ class Folds:
         return number
 
     def _single(self, unsettled: Unsettled) -> list[Act]:
-        """As `Coordinator._try` begins."""
+        """As `Commander.do` begins."""
         found: list[Act] = []
         for task, command in unsettled.acts(NOW, ACTS_MAX):
             event = agents.decide(command, task, NOW)
@@ -313,16 +313,17 @@ def _copied(unsettled: Unsettled) -> Unsettled:
 def _key(unsettled: Unsettled) -> object:
     """All of a fold that can make a difference to what it does."""
     joins = unsettled.joins
+    agendas = joins._agendas
     encode: Callable[[object], bytes] = msgspec.json.encode
     return (
         encode(sorted(unsettled.tasks.values(), key=_id_of)),
         encode(sorted([*unsettled.agents.values(), *unsettled.ended.values()], key=_id_of)),
         encode([(name, _plain(join)) for name, join in sorted(joins.joins.items())]),
-        tuple((name, _marks(each)) for name, each in sorted(joins._agendas.items())),
-        frozenset(joins._dirty),
-        frozenset((each, frozenset(late)) for each, late in joins._late.items()),
-        frozenset(joins._looked_back),
-        frozenset(joins._alarms._set.items()),
+        tuple((name, _marks(each)) for name, each in sorted(agendas._by_name.items())),
+        frozenset(agendas._dirty),
+        frozenset(agendas._alarms._set.items()),
+        frozenset((each, frozenset(late)) for each, late in joins._late._by_barrier.items()),
+        frozenset(joins._late._asked),
         frozenset(unsettled._owed),
         frozenset(due for due in unsettled._due if _is_current(unsettled, due)),
         unsettled.violation_count,

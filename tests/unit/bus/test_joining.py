@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.join_world import World
+from support.join_world import World, kept_by
 
 from fleetlog.bus import joining
 from fleetlog.bus.core import Submit, Task, agenda, joins
@@ -75,9 +75,7 @@ def events(world: World, kind: type[Any], thing_id: str | None = None) -> list[A
 
 
 def is_empty(world: World, seat: int = 0) -> bool:
-    fold = world.seats[seat].fold.joins
-    kept = (fold.joins, fold._waiting, fold._dirty, fold._late, fold._looked_back, fold._agendas)
-    return not any(kept) and fold.next_at() is None
+    return not any(kept_by(world.seats[seat].fold.joins).values())
 
 
 async def test_a_release_that_had_to_wait_is_no_second_one(world: World) -> None:
