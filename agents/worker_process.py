@@ -5,49 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
 
 from fleetlog.agents.footprint import Footprint
 from fleetlog.agents.frames import (
-    Alive,
-    ArtifactNamed,
     Broken,
     Done,
     Exit,
-    Gather,
     Gathered,
     Output,
     Ready,
     Run,
-    Spawn,
-    Started,
     Stop,
     StopWhy,
     ToSupervisor,
-    Used,
     to_supervisor_decoder,
 )
 from fleetlog.agents.groups import signal_name
 from fleetlog.agents.machine import Machine
+from fleetlog.agents.running import OnArtifact, OnOutput, OnSign, OnWish, Running
 from fleetlog.agents.wire import Wire
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.system import Clock, Process
-from fleetlog.schemas.beats import OutputChunk, WorkerBeat
-from fleetlog.schemas.events import Usage
+from fleetlog.schemas.beats import WorkerBeat
 
 logger = logging.getLogger("fleetlog.agents")
 
 _LAST_WORDS_S: Final = 1.0
-
-Rarer = Alive | Used | ArtifactNamed | Started | Gather | Spawn
-OnOutput = Callable[[Sequence[OutputChunk]], None]
-OnSign = Callable[[], None]
-OnArtifact = Callable[[ArtifactNamed], None]
-OnWish = Callable[[Gather | Spawn], None]
 
 
 class WorkerDied(FleetlogError):
@@ -69,61 +55,6 @@ class WorkerDied(FleetlogError):
         super().__init__(why or f"worker {worker_id} ended with {how} while the attempt ran in it")
         self.exit_code = exit_code
         self.signal = signal_number
-
-
-class _Attempt:
-    """An attempt that runs in the worker."""
-
-    __slots__ = (
-        *("done", "on_alive", "on_artifact", "on_output", "on_started"),
-        *("on_wish", "output_at", "pgids", "run", "usage"),
-    )
-
-    def __init__(
-        self,
-        run: Run,
-        on_output: OnOutput | None,
-        on_started: OnSign | None,
-        on_alive: OnSign | None,
-        on_artifact: OnArtifact | None,
-        on_wish: OnWish | None,
-    ) -> None:
-        self.run = run
-        self.on_wish = on_wish
-        self.on_artifact = on_artifact
-        self.on_output = on_output
-        self.on_started = on_started
-        self.on_alive = on_alive
-        self.pgids: list[int] = []
-        self.usage: Usage | None = None
-        self.output_at: datetime | None = None
-        self.done: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
-
-    def hear_output(self, chunks: Sequence[OutputChunk], now: datetime) -> None:
-        """Takes output."""
-        self.output_at = now
-        if self.on_output:
-            self.on_output(chunks)
-
-    def hear(self, message: Rarer, now: datetime) -> None:
-        """Takes what is rarer than output."""
-        match message:
-            case Gather() | Spawn():
-                if self.on_wish:
-                    self.on_wish(message)
-            case Alive() | Used():
-                self.output_at = now
-                if isinstance(message, Used):
-                    self.usage = message.usage
-                if self.on_alive:
-                    self.on_alive()
-            case ArtifactNamed() if self.on_artifact:
-                self.on_artifact(message)
-            case Started(_, pgid):
-                if pgid is not None:
-                    self.pgids.append(pgid)
-                if self.on_started:
-                    self.on_started()
 
 
 class WorkerTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +94,7 @@ class Worker:
         self._clock = clock
         self._machine = machine
         self._times = times
-        self._attempts: dict[int, _Attempt] = {}
+        self._attempts: dict[int, Running] = {}
         self._end_asked = asyncio.Event()
         self._kill_asked = asyncio.Event()
         self._lost = asyncio.Event()
@@ -237,7 +168,7 @@ class Worker:
         if self.is_ended:
             raise WorkerDied(self.worker_id, *self.exit_status(), self._why)
         self.wire.send(run)
-        attempt = _Attempt(run, on_output, on_started, on_alive, on_artifact, on_wish)
+        attempt = Running(run, on_output, on_started, on_alive, on_artifact, on_wish)
         self._attempts[run.run_id] = attempt
         return await attempt.done
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from fleetlog.bus.core import Queue, Refusal, Task, decide
-from fleetlog.bus.core.admission import Admission, AdmissionAct, Admit, Exhaust
+from fleetlog.bus.core.admission import Admission
+from fleetlog.bus.core.admit import AdmissionAct, Admit, Exhaust
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.limits import Limit
 from fleetlog.bus.errors import ConflictError, TransportError

@@ -13,7 +13,7 @@ import msgspec
 
 from fleetlog.bus.answering import answer_task
 from fleetlog.bus.bounds import KnownBounds
-from fleetlog.bus.cancelling import abandon, cancel_task
+from fleetlog.bus.cancelling import cancel_task
 from fleetlog.bus.core import Refusal, Submit, Task, decide, evolve
 from fleetlog.bus.core.commands import OnDuplicate
 from fleetlog.bus.embedded.runtime import Target, resolve_target
@@ -27,9 +27,10 @@ from fleetlog.bus.errors import (
     TaskNotFound,
 )
 from fleetlog.bus.fan_out import FanOut
-from fleetlog.bus.fanning_out import Opened, open_fan_out
+from fleetlog.bus.fanning_out import open_fan_out
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.bus.handler_catalog import HandlerCatalog
+from fleetlog.bus.handles import FannedOut, Submitted
 from fleetlog.bus.log import entry
 from fleetlog.bus.objects import ref_of
 from fleetlog.bus.outcomes import (
@@ -39,12 +40,11 @@ from fleetlog.bus.outcomes import (
 )
 from fleetlog.bus.rules import Decided, execute, fold, subject_of
 from fleetlog.bus.settings import Overrides, Settings, load_settings
-from fleetlog.bus.submit_options import Duration, SubmitOptions, seconds_of, with_options
+from fleetlog.bus.submit_options import Duration, SubmitOptions, with_options
 from fleetlog.bus.system import System
 from fleetlog.bus.waiting import Waiting
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.errors import InvalidInput
-from fleetlog.schemas.fan_outs import FanOutSpec
 from fleetlog.schemas.ids import check_id, derived_id, key_id
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 from fleetlog.schemas.specs import NO_ARGS, TaskSpec, check_spec, payload_digest
@@ -61,55 +61,6 @@ CONFLICTS_MAX = 200
 
 Window = deque[tuple[str, Submit, asyncio.Future[int]]]
 """Submits of one stream, in order, with the log's answers to their appends."""
-
-
-class Submitted:
-    """A task that the log has accepted."""
-
-    def __init__(self, client: Client, task_id: str, seq: int, *, is_duplicate: bool) -> None:
-        self.task_id = task_id
-        self.seq = seq
-        self.is_duplicate = is_duplicate
-        self._client = client
-
-    async def result(self, timeout: Duration | None = None) -> Outcome:
-        """See `Client.result`."""
-        return await self._client.result(self.task_id, timeout)
-
-    async def cancel(self, *, reason: str | None = None) -> None:
-        """See `Client.cancel`."""
-        await self._client.cancel(self.task_id, reason=reason)
-
-    def __repr__(self) -> str:
-        return f"<task {self.task_id} at {self.seq}{' (duplicate)' if self.is_duplicate else ''}>"
-
-
-class FannedOut:
-    """A fan-out that the log has accepted."""
-
-    def __init__(self, client: Client, barrier_id: str, plan: FanOutSpec, opened: Opened) -> None:
-        self.barrier_id = barrier_id
-        self.seq = opened.seq
-        self.task_ids = [member.task_id for member in plan.members]
-        """The members', in order."""
-        self.continuation_id = plan.then.task_id if plan.then is not None else None
-        self.is_duplicate = opened.is_duplicate
-        self._client = client
-
-    async def result(self, timeout: Duration | None = None) -> Outcome:
-        """The continuation's outcome; without one, how the barrier ended. See `Client.result`."""
-        waiting = self._client.waiting
-        if self.continuation_id is not None:
-            return await waiting.result(self.continuation_id, timeout, is_follower=True)
-        async with asyncio.timeout(seconds_of(timeout)):
-            return await waiting.barrier_end(self.barrier_id)
-
-    async def cancel(self, *, reason: str | None = None, actor: str | None = None) -> None:
-        """Ends it: open members are cancelled, the continuation does not run."""
-        await abandon(self._client.fleet, self.barrier_id, reason=reason, actor=actor)
-
-    def __repr__(self) -> str:
-        return f"<fan-out {self.barrier_id} of {len(self.task_ids)} at {self.seq}>"
 
 
 class Client:

@@ -9,10 +9,11 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from fleetlog.bus.client import Client, FannedOut, Submitted
+from fleetlog.bus.client import Client
 from fleetlog.bus.core.commands import OnDuplicate
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.fan_out import FanOut
+from fleetlog.bus.handles import FannedOut, Submitted
 from fleetlog.bus.outcomes import History, Outcome
 from fleetlog.bus.submit_options import Duration, SubmitOptions
 from fleetlog.schemas.specs import TaskSpec

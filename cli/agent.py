@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from fleetlog.agents.supervisor import AgentOptions, Supervisor
+from fleetlog.agents.agent_options import AgentOptions
+from fleetlog.agents.supervisor import Supervisor
 from fleetlog.bus.fleet import Fleet
 from fleetlog.bus.settings import child_environment
 from fleetlog.cli.agent_clis import AgentClis

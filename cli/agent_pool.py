@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from fleetlog.agents.supervisor import AgentOptions
+from fleetlog.agents.agent_options import AgentOptions
 from fleetlog.cli.grouping import Group
 from fleetlog.cli.pool_options import (
     ReserveOption,

@@ -10,9 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from fleetlog.bus.background import background
-from fleetlog.bus.client import Client, FannedOut
+from fleetlog.bus.client import Client
 from fleetlog.bus.errors import FleetlogError, TaskNotFound
 from fleetlog.bus.fan_out import FanOut
+from fleetlog.bus.handles import FannedOut
 from fleetlog.bus.many import each_of
 from fleetlog.bus.outcomes import Outcome
 from fleetlog.bus.settings import Settings

@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 
 from fleetlog.bus.background import background
-from fleetlog.bus.client import Client, Submitted
+from fleetlog.bus.client import Client
 from fleetlog.bus.errors import FleetlogError
+from fleetlog.bus.handles import Submitted
 from fleetlog.bus.settings import Settings
 from fleetlog.bus.task_set import TaskSet
 from fleetlog.cli.failures import TIMED_OUT, say

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import typer
 
-from fleetlog.bus.client import Client, Submitted
+from fleetlog.bus.client import Client
 from fleetlog.bus.core.commands import OnDuplicate
+from fleetlog.bus.handles import Submitted
 from fleetlog.bus.outcomes import Outcome
 from fleetlog.bus.submit_options import SubmitOptions, with_options
 from fleetlog.cli.connection import connected

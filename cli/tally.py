@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fleetlog.bus.client import Submitted
+from fleetlog.bus.handles import Submitted
 
 LABEL = "map"
 """Every task of a map carries it, with the map's id."""

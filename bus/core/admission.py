@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
+from fleetlog.bus.core.admit import AdmissionAct, Admit, Exhaust
 from fleetlog.bus.core.agenda import Alarms
 from fleetlog.bus.core.agent import AgentState
 from fleetlog.bus.core.bounds import Bounds
 from fleetlog.bus.core.budgets import BudgetState, charge, spent_in
 from fleetlog.bus.core.commands import Hold, RequestCancel
 from fleetlog.bus.core.credential import Credential, credential_of
+from fleetlog.bus.core.index import Index
 from fleetlog.bus.core.limits import (
     FAMILY,
     Limit,
@@ -47,26 +49,6 @@ WINDOW_SLOTS: Final = 2
 IDLE_BUDGETS_MAX: Final = 10_000
 """Of task trees under which nothing is open, so many budgets are remembered."""
 
-K = TypeVar("K")
-
-
-class Admit(msgspec.Struct, frozen=True):
-    """Append these tasks' `queued` and the limits' `admitted`, all of it or none."""
-
-    limits: tuple[Limit, ...]
-    """In the version in which it was decided."""
-    tasks: tuple[Task, ...]
-    """They wait under the same limits."""
-
-
-class Exhaust(msgspec.Struct, frozen=True):
-    """Append that a budget is used up."""
-
-    state: BudgetState
-
-
-AdmissionAct = Admit | Exhaust
-
 
 class Admission:
     """All that has to be let in.
@@ -89,9 +71,9 @@ class Admission:
         self.bounds = Bounds()
         """What bounds them."""
         self.budgets = self.bounds.budgets
-        self._holders: dict[str, set[str]] = {}
-        self._under: dict[str, set[str]] = {}
-        self._offered: dict[Lane, set[str]] = {}
+        self._holders = Index[str]()
+        self._under = Index[str]()
+        self._offered = Index[Lane]()
         self._lines = Lines()
         self._busy: set[str] = set()
         self._orders: OrderedDict[str, None] = OrderedDict()
@@ -177,15 +159,15 @@ class Admission:
         is_holder = task.status in ("queued", "claimed")
         for key in spec.limits:
             token = key_token(key)
-            if _keep(self._holders, token, task.id, is_in=is_holder):
+            if self._holders.put(token, task.id, is_in=is_holder):
                 self._lines.touch(f"limit {token}")
         for key in spec.budget_keys(task.id):
             token = key_token(key)
-            if _keep(self._under, token, task.id, is_in=not task.is_settled):
+            if self._under.put(token, task.id, is_in=not task.is_settled):
                 self._forget_idle(token)
         if spec.is_rationed:
             lane = lane_of(spec)
-            if _keep(self._offered, lane, task.id, is_in=task.status == "queued"):
+            if self._offered.put(lane, task.id, is_in=task.status == "queued"):
                 self._lines.touch(f"lane {lane.name}")
 
     def _leave_behind(self, task: Task, before: Task) -> None:
@@ -195,12 +177,12 @@ class Admission:
             return
         self._lines.leave(task.id)
         for key in set(old.limits) - set(new.limits):
-            if _keep(self._holders, key_token(key), task.id, is_in=False):
+            if self._holders.discard(key_token(key), task.id):
                 self._lines.touch(f"limit {key_token(key)}")
         for key in set(old.budget_keys(task.id)) - set(new.budget_keys(task.id)):
-            _keep(self._under, key_token(key), task.id, is_in=False)
+            self._under.discard(key_token(key), task.id)
         lane = lane_of(old)
-        if old.is_rationed and _keep(self._offered, lane, task.id, is_in=False):
+        if old.is_rationed and self._offered.discard(lane, task.id):
             self._lines.touch(f"lane {lane.name}")
 
     def _charge(self, keys: Iterable[str], spent: Spent) -> None:
@@ -219,7 +201,7 @@ class Admission:
         if state.told != state.budget:
             self._untold[token] = None
         if state.is_holding:
-            self._orders.update(dict.fromkeys(sorted(self._under.get(token, ()))))
+            self._orders.update(dict.fromkeys(sorted(self._under.of(token))))
 
     def _is_held_back(self, task: Task, spec: TaskSpec) -> bool:
         """Whether it may have to end, or its offer to be taken back."""
@@ -316,7 +298,8 @@ class Admission:
         tokens = [key_token(key) for key in line.gate.limits]
         self._busy.update(tokens)
         if line.gate.lane is not None and line.gate.is_rationed:
-            self._offered.setdefault(line.gate.lane, set()).update(each.id for each in tasks)
+            for each in tasks:
+                self._offered.add(line.gate.lane, each.id)
         return Admit(tuple(map(self.bounds.limit, line.gate.limits)), tasks)
 
     def _room(self, line: Line, now: datetime) -> int:
@@ -343,10 +326,10 @@ class Admission:
             return ADMIT_MAX if loads else 0
         if gate.is_strict:
             beside = {each: msgspec.structs.replace(lane, priority=each) for each in PRIORITIES}
-            offered = {name: len(self._offered.get(each, ())) for name, each in beside.items()}
+            offered = {name: len(self._offered.of(each)) for name, each in beside.items()}
             return room_for(lane.priority, loads, offered)
         window = max(WINDOW_MIN, WINDOW_SLOTS * sum(load.slots for load in loads))
-        return window - len(self._offered.get(lane, ()))
+        return window - len(self._offered.of(lane))
 
     def _loads_of(self, lane: Lane) -> list[Load]:
         """Those agents that can take its tasks; of thousands of lines most are in a few lanes."""
@@ -377,7 +360,7 @@ class Admission:
             return ADMIT_MAX
         room = ADMIT_MAX
         if setting.concurrency is not None:
-            room = setting.concurrency - len(self._holders.get(token, ()))
+            room = setting.concurrency - len(self._holders.of(token))
         limit = self.bounds.limit(key)
         left = starts_left(limit, setting, now)
         if left is None:
@@ -407,17 +390,3 @@ class Admission:
     def next_at(self) -> datetime | None:
         """When something may come due."""
         return self._alarms.next_at()
-
-
-def _keep(index: dict[K, set[str]], key: K, task_id: str, *, is_in: bool) -> bool:
-    """Puts the task in or takes it out; answers whether one was taken out."""
-    if is_in:
-        index.setdefault(key, set()).add(task_id)
-        return False
-    members = index.get(key)
-    if members is None or task_id not in members:
-        return False
-    members.discard(task_id)
-    if not members:
-        del index[key]
-    return True

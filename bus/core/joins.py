@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from fleetlog.bus.core.agendas import Agendas
+from fleetlog.bus.core.index import Index
 from fleetlog.bus.core.join import Join, JoinAct, LookBack, barrier_name, gate_name
 from fleetlog.bus.core.latecomers import Latecomers, barriers_of
 from fleetlog.bus.core.task import Task
@@ -47,7 +48,7 @@ class Joins:
         """By name."""
         self.seq = 0
         """The last event that was taken."""
-        self._waiting: dict[str, set[str]] = {}
+        self._waiting = Index[str]()
         self._touched: dict[str, None] = {}
         self._late = Latecomers()
         self._agendas = Agendas(self.joins, tasks, self._disown)
@@ -58,7 +59,7 @@ class Joins:
         for join in joins:
             self._add(join)
             for waited_for in join.open:
-                self._waiting.setdefault(waited_for, set()).add(join.name)
+                self._waiting.add(waited_for, join.name)
             agenda = self._agendas[join.name]
             agenda.looks.update(dict.fromkeys(sorted(join.followers), False))
             agenda.looks.update((each, True) for each, m in join.unseen.items() if m.spec is None)
@@ -221,7 +222,7 @@ class Joins:
         self.joins[join.name] = join
         self._agendas.open(join.name)
         for concerned in join.concerned:
-            self._waiting.setdefault(concerned, set()).add(join.name)
+            self._waiting.add(concerned, join.name)
         self._touch(join)
 
     def _open(self, join: Join) -> None:
@@ -286,7 +287,7 @@ class Joins:
     def _join_late(self, join: Join, task: Task, spec: TaskSpec) -> None:
         if spec.continues == join.id and task.waits_for_tasks:
             join.heirs[task.id] = None
-            self._waiting.setdefault(task.id, set()).add(join.name)
+            self._waiting.add(task.id, join.name)
         elif join.is_unread:
             join.early.add(task.id)
             self._await(join, task.id, [], is_own=True)
@@ -297,7 +298,7 @@ class Joins:
     def _see(self, before: Task, task: Task, record: Recorded) -> None:
         """Whoever waits for the task, or made it, looks again."""
         is_first = before.status == "absent"
-        for name in tuple(self._waiting.get(task.id, ())):
+        for name in tuple(self._waiting.of(task.id)):
             join = self.joins[name]
             self._touch(join)
             if task.id == join.then_id:
@@ -305,7 +306,7 @@ class Joins:
                 join.continuation = "held" if is_held else "gone"
             if not task.waits_for_tasks and task.id in join.heirs:
                 del join.heirs[task.id]
-                self._ignore(join, task.id)
+                self._waiting.discard(task.id, join.name)
                 continue
             if is_first and join.unseen.pop(task.id, None) is not None:
                 join.stirred_at = record.stored_at
@@ -345,7 +346,7 @@ class Joins:
         self._settle_slots(task_id, seq, is_success=isinstance(event, TaskCompleted), what=what)
 
     def _settle_slots(self, waited_for: str, seq: int, *, is_success: bool, what: str) -> None:
-        for name in sorted(self._waiting.get(waited_for, ())):
+        for name in sorted(self._waiting.of(waited_for)):
             join = self.joins[name]
             for slot in self._close(join, waited_for):
                 join.settled += 1
@@ -356,7 +357,7 @@ class Joins:
                     join.culprits.append(f"{waited_for} {what}")
 
     def _hand_on(self, waited_for: str, follower: str, *, is_new: bool) -> None:
-        for name in sorted(self._waiting.get(waited_for, ())):
+        for name in sorted(self._waiting.of(waited_for)):
             join = self.joins[name]
             if waited_for not in join.open:
                 continue
@@ -377,7 +378,7 @@ class Joins:
             join.own.add(waited_for)
             if join.is_ending:
                 self._agendas[join.name].cancels[waited_for] = None
-        self._waiting.setdefault(waited_for, set()).add(join.name)
+        self._waiting.add(waited_for, join.name)
 
     def _close(self, join: Join, waited_for: str) -> list[int]:
         """The slots that are not open any more."""
@@ -386,15 +387,9 @@ class Joins:
         join.followers.discard(waited_for)
         slots = join.open.pop(waited_for, [])
         if waited_for not in join.concerned:
-            self._ignore(join, waited_for)
+            self._waiting.discard(waited_for, join.name)
         self._touch(join)
         return slots
-
-    def _ignore(self, join: Join, waited_for: str) -> None:
-        names = self._waiting.get(waited_for, set())
-        names.discard(join.name)
-        if not names:
-            self._waiting.pop(waited_for, None)
 
     # Who looks again, and what is over.
 
@@ -427,7 +422,7 @@ class Joins:
         del self.joins[join.name]
         self._agendas.drop(join.name)
         for waited_for in (*join.open, *join.concerned):
-            self._ignore(join, waited_for)
+            self._waiting.discard(waited_for, join.name)
 
 
 def _opened(record: Recorded) -> dict[str, Any]:

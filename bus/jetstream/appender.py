@@ -15,15 +15,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import deque
-from math import inf
 from typing import Final, Literal
 
 import msgspec
 
-from fleetlog.bus.errors import ConflictError, LogBrimful, TransportError
-from fleetlog.bus.jetstream.connection import ApiError, ApiRefusal, Connection, denial
+from fleetlog.bus.errors import ConflictError, TransportError
+from fleetlog.bus.jetstream.append_wire import (
+    CONFLICTS,
+    Ack,
+    check_size,
+    last_of,
+    occ_header,
+    refusal_of,
+)
+from fleetlog.bus.jetstream.connection import ApiError, Connection, denial
 from fleetlog.bus.jetstream.last_known import LastKnown, id_of
 from fleetlog.bus.jetstream.wire import status_of
 from fleetlog.bus.log import TOGETHER_MAX, Append
@@ -33,8 +39,6 @@ GROUP_MIN: Final = 16
 GROUP_MAX: Final = TOGETHER_MAX
 GROUP_MAX_BYTES: Final = 4 * 1024 * 1024
 IN_FLIGHT_MAX: Final = 4096
-HEADER_MAX_BYTES: Final = 2048
-"""What the headers of an append may need of the server's limit for a message."""
 ANSWER_TIMEOUT_S: Final = 5.0
 TELL_EVERY_S: Final = 60.0
 NO_LEADER_PAUSE_S: Final = 0.2
@@ -42,23 +46,10 @@ EVIDENCE_PAUSE_S: Final = 0.01
 EVIDENCE_ROUNDS_MAX: Final = 9
 """Doubling pauses of 10 s in all: longer than a cluster needs to agree on a new leader."""
 
-CONFLICTS: Final = frozenset({10071, 10164})
-_NOT_STORED: Final = 10077
-_NO_ROOM: Final = "maximum bytes exceeded"
-_LAST: Final = re.compile(r"wrong last sequence: (\d+)")
-_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
-_GUARD: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 logger = logging.getLogger("fleetlog.bus")
 
 Question = Literal["append", "evidence"]
-
-
-class Ack(msgspec.Struct, frozen=True):
-    """The server's answer to an append."""
-
-    seq: int = 0
-    error: ApiError | None = None
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -314,7 +305,7 @@ class Appender:
     def _on_ack(self, pending: _Pending, ack: Ack) -> None:
         if ack.error is None:
             self._settle(pending, ack.seq)
-        elif self._is_single and _last_of(ack.error) < pending.entry.expected:
+        elif self._is_single and last_of(ack.error) < pending.entry.expected:
             # Not sent again: some day another event of this thing might stand at that very sequence.
             _fail(pending, ConflictError(f"the log has lost event {pending.entry.expected}"))
         elif ack.error.err_code in CONFLICTS:
@@ -400,41 +391,6 @@ class Appender:
         what = self._drop(token)
         if what is not None:
             self._again(what)
-
-
-def refusal_of(error: ApiError, stream: str) -> TransportError:
-    """What the server's answer to an append means, unless it is a conflict; nothing was stored."""
-    if error.err_code == _NOT_STORED and error.description == _NO_ROOM:
-        return LogBrimful(
-            "the log is full to the brim and takes no event at all: raise its limit with"
-            f" `nats stream edit {stream} --max-bytes`; what waits goes on then"
-        )
-    return ApiRefusal(error)
-
-
-def check_size(entry: Append, connection: Connection) -> None:
-    """Refuses what is too large for a message: the server would close the connection at it.
-
-    Raises:
-        TransportError: says how large it is.
-    """
-    limit = connection.client.max_payload - HEADER_MAX_BYTES
-    if len(entry.data) > limit:
-        raise TransportError(
-            f"the event has {len(entry.data)} bytes, the server takes {limit} in one message:"
-            " make the arguments or the result smaller"
-        )
-
-
-def occ_header(entry: Append) -> str:
-    """The header lines by which the server checks an append."""
-    return f"{_SEQUENCE}: {entry.expected}\r\n{_GUARD}: {entry.guard}\r\n"
-
-
-def _last_of(error: ApiError) -> float:
-    """The guard's last sequence, as the server tells it with a refusal; infinite where it does not."""
-    found = _LAST.search(error.description)
-    return int(found[1]) if found else inf
 
 
 def _fail(pending: _Pending, error: Exception) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote
 
 import msgspec
 import nats
@@ -23,6 +20,7 @@ from fleetlog.bus.background import heeding_cancel
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.errors import ConfigError, TransportError, Unavailable
 from fleetlog.bus.jetstream.hold import Hold
+from fleetlog.bus.jetstream.login import bare, check_creds, login_of
 from fleetlog.bus.jetstream.nats_client import LastingClient, ServerError
 from fleetlog.bus.jetstream.wire import Wire
 from fleetlog.bus.system import Clock
@@ -236,7 +234,7 @@ class Connection:
             self.client.connect(
                 servers=target.url.split(","),
                 name=name,
-                **_login(target),  # type: ignore[arg-type] # of a dict, mypy knows one type for all keys
+                **login_of(target),  # type: ignore[arg-type] # of a dict, mypy knows one type for all keys
                 user_credentials=str(target.creds) if target.creds else None,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.1,  # type: ignore[arg-type] # seconds; fractions work, its type is too narrow
@@ -265,12 +263,12 @@ class Connection:
         error = self._last_error if connecting.cancelled() else connecting.exception()
         if self._refused.is_set():
             raise ConfigError(
-                f"{_bare(target.url)} refused the credentials: give right ones, in a file with --creds or as"
+                f"{bare(target.url)} refused the credentials: give right ones, in a file with --creds or as"
                 " --url nats://USER:PASSWORD@HOST:PORT"
             )
         if connecting.cancelled() or error is not None:
             raise Unavailable(
-                f"no NATS server answers at {_bare(target.url)} ({_text(error)}):"
+                f"no NATS server answers at {bare(target.url)} ({_text(error)}):"
                 " start one with `fleetlog up`, or give the address of yours with --url"
             ) from error
 
@@ -328,7 +326,7 @@ async def connect(
         ConfigError: the server refuses the credentials, or their file can't be read.
     """
     if target.creds is not None:
-        _check_creds(target.creds)
+        check_creds(target.creds)
     client = LastingClient()
     connection = Connection(clock, client, Wire(client))
     await connection._open(target, name, patience_s)
@@ -372,44 +370,6 @@ def check_version(connection: Connection) -> None:
             f"the server is nats-server {connection.server_version}, fleetlog needs {needed} or newer:"
             " upgrade it, or let `fleetlog up` run the one that was installed with fleetlog"
         )
-
-
-def _check_creds(path: Path) -> None:
-    try:
-        path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"the credentials file {path} can't be read ({error.strerror}): give another one with --creds"
-        ) from error
-    if importlib.util.find_spec("nkeys") is None:
-        raise ConfigError(
-            "a credentials file needs the Python package nkeys: install it (pip install 'fleetlog[creds]'), or"
-            " give user and password as --url nats://USER:PASSWORD@HOST:PORT"
-        )
-
-
-def _login(target: Target) -> dict[str, str | None]:
-    """The credentials, for every server: a cluster tells of its others by bare addresses, without passwords."""
-    if target.user is not None:
-        return {"user": target.user, "password": target.password}
-    for url in target.url.split(","):
-        user, password = _userinfo(url)
-        if password:
-            return {"user": user, "password": password}
-        if user:
-            return {"token": user}
-    return {}
-
-
-def _userinfo(url: str) -> tuple[str, str]:
-    authority = url.rpartition("://")[2].partition("/")[0]
-    user, _, password = authority.rpartition("@")[0].partition(":")
-    return unquote(user), unquote(password)
-
-
-def _bare(url: str) -> str:
-    """The addresses without what they hold of passwords: messages end up in logs."""
-    return ",".join(re.sub(r"(^|//)[^/]*@", r"\1", each) for each in url.split(","))
 
 
 def _text(error: BaseException | None) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from fleetlog.bus.errors import LogFull, TransportError
-from fleetlog.bus.jetstream.appender import HEADER_MAX_BYTES
+from fleetlog.bus.jetstream.append_wire import HEADER_MAX_BYTES
 from fleetlog.bus.jetstream.connection import Connection
 from fleetlog.bus.system import Clock
 from fleetlog.schemas.errors import InvalidInput

@@ -13,16 +13,12 @@ from typing import Final
 import msgspec
 
 from fleetlog.bus.errors import ConflictError
+from fleetlog.bus.jetstream.append_wire import CONFLICTS, Ack, check_size, occ_header, refusal_of
 from fleetlog.bus.jetstream.appender import (
     ANSWER_TIMEOUT_S,
-    CONFLICTS,
     EVIDENCE_PAUSE_S,
     EVIDENCE_ROUNDS_MAX,
     NO_LEADER_PAUSE_S,
-    Ack,
-    check_size,
-    occ_header,
-    refusal_of,
 )
 from fleetlog.bus.jetstream.connection import ApiRefusal, Connection, denial
 from fleetlog.bus.jetstream.last_known import LastKnown, id_of

@@ -10,10 +10,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from fleetlog.bus.client import Client, FannedOut
+from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.fan_out import FanOut
 from fleetlog.bus.fleet import Fleet, open_fleet
+from fleetlog.bus.handles import FannedOut
 from fleetlog.cli.benchmarks.figures import Figure
 from fleetlog.cli.benchmarks.roles import role
 from fleetlog.cli.benchmarks.tasks import AGENT

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from fleetlog.agents.context import Context
     from fleetlog.agents.face import Agent
     from fleetlog.bus.call import ask, call
-    from fleetlog.bus.client import Client, Submitted
+    from fleetlog.bus.client import Client
+    from fleetlog.bus.handles import Submitted
     from fleetlog.bus.outcomes import Outcome
     from fleetlog.bus.fan_out import FanOut
     from fleetlog.bus.errors import FleetlogError
@@ -59,7 +60,7 @@ _HOMES = {
     "Outcome": "bus.outcomes",
     "PermanentError": "agents.answers",
     "Retry": "agents.answers",
-    "Submitted": "bus.client",
+    "Submitted": "bus.handles",
     "TaskSpec": "schemas.specs",
     "ask": "bus.call",
     "call": "bus.call",

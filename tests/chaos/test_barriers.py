@@ -20,11 +20,12 @@ from support.fleets import history
 from support.judging import check_fleet
 
 from fleetlog.bus.call import call
-from fleetlog.bus.client import Client, FannedOut
+from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import Refused, TransportError
 from fleetlog.bus.fan_out import FanOut
 from fleetlog.bus.fleet import Fleet, open_fleet
+from fleetlog.bus.handles import FannedOut
 from fleetlog.projections.projector import Projector
 from fleetlog.projections.query import SqlRequest, query
 from fleetlog.schemas.envelope import Recorded

@@ -11,9 +11,10 @@ from support.fleets import agent, coordinator, history, wait_for
 from support.judging import check_fleet
 
 from fleetlog.bus.call import call
-from fleetlog.bus.client import Client, Submitted
+from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fleet import open_fleet
+from fleetlog.bus.handles import Submitted
 from fleetlog.schemas.events import TerminalEvent
 
 IS_LONG = bool(os.environ.get("FLEETLOG_LONG"))

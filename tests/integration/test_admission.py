@@ -16,12 +16,13 @@ from support.limit_reading import most_at_once, most_in, starts_under
 from fleetlog.agents import supervisor
 from fleetlog.bus.bounds import set_budget, set_limit
 from fleetlog.bus.call import call
-from fleetlog.bus.client import Client, Submitted
+from fleetlog.bus.client import Client
 from fleetlog.bus.credentials import pause as set_paused
 from fleetlog.bus.credentials import resume
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import BoundUnknown
 from fleetlog.bus.fan_out import FanOut
+from fleetlog.bus.handles import Submitted
 from fleetlog.bus.outcomes import Outcome
 from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.events import (

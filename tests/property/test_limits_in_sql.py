@@ -236,7 +236,7 @@ def compare_limits(store: Store, fold: Unsettled) -> None:
     was_set = {limit.key for limit in admission.bounds.limits.values() if limit.setting is not None}
     assert set(found) == named | was_set
     for key, row in found.items():
-        assert row["holders"] == len(admission._holders.get(key_token(key), ()))
+        assert row["holders"] == len(admission._holders.of(key_token(key)))
         assert row["waiting"] == sum(
             task.status in ("held", "waiting") and task.spec is not None and key in task.spec.limits
             for task in fold.tasks.values()
@@ -262,7 +262,7 @@ def compare_budgets(store: Store, fold: Unsettled) -> None:
         assert row["key"] == state.key or state.budget is None
         spent = (row["spent_tokens"], round(row["spent_cost_usd"] * 10**6), row["spent_wall_ms"])
         assert spent == msgspec.structs.astuple(state.spent)
-        assert row["open_tasks"] == len(admission._under.get(token, ()))
+        assert row["open_tasks"] == len(admission._under.of(token))
         assert row["exhausted_resource"] == state.exhausted
         assert row["state"] == ("open" if state.exhausted is None else "exhausted")
         if state.budget is not None:

@@ -8,7 +8,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fleetlog.agents.supervisor import AgentOptions, Supervisor
+from fleetlog.agents.agent_options import AgentOptions
+from fleetlog.agents.supervisor import Supervisor
 from fleetlog.bus.client import Client
 from fleetlog.bus.coordinator import Coordinator
 from fleetlog.bus.fleet import Fleet, fleet_over

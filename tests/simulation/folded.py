@@ -151,7 +151,7 @@ class Folded:
             setting = admission.bounds.setting_of(key)
             under = [task.status for task, spec in specs if key in spec.limits]
             rows[(key,)] = {
-                "holders": len(admission._holders.get(key_token(key), ())),
+                "holders": len(admission._holders.of(key_token(key))),
                 "waiting": sum(status in ("held", "waiting") for status in under),
                 "setting_key": setting.key if setting else None,
                 "concurrency": setting.concurrency if setting else None,
@@ -172,7 +172,7 @@ class Folded:
                 "spent_tokens": state.spent.tokens,
                 "spent_wall_ms": state.spent.wall_ms,
                 "exhausted_resource": state.exhausted,
-                "open_tasks": len(admission._under.get(token, ())),
+                "open_tasks": len(admission._under.of(token)),
             }
         return Table("budgets", ("key",), rows, is_whole=False)
 

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fleetlog.agents.supervisor import AgentOptions, Supervisor
+from fleetlog.agents.agent_options import AgentOptions
+from fleetlog.agents.supervisor import Supervisor
 from fleetlog.bus.coordinator import Coordinator
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.fleet import Fleet, open_fleet

@@ -10,7 +10,7 @@ from support.join_world import USD, World, WorldClock
 
 from fleetlog.bus.admitting import AGAIN_S
 from fleetlog.bus.core import admission as module
-from fleetlog.bus.core.admission import Admit, Exhaust
+from fleetlog.bus.core.admit import Admit, Exhaust
 from fleetlog.bus.core.budgets import BudgetState
 from fleetlog.bus.core.commands import GiveAnswer, Return, Submit
 from fleetlog.bus.errors import ConfigError, Unavailable
@@ -193,7 +193,7 @@ async def test_a_replaced_task_stands_under_what_the_new_one_names() -> None:
     await replace(world, first, TaskSpec(handler="h"))
     assert await turn(world) == [second, first]
     admission = world.seats[0].fold.admission
-    assert (admission._holders, admission._under, admission._offered) == ({}, {}, {})
+    assert not any((admission._holders, admission._under, admission._offered))
 
 
 async def replace(world: World, task_id: str, spec: TaskSpec) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleetlog.bus.client import Submitted
+from fleetlog.bus.handles import Submitted
 from fleetlog.cli.tally import Tally
 
 
