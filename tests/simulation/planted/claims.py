@@ -19,7 +19,7 @@ _ATTEMPTS = "fleetlog.agents.attempts"
 def _no_evidence(patch: MonkeyPatch) -> None:
     def on_ack(self: Any, pending: Any, ack: Any) -> None:
         if ack.error is None:
-            appender._settle(pending, ack.seq)
+            self._settle(pending, ack.seq)
         else:
             appender._fail(pending, ConflictError("someone was first, perhaps we ourselves"))
 
