@@ -25,8 +25,8 @@ from fleetlog.agents.frames import (
 )
 from fleetlog.agents.groups import signal_name
 from fleetlog.agents.machine import Machine
-from fleetlog.agents.running import OnArtifact, OnOutput, OnSign, OnWish, Running
 from fleetlog.agents.wire import Wire
+from fleetlog.agents.worker_run import OnArtifact, OnOutput, OnSign, OnWish, WorkerRun
 from fleetlog.bus.errors import FleetlogError
 from fleetlog.bus.system import Clock, Process
 from fleetlog.schemas.beats import WorkerBeat
@@ -94,7 +94,7 @@ class Worker:
         self._clock = clock
         self._machine = machine
         self._times = times
-        self._attempts: dict[int, Running] = {}
+        self._attempts: dict[int, WorkerRun] = {}
         self._end_asked = asyncio.Event()
         self._kill_asked = asyncio.Event()
         self._lost = asyncio.Event()
@@ -168,7 +168,7 @@ class Worker:
         if self.is_ended:
             raise WorkerDied(self.worker_id, *self.exit_status(), self._why)
         self.wire.send(run)
-        attempt = Running(run, on_output, on_started, on_alive, on_artifact, on_wish)
+        attempt = WorkerRun(run, on_output, on_started, on_alive, on_artifact, on_wish)
         self._attempts[run.run_id] = attempt
         return await attempt.done
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from fleetlog.bus.core import Queue, Refusal, Task, decide
 from fleetlog.bus.core.admission import Admission
-from fleetlog.bus.core.admit import AdmissionAct, Admit, Exhaust
+from fleetlog.bus.core.admission_acts import AdmissionAct, Admit, Exhaust
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.limits import Limit
 from fleetlog.bus.errors import ConflictError, TransportError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -49,8 +48,6 @@ from fleetlog.schemas.ids import check_id, derived_id, key_id
 from fleetlog.schemas.objects import INLINE_MAX_BYTES
 from fleetlog.schemas.specs import NO_ARGS, TaskSpec, check_spec, payload_digest
 from fleetlog.schemas.subjects import guard
-
-logger = logging.getLogger("fleetlog.bus")
 
 T = TypeVar("T")
 

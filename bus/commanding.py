@@ -1,4 +1,4 @@
-"""Carries out the commands that time, and what is lost, bring for single tasks."""
+"""Carries out the coordinator's commands for single tasks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Commander:
         self._put_back = put_back
 
     async def do(self, task: Task, command: AnyCommand) -> None:
-        """Does it; what can't be done for now comes again, and what another event was before needs nothing."""
+        """Does it, unless another event was first; what can't be done for now comes again."""
         is_loss = isinstance(command, Return) and task.lease is not None
         try:
             if is_loss:

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from fleetlog.bus.core.admit import AdmissionAct, Admit, Exhaust
+from fleetlog.bus.core.admission_acts import AdmissionAct, Admit, Exhaust
 from fleetlog.bus.core.agenda import Alarms
 from fleetlog.bus.core.agent import AgentState
 from fleetlog.bus.core.bounds import Bounds
@@ -71,9 +71,9 @@ class Admission:
         self.bounds = Bounds()
         """What bounds them."""
         self.budgets = self.bounds.budgets
-        self._holders = Index[str]()
-        self._under = Index[str]()
-        self._offered = Index[Lane]()
+        self._holders: Index[str] = Index()
+        self._under: Index[str] = Index()
+        self._offered: Index[Lane] = Index()
         self._lines = Lines()
         self._busy: set[str] = set()
         self._orders: OrderedDict[str, None] = OrderedDict()

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 
 from fleetlog.bus.core.agenda import Agenda, Alarms
-from fleetlog.bus.core.join import Join, JoinAct, LookAt, MakeTask, Tell
+from fleetlog.bus.core.join import ActOfJoin, Join, JoinAct, LookAt, MakeTask, Tell
 from fleetlog.bus.core.owed import Owing, mark_of
 from fleetlog.bus.core.task import Task
 
@@ -22,15 +22,13 @@ class Agendas:
     Args:
         joins: by name; kept by the caller.
         tasks: the tasks that are not settled, by id; kept by the caller.
-        disown: called with the name of a barrier that ends with the one that it is part of.
     """
 
-    def __init__(
-        self, joins: Mapping[str, Join], tasks: Mapping[str, Task], disown: Callable[[str], None]
-    ) -> None:
+    __slots__ = ("_alarms", "_by_name", "_dirty", "_joins", "_tasks")
+
+    def __init__(self, joins: Mapping[str, Join], tasks: Mapping[str, Task]) -> None:
         self._joins = joins
         self._tasks = tasks
-        self._disown = disown
         self._by_name: dict[str, Agenda] = {}
         self._dirty: OrderedDict[str, None] = OrderedDict()
         self._alarms = Alarms()
@@ -51,12 +49,18 @@ class Agendas:
         self._dirty.pop(name, None)
         self._alarms.drop(name)
 
-    def stir(self, name: str) -> None:
+    def touch(self, name: str) -> None:
         """Something about it is new."""
         self._dirty[name] = None
 
-    def acts(self, now: datetime, most: int) -> list[JoinAct]:
-        """Up to `most` things that are owed or due, each only once for each state of what it concerns."""
+    def acts(self, now: datetime, most: int, disown: Callable[[str], None]) -> list[JoinAct]:
+        """Up to `most` things that are owed or due, each only once for each state of what it concerns.
+
+        Args:
+            now: the log's time.
+            most: how many.
+            disown: called with the name of a barrier that ends with the one that it is part of.
+        """
         for name in self._alarms.ring(now):
             self._dirty[name] = None
         found: list[JoinAct] = []
@@ -67,22 +71,22 @@ class Agendas:
             owing = Owing(join, self._by_name[name], self._tasks, now)
             found += islice(owing.acts(), most - len(found))
             for inner in owing.inner:
-                self._disown(inner)
+                disown(inner)
             if owing.wake_at is not None:
                 self._alarms.set(name, owing.wake_at)
             if len(found) >= most:
                 self._dirty[name] = None
         return found
 
-    def put_back(self, act: JoinAct, join: Join) -> None:
+    def put_back(self, act: ActOfJoin) -> None:
         """It could not be done: it comes again."""
-        agenda = self._by_name[join.name]
+        agenda = self._by_name[act.join.name]
         match act:
-            case MakeTask() if act.member.task_id in join.unseen:
+            case MakeTask() if act.member.task_id in act.join.unseen:
                 agenda.makes[act.member.task_id] = None
             case LookAt():
                 agenda.looks[act.name] = act.is_member
-            case Tell() if act.task.id in join.own:
+            case Tell() if act.task.id in act.join.own:
                 agenda.cancels[act.task.id] = None
             case _:
                 agenda.sent.discard(mark_of(act))

@@ -11,6 +11,8 @@ K = TypeVar("K")
 class Index(Generic[K]):
     """Ids by key; a key under which nothing stands is not kept."""
 
+    __slots__ = ("_members",)
+
     def __init__(self) -> None:
         self._members: dict[K, set[str]] = {}
 

@@ -181,7 +181,8 @@ class Tell(msgspec.Struct, frozen=True):
     command: Queue | GiveUp | RequestCancel
 
 
-JoinAct = MakeTask | LookAt | LookBack | LoadMembers | ReadOn | Release | Abandon | Tell
+ActOfJoin = MakeTask | LookAt | LoadMembers | ReadOn | Release | Abandon | Tell
+JoinAct = ActOfJoin | LookBack
 
 
 def barrier_name(barrier_id: str) -> str:

@@ -16,7 +16,7 @@ import msgspec
 from fleetlog.bus.core.agendas import Agendas
 from fleetlog.bus.core.index import Index
 from fleetlog.bus.core.join import Join, JoinAct, LookBack, barrier_name, gate_name
-from fleetlog.bus.core.latecomers import Latecomers, barriers_of
+from fleetlog.bus.core.latecomers import Latecomers
 from fleetlog.bus.core.task import Task
 from fleetlog.schemas.envelope import Recorded
 from fleetlog.schemas.events import (
@@ -28,7 +28,7 @@ from fleetlog.schemas.events import (
     TerminalEvent,
     verb_of,
 )
-from fleetlog.schemas.fan_outs import FanOutSpec, Member
+from fleetlog.schemas.fan_outs import FanOutSpec, Member, is_member_id
 from fleetlog.schemas.specs import TaskSpec
 
 CULPRITS_MAX: Final = 5
@@ -48,10 +48,10 @@ class Joins:
         """By name."""
         self.seq = 0
         """The last event that was taken."""
-        self._waiting = Index[str]()
+        self._waiting: Index[str] = Index()
         self._touched: dict[str, None] = {}
         self._late = Latecomers()
-        self._agendas = Agendas(self.joins, tasks, self._disown)
+        self._agendas = Agendas(self.joins, tasks)
 
     def restore(self, seq: int, joins: Iterable[Join]) -> None:
         """Begins with what a snapshot at event `seq` holds; the tasks must be there already."""
@@ -200,7 +200,7 @@ class Joins:
     def acts(self, now: datetime, most: int) -> list[JoinAct]:
         """Up to `most` things that are owed or due, each only once for each state of what it concerns."""
         found: list[JoinAct] = [LookBack(each) for each in self._late.unasked(most)]
-        found += self._agendas.acts(now, most - len(found))
+        found += self._agendas.acts(now, most - len(found), self._disown)
         self._flush()
         return found
 
@@ -209,7 +209,7 @@ class Joins:
         if isinstance(act, LookBack):
             self._late.ask_again(act.barrier_id)
         elif act.join.name in self.joins:
-            self._agendas.put_back(act, act.join)
+            self._agendas.put_back(act)
             self._touch(act.join)
 
     def next_at(self) -> datetime | None:
@@ -277,7 +277,7 @@ class Joins:
 
     def _check_late(self, task: Task, spec: TaskSpec) -> None:
         """Members of a barrier that does not know them by their ids, or not any more; heirs too."""
-        for barrier_id in barriers_of(task, spec):
+        for barrier_id in _barriers_of(task, spec):
             join = self.joins.get(barrier_name(barrier_id))
             if join is None:
                 self._late.add(barrier_id, task.id)
@@ -394,7 +394,7 @@ class Joins:
     # Who looks again, and what is over.
 
     def _touch(self, join: Join) -> None:
-        self._agendas.stir(join.name)
+        self._agendas.touch(join.name)
         self._touched[join.name] = None
 
     def _disown(self, name: str) -> None:
@@ -435,3 +435,10 @@ def _alone(then: Member | None) -> Member | None:
         return then
     spec = msgspec.structs.replace(then.spec, args=then.spec.args.copy())
     return msgspec.structs.replace(then, spec=spec)
+
+
+def _barriers_of(task: Task, spec: TaskSpec) -> Iterable[str]:
+    if spec.barrier_id is not None and is_member_id(spec.barrier_id, task.id, spec):
+        yield spec.barrier_id
+    if spec.continues is not None and task.waits_for_tasks:
+        yield spec.continues

@@ -6,19 +6,16 @@ from collections.abc import Iterable
 from itertools import islice
 
 from fleetlog.bus.core.task import Task
-from fleetlog.schemas.fan_outs import is_member_id
-from fleetlog.schemas.specs import TaskSpec
 
 
 class Latecomers:
     """By barrier; and of which barriers the log was asked how they had ended."""
 
+    __slots__ = ("_asked", "_by_barrier")
+
     def __init__(self) -> None:
         self._by_barrier: dict[str, dict[str, None]] = {}
         self._asked: set[str] = set()
-
-    def __len__(self) -> int:
-        return len(self._by_barrier)
 
     def of(self, barrier_id: str) -> Iterable[str]:
         """The ids of the tasks that came for it, in their order."""
@@ -29,7 +26,7 @@ class Latecomers:
         self._by_barrier.setdefault(barrier_id, {})[task_id] = None
 
     def take(self, barrier_id: str) -> Iterable[str]:
-        """They are not late any more."""
+        """Gives those that came for it; neither they nor the question are remembered."""
         self._asked.discard(barrier_id)
         return self._by_barrier.pop(barrier_id, ())
 
@@ -51,11 +48,3 @@ class Latecomers:
     def ask_again(self, barrier_id: str) -> None:
         """There was no answer, or there may be another one now."""
         self._asked.discard(barrier_id)
-
-
-def barriers_of(task: Task, spec: TaskSpec) -> Iterable[str]:
-    """The barriers that a task is a member of, or continues while it is held."""
-    if spec.barrier_id is not None and is_member_id(spec.barrier_id, task.id, spec):
-        yield spec.barrier_id
-    if spec.continues is not None and task.waits_for_tasks:
-        yield spec.continues

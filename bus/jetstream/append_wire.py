@@ -16,6 +16,7 @@ HEADER_MAX_BYTES: Final = 2048
 """What the headers of an append may need of the server's limit for a message."""
 
 CONFLICTS: Final = frozenset({10071, 10164})
+"""Another event stands where this one was to be, or the same may; the log tells which."""
 _NOT_STORED: Final = 10077
 _NO_ROOM: Final = "maximum bytes exceeded"
 _LAST: Final = re.compile(r"wrong last sequence: (\d+)")

@@ -46,7 +46,6 @@ EVIDENCE_PAUSE_S: Final = 0.01
 EVIDENCE_ROUNDS_MAX: Final = 9
 """Doubling pauses of 10 s in all: longer than a cluster needs to agree on a new leader."""
 
-
 logger = logging.getLogger("fleetlog.bus")
 
 Question = Literal["append", "evidence"]

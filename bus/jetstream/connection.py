@@ -20,7 +20,7 @@ from fleetlog.bus.background import heeding_cancel
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.errors import ConfigError, TransportError, Unavailable
 from fleetlog.bus.jetstream.hold import Hold
-from fleetlog.bus.jetstream.login import bare, check_creds, login_of
+from fleetlog.bus.jetstream.login import check_creds, login_of, without_passwords
 from fleetlog.bus.jetstream.nats_client import LastingClient, ServerError
 from fleetlog.bus.jetstream.wire import Wire
 from fleetlog.bus.system import Clock
@@ -263,12 +263,12 @@ class Connection:
         error = self._last_error if connecting.cancelled() else connecting.exception()
         if self._refused.is_set():
             raise ConfigError(
-                f"{bare(target.url)} refused the credentials: give right ones, in a file with --creds or as"
-                " --url nats://USER:PASSWORD@HOST:PORT"
+                f"{without_passwords(target.url)} refused the credentials: give right ones, in a file with"
+                " --creds or as --url nats://USER:PASSWORD@HOST:PORT"
             )
         if connecting.cancelled() or error is not None:
             raise Unavailable(
-                f"no NATS server answers at {bare(target.url)} ({_text(error)}):"
+                f"no NATS server answers at {without_passwords(target.url)} ({_text(error)}):"
                 " start one with `fleetlog up`, or give the address of yours with --url"
             ) from error
 

@@ -43,12 +43,12 @@ def login_of(target: Target) -> dict[str, str | None]:
     return {}
 
 
+def without_passwords(url: str) -> str:
+    """The addresses as a message may name them: messages end up in logs."""
+    return ",".join(re.sub(r"(^|//)[^/]*@", r"\1", each) for each in url.split(","))
+
+
 def _userinfo(url: str) -> tuple[str, str]:
     authority = url.rpartition("://")[2].partition("/")[0]
     user, _, password = authority.rpartition("@")[0].partition(":")
     return unquote(user), unquote(password)
-
-
-def bare(url: str) -> str:
-    """The addresses without what they hold of passwords: messages end up in logs."""
-    return ",".join(re.sub(r"(^|//)[^/]*@", r"\1", each) for each in url.split(","))

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from fleetlog.agents.face import Agent
     from fleetlog.bus.call import ask, call
     from fleetlog.bus.client import Client
+    from fleetlog.bus.errors import FleetlogError
+    from fleetlog.bus.fan_out import FanOut
     from fleetlog.bus.handles import Submitted
     from fleetlog.bus.outcomes import Outcome
-    from fleetlog.bus.fan_out import FanOut
-    from fleetlog.bus.errors import FleetlogError
     from fleetlog.bus.sync import connect
     from fleetlog.schemas.children import Child
     from fleetlog.schemas.errors import InvalidInput

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -218,7 +217,7 @@ async def test_two_coordinators_and_none_release_once(
 ) -> None:
     async with agent(server.target, fleet, workers=2):
         fan_outs = [await client.fan_out(FanOut(adds(3), then=call("gathered"))) for _ in range(20)]
-        await asyncio.sleep(0.5)
+        await wait_for(client.fleet, "TaskCompleted", 60)
         assert await history(client.fleet, types=("BarrierReleased",)) == []
         async with (
             coordinator(server.target, fleet) as one,

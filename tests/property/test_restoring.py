@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.join_world import Seat, World
 
-from fleetlog.bus.core.admit import Admit
+from fleetlog.bus.core.admission_acts import Admit
 from fleetlog.bus.errors import ConflictError, TransportError
 from fleetlog.bus.unsettled import Unsettled
 from tests.property.test_admission import STEPS, Chance, step

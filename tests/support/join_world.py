@@ -11,7 +11,7 @@ import msgspec
 
 from fleetlog.bus.admitting import Admitter
 from fleetlog.bus.core import Refusal, Submit, Task, decide, evolve
-from fleetlog.bus.core.admit import AdmissionAct, Admit, Exhaust
+from fleetlog.bus.core.admission_acts import AdmissionAct, Admit, Exhaust
 from fleetlog.bus.core.commands import Cancel, Claim, Complete, Fail, RequestCancel, Return
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.core.join import JoinAct

@@ -12,8 +12,8 @@ import msgspec
 
 from fleetlog.agents.frames import Done, Run
 from fleetlog.agents.pool import PoolOptions, WorkerPool
-from fleetlog.agents.running import OnSign
 from fleetlog.agents.worker_process import Worker
+from fleetlog.agents.worker_run import OnSign
 from fleetlog.bus.system import System
 from fleetlog.schemas.beats import OutputChunk
 

@@ -257,6 +257,7 @@ async def test_a_thread_that_floods_waits_for_the_reader_and_loses_nothing(
     running = Running(slot.worker, python_run("floods", {"count": 20_000}))
     await running.heard.until("yyy")
     slot.worker.wire.pause_reading()
+    # Long enough for it to fill the pipe and all that is before it: 20 MB take less.
     await asyncio.sleep(0.2)
     slot.worker.wire.resume_reading()
     await running.done()

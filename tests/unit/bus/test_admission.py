@@ -10,7 +10,7 @@ from support.join_world import USD, World, WorldClock
 
 from fleetlog.bus.admitting import AGAIN_S
 from fleetlog.bus.core import admission as module
-from fleetlog.bus.core.admit import Admit, Exhaust
+from fleetlog.bus.core.admission_acts import Admit, Exhaust
 from fleetlog.bus.core.budgets import BudgetState
 from fleetlog.bus.core.commands import GiveAnswer, Return, Submit
 from fleetlog.bus.errors import ConfigError, Unavailable

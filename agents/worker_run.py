@@ -1,4 +1,4 @@
-"""An attempt as its worker process runs it, and who hears of what it says."""
+"""An attempt as the agent follows it in its worker process, and who hears of what it says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OnArtifact = Callable[[ArtifactNamed], None]
 OnWish = Callable[[Gather | Spawn], None]
 
 
-class Running:
+class WorkerRun:
     """An attempt that runs in the worker."""
 
     __slots__ = (

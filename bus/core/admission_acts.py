@@ -1,4 +1,4 @@
-"""What letting tasks in leads to."""
+"""The acts that letting tasks in leads to."""
 
 from __future__ import annotations
 
