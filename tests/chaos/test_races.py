@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from support.fleets import TESTS
+from support.measuring import unmeasured
 from support.targets import text_of
 
 from fleetlog.bus.client import Client
@@ -59,7 +60,7 @@ async def racers(
                 *rest,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": TESTS},
+                env=unmeasured({**os.environ, "PYTHONPATH": TESTS}),
             )
         )
         for _ in range(count)

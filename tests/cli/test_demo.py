@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from support.measuring import unmeasured
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -27,7 +28,7 @@ TIMEOUT_S = 240
 def environ_in(tmp_path: Path, **changes: str) -> dict[str, str]:
     """What a person's shell has after `source .venv/bin/activate`, with the temporary folder in `tmp_path`."""
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "TMPDIR": str(tmp_path), "PATH": path} | changes
+    return unmeasured({**os.environ, "TMPDIR": str(tmp_path), "PATH": path} | changes)
 
 
 def left_behind(tmp_path: Path) -> list[Any]:

@@ -7,7 +7,6 @@ import os
 import pty
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.settings import ENVIRONMENT
+from support.measuring import measured_at_first
 
 HANDLERS = """
 import asyncio
@@ -69,10 +69,6 @@ def spread(paths: list[str]) -> FanOut:
 """
 
 
-MEASURED_CALLS = 2
-_calls: Counter[tuple[str, ...]] = Counter()
-
-
 class Ran(msgspec.Struct, frozen=True):
     """One command line that has ended."""
 
@@ -106,7 +102,7 @@ class CommandLine:
             self.argv(*args),
             input=stdin,
             capture_output=True,
-            env=_measured_at_first(args, self.env(env)),
+            env=measured_at_first(self.env(env), *_command_of(args)),
             timeout=60,
             check=False,
         )
@@ -134,13 +130,11 @@ class CommandLine:
         return Ran(process.wait(60), seen.decode(), "")
 
 
-def _measured_at_first(args: tuple[str, ...], environ: dict[str, str]) -> dict[str, str]:
-    """Coverage takes as long to start as the command, and learns little from the tenth call of a form."""
-    form = (*args[:2], *sorted(arg for arg in args[2:] if arg.startswith("-")))
-    _calls[form] += 1
-    if _calls[form] <= MEASURED_CALLS:
-        return environ
-    return {name: text for name, text in environ.items() if not name.startswith("COVERAGE_")}
+def _command_of(args: tuple[str, ...]) -> tuple[str, ...]:
+    """The command's name, which is one word or two, and the options given."""
+    options = sorted({arg.partition("=")[0] for arg in args if arg.startswith("--")})
+    words = [arg for arg in args[:2] if arg.isalpha()]
+    return (*words, *options)
 
 
 def _read(fd: int) -> bytes:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from fleetlog.bus.embedded.runtime import Target
 from support.fleets import TESTS, agent, coordinator
+from support.measuring import measured_at_first
 from support.targets import target_of, text_of
 
 
@@ -52,7 +53,7 @@ async def process_of(
     encoded = text_of(target)
     started = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "support.fleet_process", role, encoded, fleet, str(workers)),
-        env={**os.environ, "PYTHONPATH": TESTS},
+        env=measured_at_first({**os.environ, "PYTHONPATH": TESTS}, role),
         stdout=asyncio.subprocess.PIPE,
     )
     one = FleetProcess(started)

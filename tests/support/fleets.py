@@ -17,6 +17,7 @@ from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.fleet import Fleet, open_fleet
 from fleetlog.bus.stuck_offers import StuckTimes
 from fleetlog.schemas.envelope import Recorded, open_stored
+from support.measuring import measured_at_first
 from support.targets import target_of
 
 TESTS = str(Path(__file__).resolve().parent.parent)
@@ -25,7 +26,7 @@ APP = "support.handlers:agent"
 
 def options(**changes: Any) -> AgentOptions:
     """An agent with the test handlers."""
-    environ = {**os.environ, "PYTHONPATH": TESTS}
+    environ = measured_at_first({**os.environ, "PYTHONPATH": TESTS}, "worker")
     defaults: dict[str, Any] = {
         "workers": 1,
         "app": APP,

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from fleetlog.schemas.specs import Backoff, TaskSpec
+from support.measuring import measured_at_first
 
 ROOT = Path(__file__).resolve().parents[2]
 MOCK = ROOT / "examples" / "mock_claude.py"
@@ -43,7 +44,7 @@ def agent_environment(folder: Path, **more: str) -> dict[str, str]:
     tests = str(ROOT / "tests")
     plain = {name: text for name, text in os.environ.items() if not name.startswith("ANTHROPIC_")}
     home = {"HOME": str(folder), "CLAUDE_CLI_PATH": str(mock_claude(folder))}
-    return {**plain, "PYTHONPATH": tests, **home, **more}
+    return measured_at_first({**plain, "PYTHONPATH": tests, **home, **more}, "worker of a CLI")
 
 
 def claude(prompt: str = "hello", **args: Any) -> TaskSpec:
