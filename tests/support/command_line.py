@@ -15,7 +15,8 @@ import msgspec
 
 from fleetlog.bus.embedded.runtime import Target
 from fleetlog.bus.settings import ENVIRONMENT
-from support.measuring import measured_at_first
+from support.forking import ForkServer
+from support.measuring import is_first, measured_at_first
 
 HANDLERS = """
 import asyncio
@@ -69,6 +70,10 @@ def spread(paths: list[str]) -> FanOut:
 """
 
 
+TIMEOUT_S = 60
+_forks = ForkServer()
+
+
 class Ran(msgspec.Struct, frozen=True):
     """One command line that has ended."""
 
@@ -98,14 +103,22 @@ class CommandLine:
         return mine | self.environ | dict(extra or {})
 
     def run(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
-        ended = subprocess.run(
-            self.argv(*args),
-            input=stdin,
-            capture_output=True,
-            env=measured_at_first(self.env(env), *_command_of(args)),
-            timeout=60,
-            check=False,
-        )
+        """Runs it: the first of each command as a process that is started, others as one that is forked."""
+        environ = self.env(env)
+        words, ended = [arg for arg in args[:2] if arg.isalpha()], None
+        if not env and ("--help" in args or not is_first(*words)):
+            options = sorted({arg.partition("=")[0] for arg in args if arg.startswith("--")})
+            environ = measured_at_first(environ, *words, "with", *options)
+            ended = _forks.run(args, environ, stdin, TIMEOUT_S)
+        if ended is None:
+            ended = subprocess.run(
+                self.argv(*args),
+                input=stdin,
+                capture_output=True,
+                env=environ,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
         return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
     def __call__(self, *args: str, stdin: bytes = b"") -> Ran:
@@ -128,13 +141,6 @@ class CommandLine:
             seen += piece
         os.close(ours)
         return Ran(process.wait(60), seen.decode(), "")
-
-
-def _command_of(args: tuple[str, ...]) -> tuple[str, ...]:
-    """The command's name, which is one word or two, and the options given."""
-    options = sorted({arg.partition("=")[0] for arg in args if arg.startswith("--")})
-    words = [arg for arg in args[:2] if arg.isalpha()]
-    return (*words, *options)
 
 
 def _read(fd: int) -> bytes:

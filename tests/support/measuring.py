@@ -6,22 +6,26 @@ of the processes that tests start only the first of each kind is measured, and w
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 
 from coverage import Coverage
 
-MEASURED_MAX = 1
-"""So many processes of a kind are measured, in each process of pytest."""
+_known: set[Hashable] = set()
+"""By process of pytest."""
 
-_started: Counter[Hashable] = Counter()
+
+def is_first(*kind: Hashable) -> bool:
+    """Whether none of a kind was before it."""
+    if kind in _known:
+        return False
+    _known.add(kind)
+    return True
 
 
 def measured_at_first(environ: Mapping[str, str], *kind: Hashable) -> dict[str, str]:
     """The environment of a process; coverage learns little from the second one of a kind."""
-    _started[kind] += 1
-    return dict(environ) if _started[kind] <= MEASURED_MAX else unmeasured(environ)
+    return dict(environ) if is_first(*kind) else unmeasured(environ)
 
 
 def unmeasured(environ: Mapping[str, str]) -> dict[str, str]:
