@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from support import containers
+from support.measuring import not_measuring
 
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.settings import ENVIRONMENT, Settings
@@ -19,6 +22,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Hypothesis: the same examples in every run; `HYPOTHESIS_PROFILE=explore` tries many new ones.
+# Fixtures that apply to every test (a clean environment) do no harm when examples share them.
+_SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+settings.register_profile(
+    "fixed", derandomize=True, database=None, deadline=None, suppress_health_check=_SHARED
+)
+settings.register_profile(
+    "explore", database=None, deadline=None, max_examples=5_000, suppress_health_check=_SHARED
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+@pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """For what computes a lot, and covers nothing that a smaller test does not: see `support.measuring`."""
+    with not_measuring():
+        yield
 
 
 @pytest.fixture(autouse=True)

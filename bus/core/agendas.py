@@ -33,9 +33,6 @@ class Agendas:
         self._dirty: OrderedDict[str, None] = OrderedDict()
         self._alarms = Alarms()
 
-    def __len__(self) -> int:
-        return len(self._by_name)
-
     def __getitem__(self, name: str) -> Agenda:
         return self._by_name[name]
 
@@ -53,13 +50,13 @@ class Agendas:
         """Something about it is new."""
         self._dirty[name] = None
 
-    def acts(self, now: datetime, most: int, disown: Callable[[str], None]) -> list[JoinAct]:
+    def acts(self, now: datetime, most: int, disown: Callable[[Join], None]) -> list[JoinAct]:
         """Up to `most` things that are owed or due, each only once for each state of what it concerns.
 
         Args:
             now: the log's time.
             most: how many.
-            disown: called with the name of a barrier that ends with the one that it is part of.
+            disown: called with a barrier that ends with the one that it is part of.
         """
         for name in self._alarms.ring(now):
             self._dirty[name] = None
@@ -70,7 +67,7 @@ class Agendas:
                 continue
             owing = Owing(join, self._by_name[name], self._tasks, now)
             found += islice(owing.acts(), most - len(found))
-            for inner in owing.inner:
+            for inner in [self._joins[each] for each in owing.inner if each in self._joins]:
                 disown(inner)
             if owing.wake_at is not None:
                 self._alarms.set(name, owing.wake_at)

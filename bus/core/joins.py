@@ -397,11 +397,10 @@ class Joins:
         self._agendas.touch(join.name)
         self._touched[join.name] = None
 
-    def _disown(self, name: str) -> None:
+    def _disown(self, join: Join) -> None:
         """What it was part of has ended."""
-        if (join := self.joins.get(name)) is not None:
-            join.is_unwanted = True
-            self._touch(join)
+        join.is_unwanted = True
+        self._touch(join)
 
     def _flush(self) -> None:
         """Lets go what is over; not when acts are asked for, as nobody asks a standby."""

@@ -7,6 +7,7 @@ import random
 from contextlib import suppress
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.join_world import USD, World
@@ -19,6 +20,8 @@ from fleetlog.bus.errors import ConflictError, TransportError
 from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.events import BudgetExhausted, BudgetSet, LimitSet
 from fleetlog.schemas.specs import Backoff, TaskSpec
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 LIMITS = ("a", "b")
 BUDGETS = ("x", "y")

@@ -18,6 +18,8 @@ from fleetlog.schemas.events import BarrierAbandoned, BarrierReleased, verb_of
 from fleetlog.schemas.fan_outs import FanOutSpec
 from tests.property.test_joins import Chance, quiet, step
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 
 @pytest.fixture
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:

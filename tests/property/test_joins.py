@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.barrier_reading import Reading, check, openings
@@ -16,6 +17,8 @@ from fleetlog.bus.unsettled import Unsettled
 from fleetlog.schemas.fan_outs import FanOutSpec, Policy, plan_fan_out
 from fleetlog.schemas.ids import key_id
 from fleetlog.schemas.specs import TaskSpec
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 ROUNDS_MAX = 150
 STEPS = (
@@ -199,7 +202,7 @@ async def check_forgotten(world: World) -> None:
     # Members that go on and that a standby knows nothing of are the only thing that takes a look at the log.
     kept = standby.fold.joins.joins.values()
     assert all(not j.is_cancelling and (j.is_unread or j.unseen) for j in kept)
-    assert len(standby.fold.joins._agendas) == len(kept)
+    assert kept_by(standby.fold.joins)["agendas"] == len(kept)
     joins = world.seats[0].fold.joins
     assert not any(kept_by(joins).values())
 

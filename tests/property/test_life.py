@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, get_args
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from simulation.invariants import Tolerance
@@ -50,6 +51,8 @@ from fleetlog.schemas.specs import Backoff, TaskSpec, payload_digest
 from fleetlog.schemas.subjects import format_subject
 from tests.given import NULL, T0, fold_records
 from tests.property.strategies import OTHER_EVENTS, SPECS, STORED_AT, TASK_EVENTS, UNKNOWN
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 ACTORS = 4
 TERMINAL = get_args(TerminalEvent)

@@ -45,6 +45,8 @@ from fleetlog.schemas.ids import key_token
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from tests.unit.projections.histories import FLEET, T0, Log, make
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 LIMITS: Final = ("api", "user:ann", "user:bob", "user:*", "two words")
 BUDGETS: Final = ("b", "team/é", "k" * 200)
 KEYED: Final = "k0123456789abcdef0123456789abcdef"

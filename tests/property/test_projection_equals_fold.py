@@ -60,6 +60,8 @@ from fleetlog.schemas.questions import Question
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from tests.unit.projections.histories import FLEET, Log, make, started
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 TASKS = 3
 REF = ObjectRef(sha256="0f" * 32, size=5_000_000_000)
 

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.join_world import Seat, World
@@ -14,6 +15,8 @@ from fleetlog.bus.core.admission_acts import Admit
 from fleetlog.bus.errors import ConflictError, TransportError
 from fleetlog.bus.unsettled import Unsettled
 from tests.property.test_admission import STEPS, Chance, step
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def owed(fold: Unsettled, now: datetime) -> list[object]:

@@ -23,6 +23,8 @@ from fleetlog.schemas.events import (
 from fleetlog.schemas.specs import TaskSpec
 from tests.unit.projections.histories import FLEET, Log, make
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:

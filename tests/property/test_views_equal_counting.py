@@ -29,6 +29,8 @@ from fleetlog.schemas.events import (
 from fleetlog.schemas.specs import TaskSpec, payload_digest
 from tests.unit.projections.histories import FLEET, T0, T0_NS, Log, make, started
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 LANES: Final = ("default.normal", "default.high", "gpu.normal")
 QUEUES: Final = {"a0": ("default",), "a1": ("default", "gpu"), "a2": ("gpu",)}
 WORKERS: Final = 2

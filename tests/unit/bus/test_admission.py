@@ -16,6 +16,7 @@ from fleetlog.bus.core.commands import GiveAnswer, Return, Submit
 from fleetlog.bus.errors import ConfigError, Unavailable
 from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.events import (
+    BudgetExhausted,
     BudgetSet,
     LimitSet,
 )
@@ -224,6 +225,42 @@ async def test_budgets_that_were_set_are_never_forgotten(monkeypatch: pytest.Mon
     await world.finish(world.tasks()[task_id], how="complete")
     await turn(world)
     assert world.seats[0].fold.admission.budgets["b"].spent.tokens == 1
+
+
+async def test_a_budget_that_warns_is_told_of_and_holds_nothing_back() -> None:
+    world = await world_with()
+    amounts = Budget(cost_micro_usd=USD, action="warn")
+    await world.set_bound("budget", BudgetSet(id="b", occurred_at=T0, key="b", budget=amounts))
+    for _ in range(2):
+        await world.submit(TaskSpec(handler="h", budgets=("b",)))
+    await use_up(world, "t1")
+    assert await turn(world) == ["t2"]
+    assert told_of(world) == ["b"]
+
+
+async def test_of_a_budget_that_was_raised_in_time_nothing_is_told() -> None:
+    world = await world_with()
+    for number, amount in enumerate((USD, 5 * USD)):
+        budget = Budget(cost_micro_usd=amount)
+        event = BudgetSet(id=f"b{number}", occurred_at=T0, key="b", budget=budget)
+        await world.set_bound("budget", event)
+        if number == 0:
+            await world.submit(TaskSpec(handler="h", budgets=("b",)))
+            await use_up(world, "t1")
+    assert await turn(world) == []
+    assert told_of(world) == []
+
+
+async def use_up(world: World, task_id: str) -> None:
+    """Runs a task, which uses a dollar; the coordinator has not looked since."""
+    assert task_id in await turn(world)
+    await world.claim(world.tasks()[task_id])
+    await world.finish(world.tasks()[task_id], how="complete")
+
+
+def told_of(world: World) -> list[str]:
+    events = [record.event for record in world.records()]
+    return [event.key for event in events if isinstance(event, BudgetExhausted)]
 
 
 async def test_what_was_answered_waits_for_room_again() -> None:

@@ -16,6 +16,8 @@ from fleetlog.bus.client import Client
 from fleetlog.bus.rules import load_task
 from fleetlog.schemas.subjects import guard
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 
 def verbs(world: World, task_id: str) -> list[str]:
     words = (kept.subject.split(".") for kept in world.log)

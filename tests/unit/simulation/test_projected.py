@@ -11,6 +11,8 @@ from simulation.story import Story
 from fleetlog.projections import store
 from fleetlog.projections.statements import statement
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 
 @pytest.mark.parametrize(
     ("step", "right", "wrong", "told"),

@@ -15,6 +15,8 @@ from simulation.shrinking import shrink
 from simulation.story import Story
 from support.measuring import unmeasured
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 STEPS = 40
 IS_LONG = bool(os.environ.get("FLEETLOG_LONG"))
 SEEDS = "0..499" if IS_LONG else "0..5"

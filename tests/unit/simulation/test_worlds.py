@@ -11,6 +11,8 @@ from simulation.worlds.explorer import Explorer, Found
 from simulation.worlds.planted import BUGS
 from simulation.worlds.world import World
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 IS_LONG = bool(os.environ.get("FLEETLOG_LONG"))
 STATES_MAX = 8_000_000
 
