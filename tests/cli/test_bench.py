@@ -25,7 +25,7 @@ def bench(*words: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=600,  # far more than it takes: a machine under test may be busy
     )
 
 
