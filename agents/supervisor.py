@@ -50,6 +50,7 @@ from fleetlog.schemas.subjects import guard
 logger = logging.getLogger("fleetlog.agents")
 
 BEAT_S: Final = 1.0
+AGAIN_S: Final = 1.0
 STOP_AGAIN_S: Final = 0.2
 LOOK_S: Final = 5.0
 """How often the log is asked about a running task although no hint came."""
@@ -192,9 +193,6 @@ class Supervisor:
                 adopt=self._attempts.adopt,
                 clock=self._fleet.system.clock,
             )
-            await self._gate.bind()
-            queues = await read_queues(self._fleet.log)
-            lanes = DerivedLanes(self._fleet, feeder, queues, self.labels)
             strains = StrainWatch(
                 self._gauges,
                 self._options.floors,
@@ -203,8 +201,9 @@ class Supervisor:
                 folder=self._folder,
             )
             strains.look()
-            await feeder.bind()
-            await lanes.bind()
+            lanes = await self._bind_in_time(feeder, stop)
+            if lanes is None:
+                return
             loops = (
                 *(feeder.run(), self._loss.run(), self._keep_leases(), self._fleet.offers.run()),
                 *(lanes.run(), strains.run()),
@@ -221,6 +220,24 @@ class Supervisor:
                     await self._give_up(feeder)
                 else:
                     await self._drain(feeder)
+
+    async def _bind_in_time(self, feeder: Feeder, stop: asyncio.Event) -> DerivedLanes | None:
+        """Makes ready to take offers, as soon as the server answers; None if it was told to stop before."""
+        while not stop.is_set():
+            try:
+                return await self._bind(feeder)
+            except TransportError as error:
+                logger.warning("takes no tasks yet: %s", error)
+            await _up_to(AGAIN_S, stop.wait())
+        return None
+
+    async def _bind(self, feeder: Feeder) -> DerivedLanes:
+        await self._gate.bind()
+        queues = await read_queues(self._fleet.log)
+        lanes = DerivedLanes(self._fleet, feeder, queues, self.labels)
+        await feeder.bind()
+        await lanes.bind()
+        return lanes
 
     def _on_strains(self, feeder: Feeder, strains: tuple[Strain, ...]) -> None:
         if strains:
@@ -357,7 +374,7 @@ class Supervisor:
         return tuple(dict.fromkeys((*self._options.queues, own)))
 
 
-async def _up_to(timeout_s: float, awaitable: Awaitable[None]) -> None:
+async def _up_to(timeout_s: float, awaitable: Awaitable[object]) -> None:
     try:
         async with asyncio.timeout(timeout_s):
             await awaitable
