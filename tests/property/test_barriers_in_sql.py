@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from support.barrier_reading import Reading
 from support.join_world import World
 from support.projection_rows import rows
+from support.stores import empty_store
 
-from fleetlog.projections.store import Store, create_store
+from fleetlog.projections.store import Store
 from fleetlog.schemas.events import BarrierAbandoned, BarrierReleased, verb_of
 from fleetlog.schemas.fan_outs import FanOutSpec
 from tests.property.test_joins import Chance, quiet, step
@@ -42,7 +43,7 @@ def test_barriers_are_what_the_log_says(
 ) -> None:
     async def live() -> None:
         chance, world = Chance(seed, may_cancel=may_cancel), World()
-        store = create_store(next(folder), "main")
+        store = empty_store(next(folder), "main")
         try:
             for _ in range(steps):
                 await step(world, chance)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.projection_rows import rows
+from support.stores import empty_store
 
 from fleetlog.bus.core import (
     Claim,
@@ -30,7 +31,7 @@ from fleetlog.bus.core import (
 from fleetlog.bus.core.commands import Cancel, Expire
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.unsettled import Unsettled
-from fleetlog.projections.store import Store, create_store
+from fleetlog.projections.store import Store
 from fleetlog.schemas.budgets import Budget, Spent
 from fleetlog.schemas.envelope import open_stored
 from fleetlog.schemas.events import (
@@ -190,7 +191,7 @@ class World:
 def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Store]:
     folder = tmp_path_factory.mktemp("stores")
     numbers = iter(range(10**6))
-    return lambda: create_store(folder / f"{next(numbers)}.duckdb", FLEET)
+    return lambda: empty_store(folder / f"{next(numbers)}.duckdb", FLEET)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])

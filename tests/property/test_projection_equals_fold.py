@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.expected_tasks import Expected, fold, task_row
 from support.projection_rows import rows
+from support.stores import empty_store
 
 from fleetlog.bus.core import (
     AgentState,
@@ -32,7 +33,7 @@ from fleetlog.bus.core import (
 from fleetlog.bus.core.commands import Cancel, Expire, GiveAnswer
 from fleetlog.bus.core.decide import AnyCommand
 from fleetlog.bus.queues import Queues
-from fleetlog.projections.store import Store, create_store
+from fleetlog.projections.store import Store
 from fleetlog.schemas.budgets import Budget
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.events import (
@@ -276,7 +277,7 @@ def _delay_ms(twist: int) -> int:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """One for all examples: each goes on where the last one ended, with tasks of its own."""
-    made = create_store(tmp_path_factory.mktemp("store") / "projection.duckdb", FLEET)
+    made = empty_store(tmp_path_factory.mktemp("store") / "projection.duckdb", FLEET)
     yield made
     made.close()
 

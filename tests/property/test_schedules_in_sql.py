@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.projection_rows import rows
+from support.stores import empty_store
 
 from fleetlog.bus.core.schedule import Schedule, evolve_schedule, instant_of, task_id_of
-from fleetlog.projections.store import Store, create_store
+from fleetlog.projections.store import Store
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.events import (
     SchedulePaused,
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """One for all examples: each goes on where the last one ended, with a schedule of its own."""
-    made = create_store(tmp_path_factory.mktemp("store") / "projection.duckdb", FLEET)
+    made = empty_store(tmp_path_factory.mktemp("store") / "projection.duckdb", FLEET)
     yield made
     made.close()
 

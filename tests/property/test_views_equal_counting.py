@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.projection_rows import rows
+from support.stores import empty_store
 
 from fleetlog.bus.core import Claim, Complete, Fail, Queue, Submit, Task, decide, evolve
 from fleetlog.bus.core.commands import Cancel
 from fleetlog.bus.core.decide import AnyCommand
-from fleetlog.projections.store import Store, create_store
+from fleetlog.projections.store import Store
 from fleetlog.schemas.envelope import Stored, open_stored
 from fleetlog.schemas.events import (
     AgentDraining,
@@ -241,7 +242,7 @@ def minute_of(row: dict[str, Any]) -> int:
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("store") / "projection.duckdb"
-    return lambda: create_store(path, FLEET)
+    return lambda: empty_store(path, FLEET)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

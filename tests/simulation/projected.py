@@ -12,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from support.projection_rows import rows
+from support.stores import empty_store
 
-from fleetlog.projections.store import Store, create_store, open_store
+from fleetlog.projections.store import Store, open_store
 from fleetlog.schemas.envelope import Stored
 from simulation.folded import Folded, Key, Row, Table
 from simulation.invariants import Message, Violation
@@ -44,7 +45,7 @@ class _Comparison:
         self._fleet = fleet
         self._path = folder / "projection.duckdb"
         self._folded = Folded(objects)
-        self._store = _limited(create_store(self._path, fleet))
+        self._store = _limited(empty_store(self._path, fleet))
         self._found: list[Violation] = []
 
     def run(self, log: list[Stored]) -> list[Violation]:
@@ -87,7 +88,7 @@ class _Comparison:
                 self._report(seq, f"{table.name} {text}")
 
     def _compare_with_one_go(self, log: list[Stored]) -> None:
-        other = _limited(create_store(self._path.with_name("other.duckdb"), self._fleet))
+        other = _limited(empty_store(self._path.with_name("other.duckdb"), self._fleet))
         try:
             if log:
                 other.apply(log)

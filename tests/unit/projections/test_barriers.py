@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from support.projection_rows import rows
+from support.stores import empty_store
 
-from fleetlog.projections.store import Store, create_store
+from fleetlog.projections.store import Store
 from fleetlog.schemas.events import (
     BarrierAbandoned,
     BarrierOpened,
@@ -290,7 +291,7 @@ def test_rows_are_the_same_however_the_log_is_cut(store: Store, tmp_path: Path) 
     log.barrier("b", make(BarrierReleased, outcomes=tuple(ends), **counts))
     store.apply(log.messages)
     for step in (1, 2, 5):
-        other = create_store(tmp_path / f"cut-{step}.duckdb", store.fleet)
+        other = empty_store(tmp_path / f"cut-{step}.duckdb", store.fleet)
         for start in range(0, len(log.messages), step):
             other.apply(log.messages[start : start + step])
         assert other.digests() == store.digests()

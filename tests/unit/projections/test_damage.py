@@ -8,13 +8,14 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from support.stores import empty_store
 
 from fleetlog.bus.errors import ProjectionError, Unavailable
 from fleetlog.bus.memory_log import MemoryLog
 from fleetlog.projections.digests import Digest
 from fleetlog.projections.projector import Projector
 from fleetlog.projections.query import SqlRequest, query
-from fleetlog.projections.store import create_store, open_store
+from fleetlog.projections.store import open_store
 from fleetlog.schemas.envelope import Stored
 from tests.unit.projections.histories import FLEET, Log
 from tests.unit.projections.loopback import LoopbackServices
@@ -59,7 +60,7 @@ def messages() -> list[Stored]:
 def good(messages: list[Stored], tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A whole database of all but the last event."""
     path = tmp_path_factory.mktemp("good") / "projection.duckdb"
-    store = create_store(path, FLEET)
+    store = empty_store(path, FLEET)
     store.apply(messages[:-1])
     store.close()
     return path.read_bytes()
@@ -107,7 +108,7 @@ def killed(messages: list[Stored], tmp_path_factory: pytest.TempPathFactory) -> 
     """A database whose projector was killed: half of it, and the rest in what DuckDB writes ahead."""
     path = tmp_path_factory.mktemp("killed") / "projection.duckdb"
     middle = len(messages) // 2
-    store = create_store(path, FLEET)
+    store = empty_store(path, FLEET)
     store.apply(messages[:middle])
     store.close()
     store = open_store(path, FLEET)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.stores import empty_store
 
 from fleetlog.bus.errors import LogRewound, ProjectionError, Unavailable
 from fleetlog.bus.memory_log import MemoryLog
@@ -18,7 +19,7 @@ from fleetlog.projections.digests import Digest
 from fleetlog.projections.projector import Projector
 from fleetlog.projections.query import SqlRequest, query
 from fleetlog.projections.rebuild_service import request_rebuild
-from fleetlog.projections.store import create_store, open_store
+from fleetlog.projections.store import open_store
 from fleetlog.schemas.beats import Beat, StoredBeat
 from fleetlog.schemas.envelope import Stored
 from fleetlog.schemas.errors import InvalidInput
@@ -213,7 +214,7 @@ async def test_a_running_projector_rebuilds_when_asked(tmp_path: Path) -> None:
         found = await ask(services, "SELECT count(*) AS n FROM tasks", is_fresh=True)
         assert found == [{"n": 50}]
         assert projector.checkpoint == 150
-    right = create_store(tmp_path / "right.duckdb", FLEET)
+    right = empty_store(tmp_path / "right.duckdb", FLEET)
     right.apply(whole)
     assert digests_of(tmp_path) == right.digests()
     right.close()
@@ -274,7 +275,7 @@ async def test_a_projection_of_another_log_is_built_anew(
     async with running(Projector(log_of(other), tmp_path)) as projector:
         await projector.reached(other[-1].seq)
     assert why in caplog.text
-    alone = create_store(tmp_path / "alone.duckdb", FLEET)
+    alone = empty_store(tmp_path / "alone.duckdb", FLEET)
     alone.apply(other)
     assert digests_of(tmp_path) == alone.digests()
     alone.close()

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.stores import empty_store
 
 from fleetlog.projections.query import SqlHeader, SqlRequest
 from fleetlog.projections.query_child import Answer, Work, answer
-from fleetlog.projections.store import create_store
 from tests.unit.projections.histories import FLEET, Log
 
 MADE_AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -23,7 +23,7 @@ MADE_AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("snapshot")
-    store = create_store(folder / "projection.duckdb", FLEET)
+    store = empty_store(folder / "projection.duckdb", FLEET)
     log = Log()
     for number in range(5):
         log.run(f"t{number}")
