@@ -302,9 +302,13 @@ class Attempts:
         if isinstance(end, Complete) and plan is not None:
             plan = await self._payloads.store_args(plan_under_budgets(plan, task.budget_keys))
             end = await self._payloads.store_plan(end, plan)
+        known = task
         while True:
             try:
-                decided = await execute(self._fleet.log, end, await self._known(attempt, task))
+                if attempt.drop_count != self._fleet.link.hold.drop_count:
+                    # The log may have lost the claim, and another event may be in its place.
+                    known = await load_task(self._fleet.log, task.id)
+                decided = await execute(self._fleet.log, end, known)
                 break
             except TransportError as error:
                 logger.error("the outcome of task %s waits to be recorded: %s", task.id, error)
@@ -318,12 +322,6 @@ class Attempts:
         if plan is not None:
             await self._make_members(task, plan)
         return True
-
-    async def _known(self, attempt: Attempt, task: Task) -> Task:
-        """The task as it was claimed, unless the log may have lost that: another event may be in that place."""
-        if attempt.drop_count == self._fleet.link.hold.drop_count:
-            return task
-        return await load_task(self._fleet.log, task.id)
 
     async def _make_members(self, task: Task, plan: FanOutSpec) -> None:
         """What follows from the fan-out that the outcome holds; what this leaves the coordinator does."""
@@ -347,10 +345,12 @@ class Attempts:
 
     def _watch(self, attempt: Attempt, task: Task, deadline: datetime | None) -> None:
         assert task.spec is not None
+        assert task.lease is not None
         now = self._fleet.system.clock.monotonic()
         attempt.touched_at = now
         if deadline is not None:
-            attempt.ends_at = now + (deadline - self._fleet.log.now()).total_seconds()
+            # It was claimed this moment.
+            attempt.ends_at = now + (deadline - task.lease.claimed_at).total_seconds()
         if task.spec.silence_ms is not None:
             attempt.silence_s = task.spec.silence_ms / 1000
         self._alarm.by(min(attempt.ends_at, attempt.silent_at))

@@ -201,9 +201,11 @@ def _base(end: End, done: Done | None = None) -> dict[str, Any]:
     lease = end.task.lease
     assert lease is not None
     base: dict[str, Any] = {"id": end.id, "fence": lease.fence}
-    if done is not None:
-        base |= {"ran_ms": done.ran_ms, "exit_code": done.exit_code, "usage": done.usage}
-        base |= {"session_id": done.session_id}
-    if done is not None and done.utilizations:
-        base |= {"allowances": tuple(map(_allowance, done.utilizations))}
+    if done is None:
+        return base
+    base["ran_ms"] = done.ran_ms
+    base["exit_code"] = done.exit_code
+    base["usage"] = done.usage
+    base["session_id"] = done.session_id
+    base["allowances"] = tuple(map(_allowance, done.utilizations))
     return base

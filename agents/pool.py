@@ -149,11 +149,11 @@ class WorkerPool:
         """A slot of the ready worker with the fewest held ones; None when none is free. Release it."""
         if priority != "high" and not self.is_open_to_all:
             return None
-        ready = (worker for worker in self._workers.values() if worker.is_ready)
-        worker = min(ready, key=lambda each: each.slots_held, default=None)
-        if worker is None or worker.slots_held >= self._options.concurrency:
-            return None
-        return Slot(self, worker, is_high=priority == "high")
+        least, held = None, self._options.concurrency
+        for worker in self._workers.values():
+            if worker.slots_held < held and worker.is_ready:
+                least, held = worker, worker.slots_held
+        return None if least is None else Slot(self, least, is_high=priority == "high")
 
     async def acquire(self) -> Slot:
         """Like `try_acquire`, but waits; for ever once the pool closes."""

@@ -90,6 +90,7 @@ class Worker:
         self.is_end_wanted = False
         """Someone asked `kill` or `exit`."""
         self._why: str | None = None
+        self._has_come_up = False
         self._mark = mark
         self._clock = clock
         self._machine = machine
@@ -109,7 +110,7 @@ class Worker:
     @property
     def is_ready(self) -> bool:
         """It takes attempts."""
-        return self.ready.done() and isinstance(self.ready.result(), Ready) and not self.is_ending
+        return self._has_come_up and not self.is_ending
 
     @property
     def state(self) -> Literal["starting", "idle", "busy", "stopping"]:
@@ -333,6 +334,7 @@ class Worker:
                             attempt.done.set_result(message)
                 case Ready() | Broken():
                     if not self.ready.done():
+                        self._has_come_up = isinstance(message, Ready)
                         self.ready.set_result(message)
                 case _:
                     if attempt := self._attempts.get(message.run_id):

@@ -60,11 +60,16 @@ async def execute(log: EventLog, command: AnyCommand, task: Task) -> Decided | R
 
 def subject_of(fleet: str, task: Task, event: TaskEvent) -> Subject:
     """Where an event of a task goes: the queue on which it is offered, and the priority of its spec."""
-    spec = event.spec if isinstance(event, TaskHeld | TaskQueued) else task.spec
-    if spec is None:
-        raise TaskNotFound(f"task {task.id} has no history in this log that could be continued")
-    queue = (spec.on_host(event.host) if isinstance(event, TaskQueued) else spec).offered_on
-    return Subject(fleet, "task", task.id, verb_of(event), queue=queue, priority=spec.priority)
+    match event:
+        case TaskQueued():
+            spec = event.spec.on_host(event.host)
+        case TaskHeld():
+            spec = event.spec
+        case _ if task.spec is not None:
+            spec = task.spec
+        case _:
+            raise TaskNotFound(f"task {task.id} has no history in this log that could be continued")
+    return Subject(fleet, "task", task.id, verb_of(event), spec.offered_on, spec.priority)
 
 
 def after(decided: Decided, log: EventLog) -> Task:

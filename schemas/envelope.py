@@ -73,7 +73,7 @@ _UPCAST_FAILED: Final = (ArithmeticError, AttributeError, LookupError, TypeError
 
 def instant_of(at_ns: int) -> datetime:
     """Nanoseconds since 1970 as an aware instant, to the microsecond."""
-    return _EPOCH + timedelta(microseconds=at_ns // 1000)
+    return _EPOCH + timedelta(0, 0, at_ns // 1000)
 
 
 def encode(event: Event) -> bytes:

@@ -596,6 +596,8 @@ EVENT_TYPES: Final[dict[str, type[Event]]] = {
     )
 }
 
+_VERBS: Final = {kind: name.rpartition(".")[2] for name, kind in EVENT_TYPES.items()}
+
 
 def type_of(event: Event) -> str:
     """The event's type, such as `task.queued`."""
@@ -604,4 +606,4 @@ def type_of(event: Event) -> str:
 
 def verb_of(event: Event) -> str:
     """The last token of the event's subject, such as `queued`."""
-    return type_of(event).rpartition(".")[2]
+    return _VERBS[type(event)]

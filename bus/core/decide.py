@@ -73,7 +73,11 @@ def decide(command: AnyCommand, task: Task, now: datetime) -> TaskEvent | Refusa
         task: the fold of the task's events.
         now: the log's time as well as the caller knows it.
     """
-    match command:
+    match command:  # what a task has most of comes first
+        case Claim():
+            return _claim(command, task, now)
+        case Complete() | Fail() | Return() | Cancel():
+            return _end(command, task, now)
         case Submit():
             return submit(command, task, now)
         case Queue():
@@ -86,14 +90,10 @@ def decide(command: AnyCommand, task: Task, now: datetime) -> TaskEvent | Refusa
             return answer(command, task, now)
         case GiveUp():
             return give_up(command, task, now)
-        case Claim():
-            return _claim(command, task, now)
         case RequestCancel():
             return _request_cancel(command, task, now)
         case Expire():
             return _expire(command, task, now)
-        case Complete() | Fail() | Return() | Cancel():
-            return _end(command, task, now)
         case _:
             assert_never(command)
 

@@ -190,8 +190,9 @@ class Appender:
     def _send_waiting(self) -> None:
         self._is_sending_soon = False
         send_next = self._send_grouped if self._is_grouping else self._send_one
-        while self._queue and self._connection.may_append and send_next():
-            pass
+        if self._connection.may_append:
+            while self._queue and send_next():
+                pass
 
     def _send_one(self) -> bool:
         """Sends a single; False when enough are in flight."""
@@ -243,13 +244,13 @@ class Appender:
         reply = f"{self._inbox}.{self._token(pending)}"
         pending.sent_at = self._loop.time()
         entry = pending.entry
-        subject = self._subject_of(pending)
         if pending.question == "evidence":
             question = {"seq": entry.expected + 1, "next_by_subj": entry.guard}
+            subject = self._subject_of(pending)
             self._connection.wire.send(subject, msgspec.json.encode(question), reply=reply)
         else:
             header = f"NATS/1.0\r\n{occ_header(entry)}\r\n".encode()
-            self._connection.wire.send(subject, entry.data, reply=reply, header=header)
+            self._connection.wire.send(entry.subject, entry.data, reply=reply, header=header)
 
     def _subject_of(self, pending: _Pending) -> str:
         if pending.question == "evidence":
@@ -292,7 +293,7 @@ class Appender:
             self._send_soon()
         if what is None:
             return
-        if status_of(header) == "503":
+        if header and status_of(header) == "503":
             self._loop.call_later(NO_LEADER_PAUSE_S, self._again, what)
         elif isinstance(what, _Batch):
             self._on_batch_answer(what, _ack_decoder.decode(data))

@@ -197,7 +197,7 @@ class JetStreamOffers:
     def _on_answer(
         self, asking: _Asking, subject: bytes, reply: bytes, header: bytes, data: bytes
     ) -> None:
-        if self._is_status(asking, header):
+        if header and self._is_status(asking, header):
             asking.finish()
             return
         offer = _offer(asking.lane, subject, reply, data)

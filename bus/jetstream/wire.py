@@ -90,14 +90,14 @@ class Wire:
         """
         if not self._frames:
             self._loop.call_soon(self._flush)
+        size = len(header) + len(data)
         if header:
-            sizes = f"{len(header)} {len(header) + len(data)}"
-            head = f"HPUB {subject} {reply} {sizes}\r\n".encode()
+            head = f"HPUB {subject} {reply} {len(header)} {size}\r\n".encode()
             self._frames += (head, header, data, _CRLF)
         else:
-            head = f"PUB {subject} {reply} {len(data)}\r\n".encode()
+            head = f"PUB {subject} {reply} {size}\r\n".encode()
             self._frames += (head, data, _CRLF)
-        self._waiting_bytes += len(head) + len(header) + len(data)
+        self._waiting_bytes += len(head) + size
         if self._waiting_bytes > _COALESCED_BYTES_MAX:
             self._flush()
 
@@ -157,18 +157,14 @@ class _FastParser(Parser):
                 header = data[start:body] or None
                 await self.nc._process_msg(int(args[2]), args[1], reply, data[body:stop], header)
             else:
-                self._hand_over(heard, args[1], reply, data[start:body], data[body:stop])
+                try:
+                    heard(args[1], reply, data[start:body], data[body:stop])
+                except Exception as error:  # noqa: BLE001 - one bad message must not end the reading of all others
+                    _report(args[1], error)
             position = stop + 2
         self._rest = data[position:]
 
-    @staticmethod
-    def _hand_over(heard: Heard, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
-        try:
-            heard(subject, reply, header, data)
-        except Exception as error:  # noqa: BLE001 - one bad message must not end the reading of all others
-            asyncio.get_running_loop().call_exception_handler(
-                {
-                    "message": f"a message on {subject.decode(errors='replace')} could not be handled",
-                    "exception": error,
-                }
-            )
+
+def _report(subject: bytes, error: Exception) -> None:
+    text = f"a message on {subject.decode(errors='replace')} could not be handled"
+    asyncio.get_running_loop().call_exception_handler({"message": text, "exception": error})
