@@ -56,10 +56,7 @@ BUGS = (
         {"task.lane": 0, "claim.host": 1},
         typed(
             "fleetlog.bus.rules:subject_of",
-            (
-                "queue = (spec.on_host(event.host) if isinstance(event, TaskQueued) else spec).offered_on",
-                "queue = spec.offered_on",
-            ),
+            ("spec = event.spec.on_host(event.host)", "spec = event.spec"),
         ),
     ),
     Bug("a key makes another id each time", {"task.key": 0}, _key_of_its_own),
