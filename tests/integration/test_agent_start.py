@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 from support.fleets import first_of, options, wait_for
 
 from fleetlog.agents.strains import Disk, HostGauges
@@ -17,8 +16,6 @@ from fleetlog.bus.call import call
 from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.fleet import Fleet, open_fleet
-
-SAID = "takes no tasks yet"
 
 
 class Killing(HostGauges):
@@ -49,59 +46,58 @@ class Log(logging.Handler):
             self.said.set()
 
 
-@pytest.fixture
-def log() -> Log:
-    return Log(SAID)
+class Starting:
+    """An agent that has found its server gone, and said so."""
+
+    def __init__(self, agent: Supervisor, serving: asyncio.Future[None], seen: Fleet) -> None:
+        self.agent = agent
+        self.serving = serving
+        self.seen = seen
+        """The fleet, for the test."""
 
 
 @asynccontextmanager
 async def starting(
-    server: EmbeddedServer, fleet: Fleet, folder: Path, stop: asyncio.Event, log: Log
-) -> AsyncIterator[tuple[Supervisor, asyncio.Future[None]]]:
-    """An agent that has found its server gone, and said so; the server is there again."""
-    gauges = Killing(folder, server)
-    logger = logging.getLogger("fleetlog.agents")
-    logger.addHandler(log)
-    try:
-        supervisor = Supervisor(fleet, options(), gauges=gauges)
-        serving = asyncio.ensure_future(supervisor.run(stop))
-        await first_of(serving, gauges.killed)
-        await first_of(serving, log.said)
-    finally:
-        logger.removeHandler(log)
-    yield supervisor, serving
+    server: EmbeddedServer, name: str, folder: Path, stop: asyncio.Event
+) -> AsyncIterator[Starting]:
+    """The server is away as the block begins; at its end the agent has ended, and the log says so."""
+    log, logger = Log("takes no tasks yet"), logging.getLogger("fleetlog.agents")
+    async with (
+        open_fleet(server.target, name) as seen,
+        open_fleet(server.target, name, role="agent") as fleet,
+    ):
+        gauges = Killing(folder, server)
+        agent = Supervisor(fleet, options(), gauges=gauges)
+        logger.addHandler(log)
+        try:
+            serving = asyncio.ensure_future(agent.run(stop))
+            await first_of(serving, gauges.killed)
+            await first_of(serving, log.said)
+        finally:
+            logger.removeHandler(log)
+        await server.wait()
+        yield Starting(agent, serving, seen)
+        await serving
+        await wait_for(seen, "AgentStopped")
 
 
 async def test_an_agent_whose_server_goes_away_while_it_starts_serves_once_it_is_back(
-    fresh_server: EmbeddedServer, fleet: str, tmp_path: Path, log: Log
+    fresh_server: EmbeddedServer, fleet: str, tmp_path: Path
 ) -> None:
     stop = asyncio.Event()
-    async with (
-        open_fleet(fresh_server.target, fleet) as seen,
-        open_fleet(fresh_server.target, fleet, role="agent") as opened,
-        starting(fresh_server, opened, tmp_path, stop, log) as (supervisor, serving),
-    ):
-        await fresh_server.wait()
+    async with starting(fresh_server, fleet, tmp_path, stop) as started:
         await fresh_server.restart()
-        await first_of(serving, supervisor.ready)
-        assert (await (await Client(seen).submit(call("noop", n=3))).result("30s")).result == 3
+        await first_of(started.serving, started.agent.ready)
+        handle = await Client(started.seen).submit(call("noop", n=3))
+        assert (await handle.result("30s")).result == 3
         stop.set()
-        await serving
-        await wait_for(seen, "AgentStopped")
 
 
 async def test_an_agent_told_to_stop_before_it_could_serve_ends_as_soon_as_it_can_say_so(
-    fresh_server: EmbeddedServer, fleet: str, tmp_path: Path, log: Log
+    fresh_server: EmbeddedServer, fleet: str, tmp_path: Path
 ) -> None:
     stop = asyncio.Event()
-    async with (
-        open_fleet(fresh_server.target, fleet) as seen,
-        open_fleet(fresh_server.target, fleet, role="agent") as opened,
-        starting(fresh_server, opened, tmp_path, stop, log) as (supervisor, serving),
-    ):
+    async with starting(fresh_server, fleet, tmp_path, stop) as started:
         stop.set()
-        await fresh_server.wait()
         await fresh_server.restart()
-        await serving
-        assert not supervisor.ready.is_set()
-        await wait_for(seen, "AgentStopped")
+    assert not started.agent.ready.is_set()
