@@ -122,6 +122,27 @@ async def open_fan_out(
     digest = plan_digest(plan)
     await fleet.room.check_free()
     plan = await store_args(fleet.objects, plan)
+    opened = await name_fan_out(fleet, barrier_id, plan, digest, parent_id=parent_id)
+    if not opened.is_duplicate:
+        await make_members(fleet, barrier_id, plan)
+    return opened
+
+
+async def name_fan_out(
+    fleet: Fleet, barrier_id: str, plan: FanOutSpec, digest: str, *, parent_id: str | None = None
+) -> Opened:
+    """Appends the event that names it all, and no more: a coordinator makes what nobody else does.
+
+    Args:
+        fleet: where.
+        barrier_id: its id.
+        plan: from `store_args`, with its members in it.
+        digest: `plan_digest` of the plan as it was given.
+        parent_id: the running task that waits for it.
+
+    Raises:
+        KeyTaken: another fan-out has the id.
+    """
     event = BarrierOpened(
         id=fleet.system.new_id(),
         occurred_at=fleet.log.now(),
@@ -134,7 +155,6 @@ async def open_fan_out(
         seq = await fleet.log.append(entry(subject, 0, event))
     except ConflictError:
         return await _opened_before(fleet, barrier_id, digest)
-    await make_members(fleet, barrier_id, plan)
     return Opened(seq, is_duplicate=False)
 
 

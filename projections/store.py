@@ -305,8 +305,8 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             "checkpoint_threshold": "256MB",
             # What a full piece of the log needs; a piece that needs more is halved.
             "memory_limit": "320MB",
-            # A batch is one row group, which DuckDB gives to one thread: more cost a fifth more processor time and
-            # are hardly faster.
+            # A batch is one row group, which DuckDB gives to one thread: more cost a fifth more processor time
+            # and are hardly faster.
             "threads": "1",
         },
     )

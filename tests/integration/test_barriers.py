@@ -16,8 +16,11 @@ from fleetlog.bus.client import Client
 from fleetlog.bus.embedded.server import EmbeddedServer
 from fleetlog.bus.errors import KeyTaken, TaskNotFound
 from fleetlog.bus.fan_out import FanOut
+from fleetlog.bus.fanning_out import name_fan_out
+from fleetlog.bus.handles import FannedOut
 from fleetlog.schemas.errors import InvalidInput
 from fleetlog.schemas.events import TaskQueued
+from fleetlog.schemas.fan_outs import plan_digest
 from fleetlog.schemas.specs import Backoff, TaskSpec
 
 
@@ -142,15 +145,14 @@ async def test_an_empty_fan_out_is_released_at_once(
 
 
 async def test_a_coordinator_makes_what_the_writer_did_not(
-    server: EmbeddedServer, fleet: str, client: Client, monkeypatch: pytest.MonkeyPatch
+    server: EmbeddedServer, fleet: str, client: Client
 ) -> None:
-    async def dies(*_: object) -> None:
-        pass
-
-    monkeypatch.setattr("fleetlog.bus.fanning_out.make_members", dies)
     # Members that do not fit into an event.
     members = [call("fill", size=n % 7) for n in range(600)]
-    fan_out = await client.fan_out(FanOut(members, then=call("gathered")))
+    plan = FanOut(members, then=call("gathered")).plan("b")
+    # All that a writer gets to which dies behind its first append.
+    named = await name_fan_out(client.fleet, "b", plan, plan_digest(plan))
+    fan_out = FannedOut(client, "b", plan, named)
     opened = await history(client.fleet)
     assert [each.event.fan_out.members_ref is None for each in opened] == [False]  # type: ignore[union-attr]
     async with coordinator(server.target, fleet), agent(server.target, fleet, workers=2):
